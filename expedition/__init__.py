@@ -1,0 +1,12 @@
+"""What every room shares: the version and the error that a user can act on."""
+
+from importlib import metadata
+
+from expedition.errors import UserError, unknown_name
+
+__all__ = ["UserError", "__version__", "unknown_name"]
+
+try:
+    __version__ = metadata.version("expedition")
+except metadata.PackageNotFoundError:  # imported from a checkout that was never installed
+    __version__ = "0+unknown"
