@@ -1,0 +1,146 @@
+"""Actor and critic, trained on imagined rows and the critic on replayed rows too (DreamerV3, 2024)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import gymnasium
+import torch
+from torch import Tensor, nn
+
+from agents.distributions import ActionDistribution, from_network
+from agents.returns import PercentileScale, lambda_returns
+from world_model import action_width
+from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
+from world_model.nets import MLP
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCriticConfig:
+    """Settings of behaviour learning; defaults are DreamerV3's (2024)."""
+
+    imagination: int = 15
+    """Imagined steps H."""
+    starts: int = 0
+    """Rows at the end of each sequence from which imagination starts; 0 takes all."""
+    lam: float = 0.95
+    """Lambda of the returns."""
+    entropy: float = 3e-4
+    """Weight of the actor's entropy."""
+    layers: int = 3
+    """Hidden layers of actor and critic."""
+    replay_critic: float = 0.3
+    """Weight of the critic's loss on replayed rows."""
+    slow_rate: float = 0.02
+    """Share of the critic that the slow critic takes over at each update."""
+    slow_weight: float = 1.0
+    """Weight of the critic's pull towards the slow critic."""
+    return_decay: float = 0.99
+    """Decay of the return percentiles."""
+    return_limit: float = 1.0
+    """Returns whose percentile range is below this are not scaled up."""
+
+
+class ActorCritic(nn.Module):
+    """Policy and value over the model's features.
+
+    Args:
+        features: width F.
+        units: width of the hidden layers.
+        action_space: Discrete or Box.
+        config: settings.
+    """
+
+    def __init__(
+        self, features: int, units: int, action_space: gymnasium.Space, config: ActorCriticConfig
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.discrete = isinstance(action_space, gymnasium.spaces.Discrete)
+        width = action_width(action_space)
+        outputs = width if self.discrete else 2 * width
+        self.actor = MLP(features, units, config.layers, outputs=outputs, outscale=0.01)
+        self.critic = MLP(features, units, config.layers, outputs=TWOHOT_BINS, outscale=0.0)
+        self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.return_scale = PercentileScale(decay=config.return_decay, limit=config.return_limit)
+
+    def policy(self, features: Tensor) -> ActionDistribution:
+        """Action distribution for `features` (..., F)."""
+        return from_network(self.actor(features), self.discrete)
+
+    @torch.no_grad()
+    def update_slow(self) -> None:
+        """Move the slow critic towards the critic."""
+        for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
+            slow.lerp_(fast, self.config.slow_rate)
+
+    def imagination_loss(
+        self, features: Tensor, actions: Tensor, rewards: Tensor, continues: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+        """Losses of actor and critic on imagined rows.
+
+        Args:
+            features: (N, H + 1, F), without gradient.
+            actions: (N, H + 1, A); row h led to row h.
+            rewards: (N, H + 1); row h arrived at row h.
+            continues: (N, H + 1), discount included.
+
+        Returns:
+            Losses (N,) by name (`actor`, `critic`), lambda-returns (N, H), and metrics.
+        """
+        logits = self.critic(features)
+        slow_values = twohot_mean(self.slow_critic(features))
+        values = twohot_mean(logits).detach()
+        no_last = torch.zeros_like(continues, dtype=torch.bool)
+        returns = lambda_returns(rewards, values, continues, no_last, self.config.lam)
+        # Rows that imagination reaches after a likely end weigh less, and starts that are ends nothing.
+        weights = torch.cumprod(continues, 1)[:, :-1]
+        self.return_scale.update(returns)
+        advantages = (returns - values[:, :-1]) / self.return_scale.scale()
+        policy = self.policy(features[:, :-1])
+        entropy = policy.entropy()
+        gain = policy.log_prob(actions[:, 1:]) * advantages + self.config.entropy * entropy
+        critic = self._critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
+        losses = {"actor": -(weights * gain).mean(1), "critic": (weights * critic).mean(1)}
+        metrics = {
+            "imagination/return": returns.mean(),
+            "imagination/reward": rewards[:, 1:].mean(),
+            "imagination/value": values.mean(),
+            "imagination/return_scale": self.return_scale.scale(),
+            "imagination/entropy": entropy.detach().mean(),
+            "imagination/advantage": advantages.abs().mean(),
+        }
+        return losses, returns, metrics
+
+    def replay_loss(
+        self,
+        features: Tensor,
+        rewards: Tensor,
+        is_last: Tensor,
+        is_terminal: Tensor,
+        bootstrap: Tensor,
+        discount: float,
+    ) -> Tensor:
+        """Critic loss on replayed rows, (B, K - 1), weighted by `replay_critic`.
+
+        Args:
+            features: (B, K, F), with gradient into the world model.
+            rewards: (B, K).
+            is_last: (B, K) bool; its rows cost nothing, for no row follows in their episode.
+            is_terminal: (B, K) bool.
+            bootstrap: return imagined from each row, (B, K).
+            discount: of one step.
+        """
+        logits = self.critic(features)
+        with torch.no_grad():
+            slow_values = twohot_mean(self.slow_critic(features))
+        continues = (~is_terminal).to(rewards.dtype) * discount
+        returns = lambda_returns(rewards, bootstrap, continues, is_last, self.config.lam)
+        loss = self._critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
+        return self.config.replay_critic * loss * ~is_last[:, :-1]
+
+    def _critic_loss(self, logits: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
+        """Two-hot loss towards the returns and towards the slow critic, (...)."""
+        pull = self.config.slow_weight * twohot_loss(logits, slow_values)
+        return twohot_loss(logits, returns) + pull

@@ -1,0 +1,111 @@
+"""Action distributions of the actor: unimix categorical and bounded normal.
+
+Without `torch.distributions`: its wrappers cost time in the imagination loop.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from world_model.distributions import gumbel, sample_one_hot, unimix_log_probs
+
+UNIMIX = 0.01
+MIN_STD, MAX_STD = 0.1, 1.0
+
+
+class ActionDistribution(Protocol):
+    """What actor, critic and prior ask of a distribution over actions (..., A)."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Sample actions (..., A), without gradient."""
+        ...
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability (density) of `action` (..., A) -> (...)."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats (...)."""
+        ...
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Tensors from which `from_parameters` builds the distribution again."""
+        ...
+
+
+class Categorical(NamedTuple):
+    """Over one-hot actions; `log_probs` (..., A) hold the unimix."""
+
+    log_probs: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One-hot actions (..., A)."""
+        noise = gumbel(self.log_probs.shape, self.log_probs.device, generator)
+        return sample_one_hot(self.log_probs, noise)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability of one-hot `action`."""
+        return (self.log_probs * action).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Log-probabilities."""
+        return {"logits": self.log_probs}
+
+
+class BoundedNormal(NamedTuple):
+    """Normal with mean in [-1, 1] and deviation in [0.1, 1], independent by dimension."""
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Actions (..., A), which can leave [-1, 1]; environment and model clip them."""
+        noise = torch.randn(self.mean.shape, device=self.mean.device, generator=generator)
+        return (self.mean + self.std * noise).detach()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density of `action`."""
+        z = (action - self.mean) / self.std
+        return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats."""
+        return (0.5 * math.log(2 * math.pi * math.e) + self.std.log()).sum(-1)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Mean and deviation."""
+        return {"mean": self.mean, "std": self.std}
+
+
+def from_network(output: Tensor, discrete: bool) -> ActionDistribution:
+    """Distribution from the actor's last layer: (..., A) logits, or (..., 2A) mean and raw deviation."""
+    if discrete:
+        return Categorical(unimix_log_probs(output.float(), UNIMIX))
+    mean, raw = output.float().chunk(2, -1)
+    return BoundedNormal(mean.tanh(), (MAX_STD - MIN_STD) * torch.sigmoid(raw + 2) + MIN_STD)
+
+
+def from_parameters(parameters: dict[str, Tensor]) -> ActionDistribution:
+    """Inverse of `ActionDistribution.parameters`."""
+    if "logits" in parameters:
+        return Categorical(parameters["logits"])
+    return BoundedNormal(parameters["mean"], parameters["std"])
+
+
+def kl(left: ActionDistribution, right: ActionDistribution) -> Tensor:
+    """KL(left || right) in nats (...), for two distributions of one kind."""
+    if isinstance(left, Categorical) and isinstance(right, Categorical):
+        return (left.log_probs.exp() * (left.log_probs - right.log_probs)).sum(-1)
+    assert isinstance(left, BoundedNormal)
+    assert isinstance(right, BoundedNormal)
+    ratio = left.std / right.std
+    shift = (left.mean - right.mean) / right.std
+    return 0.5 * (ratio.square() + shift.square() - 1 - 2 * ratio.log()).sum(-1)

@@ -1,0 +1,94 @@
+"""LaProp with adaptive gradient clipping, DreamerV3's optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+class LaProp(torch.optim.Optimizer):
+    """LaProp (Ziyin et al. 2020, alg. 1): the gradient is normalised first, then averaged.
+
+    Before that, the gradient of each tensor is clipped to `clip` times the norm of the tensor
+    (adaptive gradient clipping, Brock et al. 2021, by tensor as in DreamerV3). A tensor that never
+    had a gradient is left alone.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate after warm-up.
+        betas: decay of the averaged step and of the squared gradient.
+        eps: added to the root of the squared gradient.
+        clip: largest ratio of gradient norm to parameter norm; 0 switches clipping off.
+        min_norm: parameter norms below this count as this.
+        warmup: steps over which the learning rate rises linearly.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 4e-5,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-20,
+        clip: float = 0.3,
+        min_norm: float = 1e-3,
+        warmup: int = 0,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "clip": clip,
+            "min_norm": min_norm,
+            "warmup": warmup,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Make one update from the gradients at hand."""
+        assert closure is None, "LaProp takes no closure"
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._step_group(group, params)
+
+    def _step_group(self, group: dict, params: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        grads = clip_to_parameters(
+            params, [p.grad for p in params if p.grad is not None], group["clip"], group["min_norm"]
+        )
+        for p in params:
+            if not self.state[p]:
+                self.state[p] = {
+                    "step": torch.zeros(()),
+                    "square": torch.zeros_like(p),
+                    "mean": torch.zeros_like(p),
+                }
+        steps = [self.state[p]["step"] for p in params]
+        squares = [self.state[p]["square"] for p in params]
+        means = [self.state[p]["mean"] for p in params]
+        torch._foreach_add_(steps, 1.0)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        counts = [step.item() for step in steps]
+        roots = torch._foreach_div(squares, [1 - beta2**count for count in counts])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_add_(roots, group["eps"])
+        torch._foreach_lerp_(means, torch._foreach_div(grads, roots), 1 - beta1)
+        rates = [group["lr"] * min(1.0, c / max(1, group["warmup"])) for c in counts]
+        scales = [-rate / (1 - beta1**count) for rate, count in zip(rates, counts, strict=True)]
+        torch._foreach_add_(params, torch._foreach_mul(means, scales))
+
+
+def clip_to_parameters(
+    params: list[Tensor], grads: list[Tensor], clip: float, min_norm: float
+) -> list[Tensor]:
+    """Scale each gradient so that its norm is at most `clip * max(min_norm, norm of its parameter)`."""
+    if clip <= 0:
+        return grads
+    grad_norms = torch.stack(torch._foreach_norm(grads))
+    bounds = clip * torch.stack(torch._foreach_norm(params)).clamp_min(min_norm)
+    factors = 1 / (grad_norms / bounds).clamp_min(1.0)
+    return list(torch._foreach_mul(grads, list(factors.unbind())))

@@ -1,0 +1,104 @@
+"""Latent disagreement: Plan2Explore (Sekar et al. 2020, arXiv 2005.05960, eq. 1 and 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from exploration.base import IntrinsicReward
+from world_model import Latent
+from world_model.distributions import flatten_stoch
+from world_model.nets import NORM_EPS, init_truncated_
+
+
+@dataclasses.dataclass(frozen=True)
+class DisagreementConfig:
+    """Settings of the ensemble."""
+
+    networks: int = 8
+    """Networks K in the ensemble."""
+    layers: int = 2
+    """Hidden layers of each network."""
+    units: int = 0
+    """Width of the hidden layers; 0 takes the model's `units`."""
+    target: Literal["embedding", "stoch"] = "stoch"
+    """What is predicted of the next row: its embedding (the paper) or its stochastic state (public ports)."""
+
+
+class Ensemble(nn.Module):
+    """K equal MLPs with weights of their own, evaluated as batched matrix products."""
+
+    def __init__(self, networks: int, inputs: int, units: int, layers: int, outputs: int) -> None:
+        super().__init__()
+        widths = [inputs, *[units] * layers, outputs]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.norms = nn.ParameterList(torch.ones(networks, 1, units) for _ in range(layers))
+        for wide_in, wide_out in zip(widths, widths[1:], strict=False):
+            self.weights.append(init_truncated_(torch.empty(networks, wide_in, wide_out), wide_in))
+            self.biases.append(torch.zeros(networks, 1, wide_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x` (N, inputs) to the predictions of every network (K, N, outputs)."""
+        x = x.expand(len(self.biases[0]), *x.shape)
+        for index, norm in enumerate(self.norms):
+            x = torch.baddbmm(self.biases[index], x, self.weights[index])
+            x = F.silu(F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * norm)
+        return torch.baddbmm(self.biases[-1], x, self.weights[-1])
+
+
+class Disagreement(IntrinsicReward):
+    """Variance of an ensemble's one-step predictions.
+
+    Network k predicts the next row's embedding (or stochastic state) from features and action. The reward of
+    the row that the action led to is the variance over the networks, averaged over the predicted dimensions
+    (Plan2Explore eq. 2). The networks differ by initialisation alone and learn from the same rows.
+
+    Args:
+        features: width F.
+        embedding: width E.
+        actions: width A.
+        units: width of hidden layers where the config leaves it open.
+        config: settings.
+    """
+
+    in_imagination = True
+
+    def __init__(
+        self, features: int, stoch: int, embedding: int, actions: int, units: int, config: DisagreementConfig
+    ) -> None:
+        super().__init__()
+        self.target = config.target
+        outputs = embedding if config.target == "embedding" else stoch
+        units = config.units or units
+        self.ensemble = Ensemble(config.networks, features + actions, units, config.layers, outputs)
+
+    def _predict(self, latents: Latent, actions: Tensor) -> Tensor:
+        """Predictions (K, B * (T - 1), outputs) of rows 1 to T-1."""
+        features = latents.features[:, :-1]
+        actions = actions / actions.abs().clamp_min(1.0)
+        return self.ensemble(torch.cat([features, actions[:, 1:]], -1).flatten(0, 1))
+
+    @torch.no_grad()
+    def reward(
+        self, latents: Latent, actions: Tensor, observations: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Variance over networks, mean over dimensions, (B, T); zero in row 0, which nothing led to."""
+        variance = self._predict(latents, actions).var(0, unbiased=False).mean(-1)
+        return F.pad(variance.unflatten(0, (len(actions), -1)), (1, 0))
+
+    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
+        """Squared error of every network, mean over dimensions, sum over networks (eq. 1).
+
+        Rows that begin an episode were led to by no action and cost nothing.
+        """
+        target = embeddings if self.target == "embedding" else flatten_stoch(latents.stoch)
+        target = target[:, 1:].flatten(0, 1).detach()
+        error = (self._predict(latents, batch["action"]) - target).square().mean(-1).sum(0)
+        error = error.unflatten(0, (len(batch["action"]), -1)) * ~batch["is_first"][:, 1:]
+        return {"disagreement": F.pad(error, (1, 0))}

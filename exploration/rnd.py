@@ -1,0 +1,136 @@
+"""Random network distillation (Burda et al. 2018, arXiv 1810.12894)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import gymnasium
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from exploration.base import IntrinsicReward
+from world_model import Latent, WorldModelConfig
+from world_model.encoder import MULTIPLIERS, ImageEncoder
+from world_model.nets import MLP, Linear
+from world_model.spaces import split_observations
+
+
+@dataclasses.dataclass(frozen=True)
+class RNDConfig:
+    """Settings of the random network and its predictor."""
+
+    outputs: int = 128
+    """Width of the random features that are predicted."""
+    clip: float = 5.0
+    """Normalised observations are clipped to this many deviations."""
+    depth: int = 0
+    """Base channels of both networks; 0 takes the model's `depth`."""
+
+
+class RunningMoments(nn.Module):
+    """Mean and deviation of an observation's elements over everything seen so far.
+
+    Count, mean and squared deviations are merged batch by batch (Chan et al. 1979).
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.count: Tensor
+        self.mean: Tensor
+        self.square: Tensor
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("square", torch.zeros(shape))
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Merge rows `x` (N, ...)."""
+        rows, mean = float(len(x)), x.mean(0)
+        total = self.count + rows
+        shift = mean - self.mean
+        self.square += (x - mean).square().sum(0) + shift.square() * self.count * rows / total
+        self.mean += shift * rows / total
+        self.count.copy_(total)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` (..., *shape)."""
+        variance = self.square / self.count.clamp_min(1.0)
+        return (x - self.mean) / variance.sqrt().clamp_min(1e-4)
+
+
+class RandomFeatures(nn.Module):
+    """Convolutions for images and an MLP for vectors, with a linear layer on top."""
+
+    def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig, outputs: int) -> None:
+        super().__init__()
+        self.images, self.vectors = split_observations(space)
+        width = 0
+        if self.images:
+            height, wide, _ = next(iter(self.images.values()))
+            self.convolutions = ImageEncoder(sum(shape[2] for shape in self.images.values()), config)
+            width += config.depth * MULTIPLIERS[-1] * (height // 16) * (wide // 16)
+        if self.vectors:
+            self.mlp = MLP(sum(self.vectors.values()), config.units, 2)
+            width += config.units
+        self.linear = Linear(width, outputs)
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Normalised observations, each (B, T, ...), to (B, T, outputs)."""
+        parts = []
+        if self.images:
+            images = torch.cat([observations[key] for key in self.images], -1)  # (B, T, h, w, c)
+            embedded = self.convolutions(rearrange(images, "b t h w c -> (b t) c h w"))
+            parts.append(rearrange(embedded, "(b t) c h w -> b t (c h w)", b=len(images)))
+        if self.vectors:
+            parts.append(self.mlp(torch.cat([observations[key] for key in self.vectors], -1)))
+        return self.linear(torch.cat(parts, -1))
+
+
+class RND(IntrinsicReward):
+    """Error of a learned network in predicting a fixed random one.
+
+    The reward of a row is the mean squared error over the random features of its observation, which is
+    normalised by running moments and clipped (section 2.4). It needs observations, so imagination uses a
+    reward head that learns it from replay.
+    """
+
+    in_imagination = False
+
+    def __init__(self, space: gymnasium.spaces.Dict, model: WorldModelConfig, config: RNDConfig) -> None:
+        super().__init__()
+        depth = config.depth or model.depth
+        narrow = dataclasses.replace(model, depth=depth, conv="strided")
+        self.clip = config.clip
+        self.keys = list(space.keys())
+        self.moments = nn.ModuleDict({key: RunningMoments(box.shape or ()) for key, box in space.items()})
+        self.target = RandomFeatures(space, narrow, config.outputs).requires_grad_(False)
+        self.predictor = RandomFeatures(space, narrow, config.outputs)
+
+    def normalise(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Observations by running moments, clipped to `clip` deviations."""
+        return {
+            key: torch.clamp(self.moments[key](observations[key].float()), -self.clip, self.clip)
+            for key in self.keys
+        }
+
+    def _error(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Mean squared error (B, T)."""
+        normalised = self.normalise(observations)
+        return (self.predictor(normalised) - self.target(normalised)).square().mean(-1)
+
+    @torch.no_grad()
+    def reward(
+        self, latents: Latent | None, actions: Tensor, observations: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Prediction error of the rows' observations, (B, T)."""
+        if observations is None:
+            raise ValueError("RND rewards observations; in imagination its reward head predicts them")
+        return self._error(observations)
+
+    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
+        """The same error, which trains the predictor; the moments take the batch in first."""
+        for key in self.keys:
+            self._moments(key).update(batch[key].flatten(0, 1).float())
+        return {"rnd": self._error(batch)}

@@ -1,0 +1,17 @@
+"""What will happen: encoders, recurrent state-space model, decoders, heads."""
+
+from world_model.model import WorldModel
+from world_model.rssm import RSSM, Latent
+from world_model.sizes import SIZES, WorldModelConfig, for_size
+from world_model.spaces import action_width, split_observations
+
+__all__ = [
+    "RSSM",
+    "SIZES",
+    "Latent",
+    "WorldModel",
+    "WorldModelConfig",
+    "action_width",
+    "for_size",
+    "split_observations",
+]

@@ -1,0 +1,124 @@
+"""Decoder: features to images and vectors, and the reconstruction losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gymnasium
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from world_model.distributions import symexp, symlog
+from world_model.encoder import MULTIPLIERS, init_conv_
+from world_model.nets import MLP, BlockLinear, ChannelNormSiLU, Linear, NormSiLU
+from world_model.sizes import ConvStyle, WorldModelConfig
+from world_model.spaces import split_observations
+
+
+class UpStage(nn.Module):
+    """Double an image: nearest upsampling and 5x5 convolution, or 4x4 transposed convolution of stride 2."""
+
+    def __init__(self, inputs: int, outputs: int, style: ConvStyle) -> None:
+        super().__init__()
+        self.pooled = style == "pooled"
+        self.conv = (
+            nn.Conv2d(inputs, outputs, 5, padding=2)
+            if self.pooled
+            else nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+        )
+        # Each output pixel of the transposed convolution sees a quarter of the kernel.
+        init_conv_(self.conv, inputs * (25 if self.pooled else 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C', 2h, 2w)."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest") if self.pooled else x)
+
+
+class ImageDecoder(nn.Module):
+    """Features to the stacked channels of all images, in [0, 1].
+
+    The deterministic state enters the first map through a block-diagonal layer, the stochastic state through
+    an MLP (DreamerV3, 2024 code).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], config: WorldModelConfig) -> None:
+        super().__init__()
+        height, width, channels = shape
+        depths = [config.depth * m for m in reversed(MULTIPLIERS)]
+        self.config = config
+        self.grid = (height // 16, width // 16)
+        first = self.grid[0] * self.grid[1] * depths[0]
+        self.from_deter = BlockLinear(config.deter, first, config.blocks)
+        hidden = 2 * config.units
+        self.from_stoch = nn.Sequential(
+            Linear(config.stoch * config.classes, hidden), NormSiLU(hidden), Linear(hidden, first)
+        )
+        self.norm_in = ChannelNormSiLU(depths[0])
+        widths = [*depths, channels]
+        self.stages = nn.ModuleList(
+            UpStage(i, o, config.conv) for i, o in zip(widths, widths[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(ChannelNormSiLU(depth) for depth in depths[1:])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) -> (N, h, w, c)."""
+        deter, stoch = features.split([self.config.deter, features.shape[-1] - self.config.deter], -1)
+        # Channels innermost in memory, so that the convolutions run channels-last.
+        x = self.from_stoch(stoch) + rearrange(
+            self.from_deter(deter),
+            "n (g h w c) -> n (h w g c)",
+            g=self.config.blocks,
+            h=self.grid[0],
+            w=self.grid[1],
+        )
+        x = rearrange(x, "n (h w c) -> n c h w", h=self.grid[0], w=self.grid[1])
+        x = self.norm_in(x)
+        for stage, norm in zip(self.stages[:-1], self.norms, strict=True):
+            x = norm(stage(x))
+        return rearrange(torch.sigmoid(self.stages[-1](x)), "n c h w -> n h w c")
+
+
+class Decoder(nn.Module):
+    """Features to observations: the component `decoder`."""
+
+    def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.images, self.vectors = split_observations(space)
+        if self.images:
+            height, width, _ = next(iter(self.images.values()))
+            channels = sum(shape[2] for shape in self.images.values())
+            self.convolutions = ImageDecoder((height, width, channels), config)
+        if self.vectors:
+            self.mlp = MLP(
+                config.features, config.units, config.vector_layers, outputs=sum(self.vectors.values())
+            )
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Decode features (B, T, F): images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units."""
+        decoded: dict[str, Tensor] = {}
+        if self.images:
+            flat = self.convolutions(rearrange(features, "b t f -> (b t) f"))
+            images = rearrange(flat, "(b t) h w c -> b t h w c", b=features.shape[0])
+            parts = images.split([shape[2] for shape in self.images.values()], -1)
+            decoded |= dict(zip(self.images, parts, strict=True))
+        if self.vectors:
+            parts = self.mlp(features).split(list(self.vectors.values()), -1)
+            decoded |= dict(zip(self.vectors, parts, strict=True))
+        return decoded
+
+    def loss(self, features: Tensor, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Squared error of each observation, summed over its elements, (B, T) by key."""
+        return {
+            key: (prediction - self.target(key, observations[key])).square().flatten(2).sum(-1)
+            for key, prediction in self(features).items()
+        }
+
+    def target(self, key: str, observation: Tensor) -> Tensor:
+        """What the prediction of `key` is compared with: pixels in [0, 1], or symlog values."""
+        return observation.float() / 255 if key in self.images else symlog(observation)
+
+    def to_observation(self, key: str, prediction: Tensor) -> Tensor:
+        """Prediction in the units of the observation: pixels in [0, 1], or raw values."""
+        return prediction.clamp(0, 1) if key in self.images else symexp(prediction)

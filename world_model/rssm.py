@@ -1,0 +1,168 @@
+"""Recurrent state-space model with a block-diagonal core (DreamerV3, 2024 revision)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from world_model.distributions import (
+    flatten_stoch,
+    gumbel,
+    sample_one_hot,
+    straight_through,
+    unimix_log_probs,
+)
+from world_model.nets import MLP, BlockLinear, Linear, NormSiLU
+from world_model.sizes import WorldModelConfig
+
+
+class Latent(NamedTuple):
+    """State of the model: `deter` (..., D) and `stoch` (..., S, C), one-hot."""
+
+    deter: Tensor
+    stoch: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """Flattened concatenation (..., F)."""
+        return torch.cat([self.deter, flatten_stoch(self.stoch)], -1)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Latent:
+        """Apply `function` to both tensors."""
+        return Latent(function(self.deter), function(self.stoch))
+
+    def detach(self) -> Latent:
+        """Cut the gradient."""
+        return self.map(Tensor.detach)
+
+
+class Core(nn.Module):
+    """Deterministic transition: a GRU whose gates come from block-diagonal layers.
+
+    Each block reads its own part of the state, and the projected state, stochastic state and action.
+    """
+
+    def __init__(self, config: WorldModelConfig, actions: int) -> None:
+        super().__init__()
+        self.blocks = config.blocks
+        self.deter_in = nn.Sequential(Linear(config.deter, config.hidden), NormSiLU(config.hidden))
+        self.stoch_in = nn.Sequential(
+            Linear(config.stoch * config.classes, config.hidden), NormSiLU(config.hidden)
+        )
+        self.action_in = nn.Sequential(Linear(actions, config.hidden), NormSiLU(config.hidden))
+        # Every block reads its own state and the same projections: block-diagonal plus dense.
+        fan_in = config.deter // config.blocks + 3 * config.hidden
+        self.hidden_deter = BlockLinear(config.deter, config.deter, config.blocks, fan_in=fan_in)
+        self.hidden_shared = Linear(3 * config.hidden, config.deter, bias=False, fan_in=fan_in)
+        self.hidden_norm = NormSiLU(config.deter)
+        self.gates = BlockLinear(config.deter, 3 * config.deter, config.blocks)
+
+    def project_action(self, action: Tensor) -> Tensor:
+        """Project actions (..., A), scaled into [-1, 1], to (..., hidden)."""
+        return self.action_in(action / action.abs().clamp_min(1.0).detach())
+
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
+        """Next deterministic state.
+
+        Args:
+            deter: (B, D).
+            stoch: (B, S * C).
+            action: projected action (B, hidden), from `project_action`.
+        """
+        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch), action], -1)
+        hidden = self.hidden_norm(self.hidden_deter(deter) + self.hidden_shared(shared))
+        gates = rearrange(self.gates(hidden), "b (g k d) -> k b (g d)", g=self.blocks, k=3)
+        reset, candidate, update = gates.unbind(0)
+        candidate = torch.tanh(reset.sigmoid() * candidate)
+        update = torch.sigmoid(update - 1)  # bias towards remembering
+        return update * candidate + (1 - update) * deter
+
+
+class RSSM(nn.Module):
+    """Core, prior and posterior: the component `dynamics`."""
+
+    def __init__(self, config: WorldModelConfig, embedding: int, actions: int) -> None:
+        super().__init__()
+        self.config = config
+        self.actions = actions
+        logits = config.stoch * config.classes
+        self.core = Core(config, actions)
+        self.prior_net = MLP(config.deter, config.hidden, layers=2, outputs=logits)
+        # One layer on [deter, embedding], written as two so that the embeddings are projected at once.
+        both = config.deter + embedding
+        self.posterior_deter = Linear(config.deter, config.hidden, bias=False, fan_in=both)
+        self.posterior_embedding = Linear(embedding, config.hidden, fan_in=both)
+        self.posterior_norm = NormSiLU(config.hidden)
+        self.posterior_out = Linear(config.hidden, logits)
+
+    def initial(self, batch: int) -> Latent:
+        """Zero latent of `batch` rows."""
+        weight = self.posterior_out.weight
+        config = self.config
+        return Latent(
+            weight.new_zeros(batch, config.deter), weight.new_zeros(batch, config.stoch, config.classes)
+        )
+
+    def _log_probs(self, logits: Tensor) -> Tensor:
+        """(..., S * C) -> log-probabilities (..., S, C) with unimix."""
+        logits = rearrange(logits, "... (s c) -> ... s c", c=self.config.classes)
+        return unimix_log_probs(logits.float(), self.config.unimix)
+
+    def prior(self, deter: Tensor) -> Tensor:
+        """Log-probabilities (..., S, C) of the stochastic state from `deter` (..., D) alone."""
+        return self._log_probs(self.prior_net(deter))
+
+    def posterior(self, deter: Tensor, projected: Tensor) -> Tensor:
+        """Log-probabilities (..., S, C) given `deter` and embeddings projected by `posterior_embedding`."""
+        hidden = self.posterior_norm(self.posterior_deter(deter) + projected)
+        return self._log_probs(self.posterior_out(hidden))
+
+    def observe(
+        self,
+        embeddings: Tensor,
+        actions: Tensor,
+        is_first: Tensor,
+        latent: Latent,
+        generator: torch.Generator,
+    ) -> tuple[Latent, Tensor]:
+        """Filter a sequence.
+
+        Args:
+            embeddings: (B, T, E).
+            actions: (B, T, A); row t holds the action that led to row t.
+            is_first: (B, T) bool; there the state before is forgotten and the action ignored.
+            latent: state before row 0, (B, ...).
+            generator: source of the samples.
+
+        Returns:
+            Posterior latents (B, T, ...) with straight-through gradients and the posterior's
+            log-probabilities (B, T, S, C).
+        """
+        keep = (~is_first).to(embeddings.dtype)[..., None]  # (B, T, 1)
+        projected = self.posterior_embedding(embeddings)  # (B, T, hidden)
+        actions = self.core.project_action(actions * keep)
+        shape = (*is_first.shape, self.config.stoch, self.config.classes)
+        noise = gumbel(shape, embeddings.device, generator)  # (B, T, S, C)
+        deter, stoch = latent.deter, flatten_stoch(latent.stoch)
+        deters, stochs, posteriors = [], [], []
+        for t in range(is_first.shape[1]):
+            deter = self.core(deter * keep[:, t], stoch * keep[:, t], actions[:, t])
+            log_probs = self.posterior(deter, projected[:, t])
+            sample = straight_through(log_probs, noise[:, t])
+            stoch = flatten_stoch(sample)
+            deters.append(deter)
+            stochs.append(sample)
+            posteriors.append(log_probs)
+        return Latent(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(posteriors, 1)
+
+    def predict(self, latent: Latent, action: Tensor, generator: torch.Generator) -> Latent:
+        """One step without an observation: `latent` (B, ...) and `action` (B, A) -> next latent."""
+        projected = self.core.project_action(action)
+        deter = self.core(latent.deter, flatten_stoch(latent.stoch), projected)
+        log_probs = self.prior(deter)
+        noise = gumbel(log_probs.shape, log_probs.device, generator)
+        return Latent(deter, sample_one_hot(log_probs, noise))

@@ -1,0 +1,96 @@
+"""Widths of the world model, by DreamerV3's rule, and the model's other settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from expedition import UserError, unknown_name
+
+ConvStyle = Literal["pooled", "strided"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldModelConfig:
+    """Settings of a world model; `for_size` gives those of a named size.
+
+    Defaults follow DreamerV3 (Hafner et al., arXiv 2301.04104v2, 2024), table of hyperparameters.
+    """
+
+    deter: int = 2048
+    """Width of the deterministic (recurrent) state."""
+    hidden: int = 256
+    """Width of the hidden layers inside the recurrent core, the prior and the posterior."""
+    stoch: int = 32
+    """Number of categorical variables in the stochastic state."""
+    classes: int = 16
+    """Classes of each categorical variable."""
+    blocks: int = 8
+    """Diagonal blocks of the recurrent core; must divide `deter`."""
+    units: int = 256
+    """Width of encoder, decoder and head MLPs."""
+    depth: int = 16
+    """Base channels of the convolutions, multiplied by (2, 3, 4, 4) stage by stage."""
+    conv: ConvStyle = "pooled"
+    """Convolutions: `pooled` (5x5 and max-pooling, as DreamerV3's code) or `strided` (4x4, stride 2)."""
+    vector_layers: int = 3
+    """Layers of the vector encoder and decoder."""
+    unimix: float = 0.01
+    """Share of a uniform distribution mixed into every categorical."""
+    free_nats: float = 1.0
+    """KL below this many nats per state costs nothing."""
+    scale_dynamics: float = 1.0
+    """Weight of the KL that trains the prior."""
+    scale_representation: float = 0.1
+    """Weight of the KL that trains the posterior."""
+    horizon: int = 333
+    """Effective discount horizon in steps: the discount is 1 - 1 / horizon."""
+
+    def __post_init__(self) -> None:
+        if self.deter % self.blocks:
+            raise UserError(f"The state width {self.deter} is not a multiple of its {self.blocks} blocks.")
+        if self.conv not in ("pooled", "strided"):
+            raise unknown_name("convolution style", self.conv, ["pooled", "strided"])
+
+    @property
+    def features(self) -> int:
+        """Width F of the flattened latent, `deter + stoch * classes`."""
+        return self.deter + self.stoch * self.classes
+
+    @property
+    def discount(self) -> float:
+        """Discount of one step."""
+        return 1 - 1 / self.horizon
+
+
+def _ruled(hidden: int) -> WorldModelConfig:
+    """DreamerV3's rule: deter = 8 * hidden; classes = depth = hidden / 16; units = hidden."""
+    return WorldModelConfig(
+        deter=8 * hidden, hidden=hidden, classes=hidden // 16, units=hidden, depth=hidden // 16
+    )
+
+
+SIZES: dict[str, WorldModelConfig] = {
+    # Ours, for two laptop cores: the quickstart, the tests and the learn-check.
+    "tiny": WorldModelConfig(
+        deter=256, hidden=96, stoch=16, classes=8, units=96, depth=8, vector_layers=2, conv="strided"
+    ),
+    # DreamerV3's 1m keeps a wider state than the rule gives.
+    "1m": WorldModelConfig(deter=512, hidden=64, classes=4, units=64, depth=4),
+    "12m": _ruled(256),
+    "25m": _ruled(384),
+    "50m": _ruled(512),
+    "100m": _ruled(768),
+    "200m": _ruled(1024),
+}
+
+
+def for_size(name: str, **overrides: object) -> WorldModelConfig:
+    """Return the settings of a named size, with fields overridden.
+
+    Raises:
+        UserError: the size is not known.
+    """
+    if name not in SIZES:
+        raise unknown_name("size", name, SIZES)
+    return dataclasses.replace(SIZES[name], **overrides)  # type: ignore[arg-type]
