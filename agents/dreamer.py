@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import gymnasium
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
@@ -176,6 +177,8 @@ class DreamerAgent(nn.Module):
             Metrics: scalars that still live on the device.
         """
         rows = {key: torch.as_tensor(value).to(self.device) for key, value in batch.items()}
+        # A row before the first of another episode is a last one, also where a crash cut it off unseen.
+        rows["is_last"] = rows["is_last"] | F.pad(rows["is_first"][:, 1:], (0, 1))
         losses, metrics = self._losses(rows, env_step)
         total = torch.stack([loss.mean() for loss in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)

@@ -52,6 +52,19 @@ class Ensemble(nn.Module):
         return torch.baddbmm(self.biases[-1], x, self.weights[-1])
 
 
+def ensemble_variance(predictions: Tensor) -> Tensor:
+    """Biased variance over the networks of `predictions` (K, N, outputs) -> (N, outputs).
+
+    Two passes, one network at a time: many times faster than `Tensor.var` over the outermost axis.
+    """
+    mean = predictions.mean(0)
+    total = torch.zeros_like(mean)
+    for prediction in predictions:
+        difference = prediction - mean
+        total.addcmul_(difference, difference)
+    return total / len(predictions)
+
+
 class Disagreement(IntrinsicReward):
     """Variance of an ensemble's one-step predictions.
 
@@ -89,7 +102,7 @@ class Disagreement(IntrinsicReward):
         self, latents: Latent, actions: Tensor, observations: Mapping[str, Tensor] | None = None
     ) -> Tensor:
         """Variance over networks, mean over dimensions, (B, T); zero in row 0, which nothing led to."""
-        variance = self._predict(latents, actions).var(0, unbiased=False).mean(-1)
+        variance = ensemble_variance(self._predict(latents, actions)).mean(-1)
         return F.pad(variance.unflatten(0, (len(actions), -1)), (1, 0))
 
     def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:

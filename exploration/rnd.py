@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import cast
 
 import gymnasium
 import torch
@@ -108,10 +109,13 @@ class RND(IntrinsicReward):
         self.target = RandomFeatures(space, narrow, config.outputs).requires_grad_(False)
         self.predictor = RandomFeatures(space, narrow, config.outputs)
 
+    def _moments(self, key: str) -> RunningMoments:
+        return cast(RunningMoments, self.moments[key])
+
     def normalise(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Observations by running moments, clipped to `clip` deviations."""
         return {
-            key: torch.clamp(self.moments[key](observations[key].float()), -self.clip, self.clip)
+            key: self._moments(key)(observations[key].float()).clamp(-self.clip, self.clip)
             for key in self.keys
         }
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from world_model.distributions import symexp, symlog
+from world_model.distributions import symlog
 from world_model.encoder import MULTIPLIERS, init_conv_
 from world_model.nets import MLP, BlockLinear, ChannelNormSiLU, Linear, NormSiLU
 from world_model.sizes import ConvStyle, WorldModelConfig
@@ -118,7 +118,3 @@ class Decoder(nn.Module):
     def target(self, key: str, observation: Tensor) -> Tensor:
         """What the prediction of `key` is compared with: pixels in [0, 1], or symlog values."""
         return observation.float() / 255 if key in self.images else symlog(observation)
-
-    def to_observation(self, key: str, prediction: Tensor) -> Tensor:
-        """Prediction in the units of the observation: pixels in [0, 1], or raw values."""
-        return prediction.clamp(0, 1) if key in self.images else symexp(prediction)

@@ -148,7 +148,7 @@ class WorldModel(nn.Module):
 
         Returns:
             Predictions by key: reconstructions in rows before `context`, open-loop predictions from it
-            on; images (B, T, h, w, c) in [0, 1], vectors (B, T, d).
+            on; images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units.
         """
         seen = {key: value[:, :context] for key, value in batch.items()}
         latents, _, _ = self.observe(seen, self.initial(len(batch["action"])), generator)
@@ -157,5 +157,4 @@ class WorldModel(nn.Module):
         for t in range(context, batch["action"].shape[1]):
             latent = self.dynamics.predict(latent, batch["action"][:, t], generator)
             features.append(latent.features[:, None])
-        decoded = self.decoder(torch.cat(features, 1))
-        return {key: self.decoder.to_observation(key, value) for key, value in decoded.items()}
+        return self.decoder(torch.cat(features, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +60,34 @@ class NormSiLU(nn.Module):
         return F.silu(self.norm(x))
 
 
+class _NormSiLURows(torch.autograd.Function):
+    """RMSNorm, then SiLU, over the rows of a large (M, C) matrix, with the gradient written out.
+
+    Composed of matrix products and elementwise passes without broadcasting, which on a CPU takes a third
+    of the time of the composed form when C is small and M large. Equal to it up to rounding.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """x (M, C), weight (C,) -> (M, C)."""
+        mean = x.new_full(weight.shape, 1 / len(weight))
+        inverse = ((x * x) @ mean).add_(NORM_EPS).rsqrt_()  # (M,)
+        normed = torch.outer(inverse, weight).mul_(x)
+        ctx.save_for_backward(x, weight, inverse, normed)
+        return F.silu(normed)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Gradients of x and weight."""
+        x, weight, inverse, normed = ctx.saved_tensors
+        gradient = torch.ops.aten.silu_backward(gradient.contiguous(), normed)
+        product = gradient * x
+        shrink = (product @ weight) * inverse.pow(3) / len(weight)  # (M,)
+        to_x = torch.outer(inverse, weight).mul_(gradient)
+        to_x.sub_(torch.outer(shrink, torch.ones_like(weight)).mul_(x))
+        return to_x, product.t() @ inverse
+
+
 class ChannelNormSiLU(nn.Module):
     """RMSNorm over the channels of an image batch (N, C, h, w), then SiLU."""
 
@@ -68,7 +97,13 @@ class ChannelNormSiLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to `x` (N, C, h, w); free of copies when `x` is channels-last."""
-        return F.silu(rearrange(self.norm(rearrange(x, "n c h w -> n h w c")), "n h w c -> n c h w"))
+        rows = rearrange(x, "n c h w -> n h w c")
+        if x.is_cuda or x.dtype != torch.float32:
+            rows = F.silu(self.norm(rows))
+        else:
+            flat = _NormSiLURows.apply(rows.reshape(-1, rows.shape[-1]), self.norm.weight)
+            rows = flat.reshape(rows.shape)
+        return rearrange(rows, "n h w c -> n c h w")
 
 
 class BlockLinear(nn.Module):

@@ -1,0 +1,132 @@
+"""Crafter (Hafner 2021, arXiv:2109.06780): PyPI's crafter 1.8.3 as a gymnasium environment.
+
+The five mends and why each is needed are told in docs/environments.md. Rewards, pictures and random numbers
+are upstream's own.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from expedition import UserError
+
+NUM_ACTIONS = 17
+_PREFIX = "achievement/"
+
+
+class Crafter(gymnasium.Env[Any, Any]):
+    """Crafter with gymnasium's reset, step and render.
+
+    Observation: `image` uint8 (image_size, image_size, 3). Action: Discrete(17). Reward: 1 for a step that
+    unlocks something for the first time in the episode, plus a tenth of the change in health. Death
+    terminates; `length` steps truncate (10,000 upstream).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        render_size: int = 256,
+        length: int = 10_000,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        """Build the world; importing upstream takes a second the first time.
+
+        Args:
+            image_size: height and width of the observation, in pixels; at least 9, a pixel for each cell.
+            render_size: height and width of what `render` returns, in pixels.
+            length: steps until the episode is cut off; 0 for never.
+            render_mode: "rgb_array" or None.
+
+        Raises:
+            UserError: crafter is not installed, or a size is too small.
+        """
+        if min(image_size, render_size) < 9:
+            raise UserError("Crafter's pictures show 9 by 9 cells: give an image size of at least 9 pixels.")
+        try:
+            from envs import crafter_mends
+        except ImportError as error:
+            raise UserError(
+                f"Environment 'crafter' needs a package that is not installed ({error}): "
+                "run `pip install crafter==1.8.3`."
+            ) from error
+        self.render_mode = render_mode
+        self._render_size = (render_size, render_size)
+        self._upstream = crafter_mends.upstream(image_size, length)
+        self.observation_space = spaces.Dict(
+            {"image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)}
+        )
+        self.action_space = spaces.Discrete(NUM_ACTIONS)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin an episode; the same seed gives the same world and the same luck in every process.
+
+        `reset(seed=s)` begins upstream's `Env(seed=s)`, first episode. Without a seed the next world is drawn
+        from the generator that the last seed began.
+        """
+        super().reset(seed=seed)
+        self._upstream._seed = int(self.np_random.integers(2**31 - 1)) if seed is None else int(seed)
+        self._upstream._episode = 0
+        return {"image": self._upstream.reset()}, {}
+
+    def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Act once. `info`: `inventory` and `achievements` (name -> count), `player_pos` (x, y).
+
+        On the last step `info["episode_metrics"]` holds `achievement/<name>`, the counts of the episode.
+        """
+        if not 0 <= action < NUM_ACTIONS:
+            raise gymnasium.error.InvalidAction(f"Crafter has actions 0 to {NUM_ACTIONS - 1}, not {action}.")
+        image, reward, done, details = self._upstream.step(int(action))
+        terminated = details["discount"] == 0
+        info: dict[str, Any] = {name: details[name] for name in ("inventory", "achievements")}
+        info["player_pos"] = tuple(details["player_pos"].tolist())  # upstream's array would be shared
+        if done:
+            info["episode_metrics"] = {
+                _PREFIX + name: float(count) for name, count in details["achievements"].items()
+            }
+        return {"image": image}, float(reward), terminated, bool(done) and not terminated, info
+
+    def render(self) -> np.ndarray | None:
+        """Draw (render_size, render_size, 3) uint8 and leave the world's random numbers as they were."""
+        if self.render_mode is None:
+            return None
+        if self._upstream._player is None:
+            raise gymnasium.error.ResetNeeded("Call reset before render: there is no world yet.")
+        generator = self._upstream._world.random
+        state = generator.get_state()  # the noise of the night is drawn from the world's own generator
+        image = self._upstream.render(self._render_size)
+        generator.set_state(state)
+        return image
+
+
+def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return Crafter's measures over some episodes; empty without any.
+
+    `success/<achievement>`: share of episodes that unlocked it, 0 to 1. `crafter_score`, in percent, 0 to
+    100: exp(mean over the 22 of ln(1 + success in percent)) - 1, as in the paper. `achievements`: how many of
+    the 22 were unlocked in at least one episode.
+
+    Args:
+        episodes: summaries from `VectorEnv.pop_episodes`, with `achievement/<name>` counts.
+    """
+    rows = [
+        {key.removeprefix(_PREFIX): count for key, count in episode.items() if key.startswith(_PREFIX)}
+        for episode in episodes
+    ]
+    rows = [row for row in rows if row]  # an episode that a failed restore cut off has no counts
+    if not rows:
+        return {}
+    success = {name: sum(row[name] > 0 for row in rows) / len(rows) for name in sorted(rows[0])}
+    logs = [math.log1p(100 * rate) for rate in success.values()]
+    return {
+        "crafter_score": math.expm1(sum(logs) / len(logs)),
+        "achievements": float(sum(rate > 0 for rate in success.values())),
+        **{f"success/{name}": rate for name, rate in success.items()},
+    }

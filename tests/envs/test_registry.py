@@ -1,0 +1,185 @@
+import dataclasses
+import pathlib
+import re
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
+
+from envs import Adapter, adapt, environment_info, environments, make
+from expedition import UserError
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs" / "environments.md"
+
+
+class Recorder(gymnasium.Env):
+    """Shows what it is told to and remembers the last action."""
+
+    def __init__(self, observation, action=None):
+        self.observation_space = observation
+        self.action_space = action or spaces.Discrete(2)
+        self.shown = observation.sample()
+        self.last = None
+
+    def reset(self, *, seed=None, options=None):
+        return self.shown, {}
+
+    def step(self, action):
+        self.last = action
+        return self.shown, 0.0, False, False, {}
+
+
+def see(space, shown=None, image_size=64):
+    """Return the adapted observation of `shown` and check that it is in the adapted space."""
+    inner = Recorder(space)
+    inner.shown = inner.shown if shown is None else shown
+    env = adapt(inner, image_size)
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    return observation
+
+
+@pytest.mark.parametrize("env_id", [*environments(), "CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
+def test_gymnasiums_checker_passes(env_id):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error")
+        warnings.filterwarnings("ignore", message=".*(wrapped|spec|infinity|unwrapped).*")
+        check_env(make(env_id, image_size=32), skip_render_check=env_id not in environments())
+
+
+def test_the_page_tells_of_every_environment():
+    assert all(f"| `{env_id}` |" in DOCS.read_text() for env_id in environments())
+
+
+@pytest.mark.parametrize("env_id", environments())
+def test_what_the_list_says_is_what_is_made(env_id):
+    info, env = environments()[env_id], make(env_id)
+    ((key, box),) = env.observation_space.items()
+    assert info.observation == f"{key} {box.dtype} {box.shape}"
+    assert info.action == str(env.action_space)
+    assert env_id == info.name
+    assert info.installed
+    assert info.snapshot
+
+
+def test_information_on_gymnasiums_own():
+    info = environment_info("CartPole-v1")
+    assert (info.name, info.snapshot, info.summarise([{"return": 1.0}])) == ("CartPole-v1", True, {})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        info.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("crafterr", "crafter"),
+        ("Crafter", "crafter"),
+        ("CartPole-v9", "CartPole-v1"),
+        ("maze", "maze-vector"),
+    ],
+)
+@pytest.mark.parametrize("look_up", [make, environment_info])
+def test_unknown_names_get_the_nearest(given, near, look_up):
+    with pytest.raises(UserError, match=rf"Unknown environment '{given}': did you mean .*{near}"):
+        look_up(given)
+
+
+def test_a_missing_package_is_named_with_its_command():
+    def build(**kwargs):
+        import no_such_package  # noqa: F401
+
+    gymnasium.register("NeedsMore-v0", entry_point=build)
+    try:
+        with pytest.raises(UserError, match=r"'NeedsMore-v0' needs .* run `pip install no_such_package`\.$"):
+            make("NeedsMore-v0")
+    finally:
+        del gymnasium.registry["NeedsMore-v0"]
+
+
+def test_an_environment_of_ones_own_by_module_and_name(tmp_path, monkeypatch):
+    (example,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert len(example.splitlines()) < 30
+    (tmp_path / "line_world.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    env = make("line_world:Line-v0")
+    assert env.reset(seed=0)[0]["vector"].tolist() == [0, 0, 1, 0, 0]
+    env.step(1)
+    observation, reward, terminated, _, info = env.step(1)
+    assert (observation["vector"].tolist(), reward, terminated) == ([0, 0, 0, 0, 1], 1.0, True)
+    assert info["episode_metrics"] == {"won": 1.0}
+    with pytest.raises(UserError, match="PYTHONPATH"):
+        make("no_such_world:Line-v0")
+
+
+def test_pictures_are_resized_and_grey_ones_coloured():
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:, 40:] = (10, 20, 30)
+    seen = see(spaces.Box(0, 255, (40, 80, 3), np.uint8), image, image_size=20)["image"]
+    assert seen.shape == (20, 20, 3)
+    assert seen[0, 0].tolist() == [0, 0, 0]
+    assert seen[0, -1].tolist() == [10, 20, 30]
+    grey = see(spaces.Box(0, 255, (64, 64, 1), np.uint8), np.full((64, 64, 1), 9, np.uint8))["image"]
+    assert grey.shape == (64, 64, 3)
+    assert (grey == 9).all()
+
+
+def test_a_small_grid_of_codes_is_no_picture():
+    codes = np.arange(147, dtype=np.uint8).reshape(7, 7, 3)
+    assert see(spaces.Box(0, 255, (7, 7, 3), np.uint8), codes)["vector"].tolist() == list(range(147))
+
+
+def test_vectors():
+    matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert see(spaces.Box(-np.inf, np.inf, (2, 2), np.float64), matrix)["vector"].tolist() == [1, 2, 3, 4]
+    assert see(spaces.Discrete(3, start=5), np.int64(6))["vector"].tolist() == [0, 1, 0]
+    assert see(spaces.MultiBinary(3), np.array([1, 0, 1], np.int8))["vector"].tolist() == [1, 0, 1]
+
+
+def test_entries_of_a_dict_keep_their_names():
+    space = spaces.Dict({"camera": spaces.Box(0, 255, (32, 32, 3), np.uint8), "mode": spaces.Discrete(2)})
+    seen = see(space, {"camera": np.full((32, 32, 3), 5, np.uint8), "mode": 1})
+    assert seen.keys() == {"camera", "mode"}
+    assert seen["camera"].shape == (64, 64, 3)
+    assert seen["mode"].tolist() == [0, 1]
+
+
+def test_actions_are_stretched_to_their_bounds():
+    space = spaces.Box(np.array([[-2.0], [0.0]]), np.array([[2.0], [10.0]]), dtype=np.float64)
+    inner = Recorder(spaces.Discrete(2), space)
+    env = adapt(inner)
+    assert (env.action_space.shape, env.action_space.dtype) == ((2,), np.float32)
+    for given, reached in (([-1, -1], [-2, 0]), ([0, 0], [0, 5]), ([1, 0.5], [2, 7.5]), ([-9, 9], [-2, 10])):
+        env.step(np.array(given, np.float32))
+        assert inner.last.tolist() == [[reached[0]], [reached[1]]]
+        assert inner.last.dtype == np.float64
+
+
+def test_discrete_actions_begin_at_zero():
+    inner = Recorder(spaces.Discrete(2), spaces.Discrete(3, start=-1))
+    env = adapt(inner)
+    assert env.action_space == spaces.Discrete(3)
+    env.step(0)
+    assert inner.last == -1
+
+
+def test_what_fits_is_left_alone():
+    inner = make("catch-vector")
+    assert adapt(inner) is inner
+    assert isinstance(adapt(Recorder(spaces.Discrete(2))), Adapter)
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "problem"),
+    [
+        (spaces.Discrete(2), spaces.Box(-np.inf, np.inf, (1,)), "no finite bounds"),
+        (spaces.Discrete(2), spaces.MultiDiscrete([2, 2]), "not supported"),
+        (spaces.Sequence(spaces.Discrete(2)), None, "cannot be made a vector"),
+        (spaces.Dict({"reward": spaces.Discrete(2)}), None, "'reward'"),
+    ],
+)
+def test_spaces_that_cannot_be_brought_to_shape(observation, action, problem):
+    with pytest.raises(UserError, match=problem):
+        adapt(Recorder(observation, action))

@@ -1,0 +1,147 @@
+"""The figure, for whole and for poor studies."""
+
+import json
+import math
+import runpy
+import shutil
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from expedition.errors import UserError
+from experiments.figure import TILES, colour_of, draw_report, film_rows, smooth, spread, success_table, thin
+from experiments.records import read_study
+
+write_study = runpy.run_path(str(Path(__file__).with_name("test_records.py")))["write_study"]
+
+
+def drawn(folder):
+    with Image.open(draw_report(read_study(folder), folder / "report.png")) as image:
+        return np.asarray(image.convert("L"))
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_a_whole_study(tmp_path, seeds):
+    before = dict(mpl.rcParams)
+    pixels = drawn(write_study(tmp_path, seeds=seeds))
+    assert pixels.shape == (1100, 1600)
+    assert pixels.std() > 20
+    # Nothing runs over the edge.
+    assert min(pixels[:4].min(), pixels[-4:].min(), pixels[:, :4].min(), pixels[:, -4:].min()) == 255
+    assert dict(mpl.rcParams) == before
+
+
+def test_another_environment_without_films_or_achievements(tmp_path):
+    pixels = drawn(write_study(tmp_path, environment="CartPole-v1", suite=False, films=False))
+    assert pixels.shape[1] == 1600
+    assert pixels.shape[0] < 1000
+
+
+@pytest.mark.parametrize("conditions", [("scratch",), ("model+policy",), ("policy", "scratch")])
+def test_few_conditions(tmp_path, conditions):
+    assert drawn(write_study(tmp_path, seeds=(0, 1), conditions=conditions)).std() > 5
+
+
+def test_nothing_but_metrics(tmp_path):
+    folder = write_study(tmp_path, conditions=("scratch", "model"), suite=False, films=False)
+    for run in ("scratch-s0", "model-s0"):
+        (folder / run / "episodes.jsonl").unlink()
+        path = folder / run / "result.json"
+        path.write_text(json.dumps({"metrics": json.loads(path.read_text())["metrics"]}))
+    assert drawn(folder).std() > 5
+
+
+def test_nothing_finished_still_draws_the_headline(tmp_path):
+    assert drawn(write_study(tmp_path, conditions=())).std() > 5
+
+
+def test_runs_of_different_length_and_undefined_errors(tmp_path):
+    folder = write_study(tmp_path, seeds=(0, 1))
+    path = folder / "model-s1" / "result.json"
+    result = json.loads(path.read_text())
+    result["open_loop_by_horizon_start"][3] = math.nan
+    result["open_loop_by_horizon_end"] = result["open_loop_by_horizon_end"][:9]
+    path.write_text(json.dumps(result))
+    (folder / "policy-s0" / "episodes.jsonl").write_text('{"env_step": 9, "return": 1.0}\n')
+    shutil.rmtree(folder / "scratch-s0" / "media")
+    assert drawn(folder).std() > 20
+
+
+def test_metrics_with_different_contributions(tmp_path):
+    folder = write_study(tmp_path, seeds=(0, 1))
+    for seed in (0, 1):
+        path = folder / f"policy-s{seed}" / "result.json"
+        result = json.loads(path.read_text())
+        del result["metrics"]["return"]
+        path.write_text(json.dumps(result))
+    assert drawn(folder).std() > 20
+
+
+def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path):
+    study = read_study(write_study(tmp_path, conditions=("scratch",), films=False))
+    with pytest.raises(UserError, match="can't be written"):
+        draw_report(study, tmp_path / "nowhere" / "report.png")
+
+
+def test_smoothing_keeps_constants_and_averages_neighbours():
+    steps, grid = np.arange(0.0, 100.0), np.linspace(0, 99, 7)
+    assert smooth(steps, np.full(100, 3.0), grid) == pytest.approx(np.full(7, 3.0))
+    assert smooth(steps, np.tile([0.0, 2.0], 50), np.array([50.0])) == pytest.approx([1.0], abs=1e-3)
+    # A grid point far from any episode takes the nearest one's value.
+    far = smooth(np.array([0.0, 1.0, 1000.0]), np.array([5.0, 5.0, 9.0]), np.array([400.0]), width=0.001)
+    assert far == pytest.approx([5.0])
+
+
+def test_labels_are_pushed_apart_in_order():
+    placed = spread({"b": 0.5, "a": 0.49, "c": 0.51, "far": 0.9}, gap=0.1)
+    assert list(placed) == ["a", "b", "c", "far"]
+    assert np.diff(list(placed.values())).min() >= 0.099
+    assert placed["far"] == 0.9
+    assert spread({"alone": 0.2}, 0.1) == {"alone": 0.2}
+    assert spread({}, 0.1) == {}
+
+
+def test_a_shared_truth_is_shown_once():
+    truth, dream = np.zeros((4, 8, 3), np.uint8), np.ones((4, 8, 3), np.uint8)
+    strip = np.concatenate([truth, dream, dream])
+    other = np.concatenate([truth + 9, dream, dream])
+    assert list(film_rows({"model": strip, "scratch": strip})) == ["truth", "model", "scratch"]
+    assert list(film_rows({"model": strip, "scratch": other})) == [
+        "truth",
+        "model",
+        "truth (scratch)",
+        "scratch",
+    ]
+    assert film_rows({"model": strip})["model"].min() == 1
+    assert film_rows({}) == {}
+
+
+def test_long_strips_are_thinned_to_whole_tiles():
+    strip = np.repeat(np.arange(50, dtype=np.uint8), 2)[None, :, None].repeat(2, 0).repeat(3, 2)
+    thinned = thin(strip)
+    assert thinned.shape == (2, 2 * TILES, 3)
+    assert (thinned[0, 0, 0], thinned[0, -1, 0]) == (0, 49)
+    assert thin(strip[:, :7]).shape == (2, 7, 3)
+
+
+def test_achievements_are_sorted_and_averaged_over_seeds(tmp_path):
+    folder = write_study(tmp_path, seeds=(0, 1), conditions=("scratch", "model"), films=False)
+    for run, success in {
+        "scratch-s0": {"rare": 0.0, "often": 50.0},
+        "scratch-s1": {"rare": 10.0, "often": 70.0},
+        "model-s0": {"rare": 20.0, "often": 100.0},
+        "model-s1": {"rare": 20.0, "often": 100.0},
+    }.items():
+        path = folder / run / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"success": success}))
+    names, rates = success_table(read_study(folder), ["scratch", "model"])
+    assert names == ["often", "rare"]
+    assert rates.tolist() == [[60.0, 100.0], [5.0, 20.0]]
+
+
+def test_colours_are_distinct(tmp_path):
+    study = read_study(write_study(tmp_path, films=False))
+    assert len({colour_of(name, study) for name in study.conditions}) == 4

@@ -1,0 +1,127 @@
+"""Acting in the environments and writing what arrives into the replay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from agents import DreamerAgent
+from agents.dreamer import ActState
+from agents.prior import PREFIX, PriorState
+from envs import Rows, VectorEnv
+from training.replay import Replay
+from world_model import Latent, action_width
+
+TASK = "task/"
+"""Replayed names under this prefix are never shown to the learner."""
+
+
+def to_env_actions(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
+    """Learner's actions (N, A) to the environment's: indices (N,) for Discrete, the same for Box."""
+    return actions.argmax(-1) if isinstance(space, gymnasium.spaces.Discrete) else actions
+
+
+def row_spec(envs: VectorEnv, agent: DreamerAgent, task_reward: bool) -> dict[str, tuple[tuple, np.dtype]]:
+    """Shape and dtype of everything in a replayed row."""
+    width = action_width(envs.action_space)
+    flags = ("is_first", "is_last", "is_terminal")
+    spec = {key: (box.shape or (), np.dtype(box.dtype)) for key, box in envs.observation_space.items()}
+    spec |= {"action": ((width,), np.dtype(np.float32))}
+    spec |= {"reward" if task_reward else TASK + "reward": ((), np.dtype(np.float32))}
+    spec |= {flag: ((), np.dtype(bool)) for flag in flags}
+    if agent.prior is not None:
+        names = ("logits",) if agent.behaviour.discrete else ("mean", "std")
+        spec |= {PREFIX + name: ((width,), np.dtype(np.float32)) for name in names}
+    return spec
+
+
+def learner_view(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The part of a replayed batch that may reach the learner."""
+    return {key: value for key, value in batch.items() if not key.startswith(TASK)}
+
+
+class Collector:
+    """Steps the environments with the agent.
+
+    Args:
+        envs: the environments.
+        agent: who acts.
+        replay: where rows go.
+        task_reward: whether the environment's reward is for the learner (phase 2). Otherwise it is stored as
+            `task/reward`, which nobody who learns reads.
+        seed: of environments and action samples.
+    """
+
+    def __init__(
+        self, envs: VectorEnv, agent: DreamerAgent, replay: Replay, task_reward: bool, seed: int
+    ) -> None:
+        self.envs = envs
+        self.agent = agent
+        self.replay = replay
+        self.reward_name = "reward" if task_reward else TASK + "reward"
+        self._rows: Rows | None = None
+        self._actions = np.zeros((envs.num_envs, action_width(envs.action_space)), np.float32)
+        self._state = agent.initial_state(envs.num_envs, seed)
+        self._seed = seed
+
+    def start(self) -> None:
+        """Begin the first episodes."""
+        self._rows = self.envs.reset(self._seed)
+
+    def step(self, env_step: int) -> tuple[int, list[dict[str, Any]]]:
+        """Act once in every environment.
+
+        Args:
+            env_step: steps made so far.
+
+        Returns:
+            How many actions reached an environment, and the summaries of the episodes that ended.
+        """
+        assert self._rows is not None, "start or load_state_dict first"
+        actions, self._state, record = self.agent.act(self._rows, self._state, "train", env_step)
+        self.replay.add(self._replayed(self._rows, record))
+        self._rows = self.envs.step(to_env_actions(actions, self.envs.action_space))
+        self._actions = actions
+        return int((~self._rows["is_first"]).sum()), self.envs.pop_episodes()
+
+    def _replayed(self, rows: Rows, record: Mapping[str, np.ndarray]) -> Rows:
+        """Rows as the replay holds them: with the action that led to them, and the reward under its name."""
+        stored = {key: value for key, value in rows.items() if key != "reward"}
+        stored[self.reward_name] = rows["reward"]
+        stored["action"] = self._actions * ~rows["is_first"][:, None]
+        return {**stored, **record}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environments, waiting rows and what acting remembers."""
+        state = self._state
+        saved: dict[str, Any] = {
+            "envs": self.envs.state_dict(),
+            "rows": dict(self._rows or {}),
+            "actions": self._actions,
+            "latent": state.latent._asdict(),
+            "action": state.action,
+            "generator": state.generator.get_state(),
+        }
+        if state.prior is not None:
+            saved["prior"] = {**state.prior.latent._asdict(), "acting": state.prior.acting}
+        return saved
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.envs.load_state_dict(saved["envs"])
+        self._rows = dict(saved["rows"])
+        self._actions = saved["actions"]
+        device = self.agent.device
+        generator = torch.Generator(device)
+        generator.set_state(saved["generator"])
+        prior = None
+        if "prior" in saved:
+            teacher = saved["prior"]
+            latent = Latent(teacher["deter"].to(device), teacher["stoch"].to(device))
+            prior = PriorState(latent, teacher["acting"].to(device))
+        latent = Latent(saved["latent"]["deter"].to(device), saved["latent"]["stoch"].to(device))
+        self._state = ActState(latent, saved["action"].to(device), prior, generator)

@@ -1,0 +1,136 @@
+"""What a run is: frozen settings, their JSON, and the id that follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from agents import AgentConfig
+from expedition import UserError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How experience is collected, replayed and judged."""
+
+    num_envs: int = 8
+    """Environments side by side."""
+    batch: int = 16
+    """Sequences in a batch."""
+    length: int = 64
+    """Rows in a sequence."""
+    train_ratio: float = 64.0
+    """Replayed rows for each environment step; updates follow from it."""
+    learning_starts: int = 1024
+    """Environment steps before the first update."""
+    replay_gib: float = 4.0
+    """Most memory that the replay may take, in GiB."""
+    log_every: int = 1000
+    """Environment steps between two lines of metrics."""
+    checkpoint_seconds: float = 300.0
+    """Seconds between two checkpoints; one is always written at the end."""
+    evaluation_episodes: int = 32
+    """Episodes that judge the final policy."""
+    heldout: int = 32
+    """Held-out sequences, of a uniformly random policy, that judge the world model."""
+    context: int = 8
+    """Rows of a held-out sequence that the model sees before it predicts alone."""
+    open_loop: int = 24
+    """Rows that it then predicts."""
+    image_size: int = 64
+    """Height and width of images in pixels."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "batch", "log_every", "heldout", "context", "open_loop", "image_size"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("length", self.length, 2)
+        for name in ("train_ratio", "learning_starts", "replay_gib", "checkpoint_seconds"):
+            _at_least(name, getattr(self, name), 0)
+        _at_least("evaluation_episodes", self.evaluation_episodes, 0)
+
+
+def _at_least(name: str, value: float, least: int) -> None:
+    if value < least:
+        raise UserError(f"{name} is {value}: it must be at least {least}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """One run, whole: two runs of equal configs on one machine give equal results."""
+
+    env: str
+    """Environment id."""
+    phase: Literal["pretrain", "finetune"]
+    """Phase 1 (intrinsic reward alone) or phase 2 (the task's reward)."""
+    intrinsic: str | None
+    """Intrinsic reward of phase 1; None in phase 2."""
+    size: str
+    """Named size of the world model."""
+    steps: int
+    """Environment steps of the run."""
+    seed: int
+    """Seed of weights, samples and environments."""
+    agent: AgentConfig
+    training: TrainingConfig = TrainingConfig()
+
+    def __post_init__(self) -> None:
+        _at_least("steps", self.steps, 1)
+        _at_least("seed", self.seed, 0)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain JSON-able form of a dataclass."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Build a (nested) dataclass from its plain form.
+
+    Raises:
+        UserError: a field is unknown, missing, or of the wrong kind.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    strange = sorted(set(values) - set(fields))
+    if strange:
+        raise UserError(f"Unknown settings in {kind.__name__}: {', '.join(strange)}.")
+    try:
+        return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
+    except TypeError as error:
+        raise UserError(f"{kind.__name__} cannot be read: {error}.") from error
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    """Turn one plain value into what its annotation says."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
+            return from_dict(option, value)  # type: ignore[arg-type]
+        if option is float and isinstance(value, int):
+            return float(value)
+    return value
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Ten hex digits that name a configuration: equal settings, equal name."""
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names of the settings in which two plain configs differ, with both values."""
+    found = []
+    for key in sorted(set(left) | set(right)):
+        one, two = left.get(key), right.get(key)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            found += differences(one, two, f"{prefix}{key}.")
+        elif one != two:
+            found.append(f"{prefix}{key} ({one} there, {two} asked for)")
+    return found

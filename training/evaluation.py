@@ -1,0 +1,151 @@
+"""Judging an agent: its policy in the environment, its model on held-out sequences."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents import DreamerAgent
+from envs import environment_info, make_vector
+from training.collector import to_env_actions
+from world_model import WorldModel, action_width
+
+PARALLEL = 8
+"""Environments side by side while judging."""
+WINDOWS_A_BLOCK = 8
+
+
+def evaluate_policy(
+    agent: DreamerAgent, env_id: str, episodes: int, seed: int, image_size: int
+) -> list[dict[str, Any]]:
+    """Run the agent's policy, sampled, for a number of episodes.
+
+    Every environment contributes the same number of its first episodes (up to one), so that short episodes
+    are not counted more often than long ones.
+
+    Returns:
+        Summaries of exactly `episodes` episodes, as `VectorEnv.pop_episodes` gives them.
+    """
+    width = min(PARALLEL, episodes)
+    if width == 0:
+        return []
+    envs = make_vector(env_id, width, image_size)
+    quota = [episodes // width + (index < episodes % width) for index in range(width)]
+    kept: list[dict[str, Any]] = []
+    try:
+        rows, state = envs.reset(seed), agent.initial_state(width, seed)
+        while any(quota):
+            actions, state, _ = agent.act(rows, state, "evaluate")
+            rows = envs.step(to_env_actions(actions, envs.action_space))
+            for episode in envs.pop_episodes():
+                if quota[episode["env"]] > 0:
+                    quota[episode["env"]] -= 1
+                    kept.append(episode)
+    finally:
+        envs.close()
+    return kept
+
+
+def summarise_episodes(env_id: str, episodes: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean return and length, and the suite's own measures."""
+    if not episodes:
+        return {}
+    means = {name: float(np.mean([e[name] for e in episodes])) for name in ("return", "length")}
+    return means | environment_info(env_id).summarise(episodes)
+
+
+def heldout_sequences(
+    env_id: str, count: int, length: int, seed: int, image_size: int
+) -> dict[str, np.ndarray]:
+    """Sequences of a uniformly random policy that no learner ever trains on.
+
+    Windows follow each other in time without overlap; one that holds the beginning of an episode after its
+    first row is passed over, unless episodes are too short to fill a window otherwise.
+
+    Returns:
+        Rows (count, length, ...) by the rule of time.
+    """
+    envs = make_vector(env_id, PARALLEL, image_size)
+    rng = np.random.default_rng(seed)
+    windows: list[dict[str, np.ndarray]] = []
+    try:
+        rows = envs.reset(seed)
+        actions = np.zeros((PARALLEL, action_width(envs.action_space)), np.float32)
+        for attempt in range(WINDOWS_A_BLOCK * count):
+            block, rows, actions = _record(envs, rows, actions, length, rng)
+            whole = ~block["is_first"][:, 1:].any(1)
+            keep = whole if attempt < 4 * count else np.ones_like(whole)
+            windows += [{k: v[i] for k, v in block.items()} for i in np.flatnonzero(keep)]
+            if len(windows) >= count:
+                break
+    finally:
+        envs.close()
+    return {key: np.stack([w[key] for w in windows[:count]]) for key in windows[0]}
+
+
+def _record(
+    envs: Any, rows: dict[str, np.ndarray], actions: np.ndarray, length: int, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Record `length` rows of every environment under random actions, (N, length, ...)."""
+    held: list[dict[str, np.ndarray]] = []
+    for _ in range(length):
+        held.append({**rows, "action": actions * ~rows["is_first"][:, None]})
+        actions = _random_actions(envs.action_space, len(actions), rng)
+        rows = envs.step(to_env_actions(actions, envs.action_space))
+    envs.pop_episodes()
+    return {key: np.stack([row[key] for row in held], 1) for key in held[0]}, rows, actions
+
+
+def _random_actions(space: Any, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform actions (N, A) as the learner sees them."""
+    width = action_width(space)
+    if hasattr(space, "n"):
+        return np.eye(width, dtype=np.float32)[rng.integers(width, size=count)]
+    return rng.uniform(-1, 1, (count, width)).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenLoop:
+    """How well a model predicts held-out sequences from actions alone.
+
+    Attributes:
+        error: mean squared error over all predicted rows: per pixel in [0, 1] for images, per symlog value
+            for vectors, averaged over the observations.
+        by_horizon: the same for each predicted row, nearest first.
+        frames: uint8 (T, 3 h, n w, 3) for images: truth, prediction, and their absolute difference, for the
+            first sequences side by side; None for vectors.
+    """
+
+    error: float
+    by_horizon: list[float]
+    frames: np.ndarray | None
+
+
+@torch.no_grad()
+def open_loop(
+    model: WorldModel, heldout: dict[str, np.ndarray], context: int, seed: int, show: int = 4
+) -> OpenLoop:
+    """Let the model watch `context` rows of each held-out sequence and predict the others."""
+    device = next(model.parameters()).device
+    rows = {key: torch.as_tensor(value, device=device) for key, value in heldout.items()}
+    generator = torch.Generator(device).manual_seed(seed)
+    predictions = model.open_loop(rows, context, generator)
+    errors, frames = [], None
+    for key, prediction in predictions.items():
+        truth = model.decoder.target(key, rows[key])
+        errors.append((prediction - truth)[:, context:].square().flatten(2).mean((0, 2)))
+        if key in model.decoder.images and frames is None:
+            frames = _frames(truth[:show], prediction[:show])
+    by_horizon = torch.stack(errors).mean(0)
+    return OpenLoop(float(by_horizon.mean()), [float(x) for x in by_horizon], frames)
+
+
+def _frames(truth: torch.Tensor, predicted: torch.Tensor) -> np.ndarray:
+    """(n, T, h, w, c) twice -> uint8 (T, 3 h, n w, 3)."""
+    stacked = torch.cat([truth, predicted, (predicted - truth).abs()], 2)  # (n, T, 3 h, w, c)
+    row = torch.cat(list(stacked), 2)  # (T, 3 h, n w, c)
+    pixels = (row.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, -1)

@@ -1,0 +1,1 @@
+"""What to carry and what it was worth."""
