@@ -242,9 +242,12 @@ class DreamerAgent(nn.Module):
             continues = self.world_model.predict_continue(features)
         losses, returns, metrics = self.behaviour.imagination_loss(features, actions, rewards, continues)
         if config.replay_critic > 0 and starts > 1:
+            reward = rows["reward"][:, -starts:]
+            with torch.no_grad():  # where the reward is unknown, the model's guess stands in
+                reward = torch.where(reward.isnan(), self.world_model.predict_reward(tail.features), reward)
             losses["replay_critic"] = self.behaviour.replay_loss(
                 tail.features,
-                rows["reward"][:, -starts:],
+                reward,
                 rows["is_last"][:, -starts:],
                 rows["is_terminal"][:, -starts:],
                 returns[:, 0].unflatten(0, (-1, starts)),

@@ -71,6 +71,7 @@ class StudyRecord:
         environment: where the agents acted.
         suite_metrics: metrics that only this suite has.
         runs: all planned runs, finished or not.
+        wall_seconds: how long the study took, all its sittings together; None where it wasn't noted.
     """
 
     name: str
@@ -81,6 +82,7 @@ class StudyRecord:
     environment: str
     suite_metrics: tuple[str, ...]
     runs: tuple[RunRecord, ...]
+    wall_seconds: float | None = None
 
     @property
     def finetuning(self) -> tuple[RunRecord, ...]:
@@ -141,6 +143,7 @@ def read_study(folder: Path | str) -> StudyRecord:
             environment=str(head["environment"]),
             suite_metrics=tuple(map(str, head.get("suite_metrics", ()))),
             runs=tuple(_read_run(folder, entry) for entry in head["runs"]),
+            wall_seconds=head.get("wall_seconds"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +26,7 @@ from training.media import film_strip, write_gif, write_png
 from training.replay import Replay
 from training.runtime import StopSignal, choose_device
 from training.sinks import JsonlSink, MultiSink, Sink, truncate_after
-from training.state_tree import disk_errors, write_json
+from training.state_tree import disk_errors, publish_json
 from training.trainer import Trainer
 from training.wandb_sink import WandbSink
 
@@ -59,8 +61,13 @@ class Initialiser(Protocol):
         """Change the agent's structure (freeze, attach a prior); done on resume too."""
         ...
 
-    def load(self, agent: DreamerAgent) -> Mapping[str, Any]:
-        """Load weights; returns the manifest that is written to transfer.json."""
+    def load(self, agent: DreamerAgent, replay: Replay) -> Mapping[str, Any]:
+        """Load weights and rows; returns the manifest that is written to transfer.json."""
+        ...
+
+    @property
+    def carried_rows(self) -> int:
+        """Rows of each environment that `load` may put into the replay."""
         ...
 
 
@@ -98,7 +105,7 @@ def execute(
     if finished is not None:
         say(f"{run_dir} is finished already: nothing to do.")
         return Outcome(finished, 0)
-    with StopSignal() as stop:
+    with only_process(run_dir), StopSignal() as stop:
         return _Session(config, run_dir, logistics, initialiser, stop, say).run()
 
 
@@ -120,7 +127,26 @@ def claim_folder(run_dir: Path, settings: Mapping[str, Any]) -> None:
         if run_dir.is_dir() and any(run_dir.iterdir()):
             raise UserError(f"{run_dir} is not empty and holds no run: choose another --out.")
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
+        publish_json(path, settings)
+
+
+@contextlib.contextmanager
+def only_process(run_dir: Path) -> Iterator[None]:
+    """Hold the run's folder against other processes; the lock goes with the process, whatever its end.
+
+    Raises:
+        UserError: another process is working on the run.
+    """
+    with disk_errors("the run's lock", run_dir, "nothing was changed"):
+        file = (run_dir / ".lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another process is working on {run_dir}: wait for it, or choose another --out."
+            ) from error
+        yield
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:
@@ -155,7 +181,8 @@ class _Session:
             training.num_envs,
             row_spec(self.envs, self.agent, task_reward),
             int(training.replay_gib * 2**30),
-            max_rows=2 * (config.steps // training.num_envs) + 2,
+            max_rows=most_rows(config.steps, training.num_envs)
+            + (initialiser.carried_rows if initialiser is not None else 0),
             sequence_length=training.length,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
@@ -208,12 +235,12 @@ class _Session:
     def _begin(self) -> None:
         """Load what is carried, judge the model as it comes, and begin the first episodes."""
         if self.initialiser is not None:
-            manifest = self.initialiser.load(self.agent)
-            write_json(self.run_dir / "transfer.json", dict(manifest))
+            manifest = self.initialiser.load(self.agent, self.replay)
+            publish_json(self.run_dir / "transfer.json", dict(manifest))
         truncate_after(self.run_dir, -1)
         self.trainer.collector.start()
         start = self._open_loop("start", 0)
-        write_json(
+        publish_json(
             self.run_dir / "open_loop_start.json", {"error": start.error, "by_horizon": start.by_horizon}
         )
 
@@ -269,7 +296,7 @@ class _Session:
         }
         self.sink.write(step, {f"evaluation/{name}": value for name, value in summary.items()})
         self.sink.summary({**metrics, "environment_steps": step})
-        write_json(self.run_dir / "result.json", result)
+        publish_json(self.run_dir / "result.json", result)
         return result
 
     def _open_sinks(self) -> Sink:
@@ -291,6 +318,11 @@ class _Session:
                 )
             )
         return MultiSink(sinks)
+
+
+def most_rows(steps: int, num_envs: int) -> int:
+    """Most rows of one environment that `steps` steps can fill: each may be followed by a first row."""
+    return 2 * (steps // num_envs + 1) + 2
 
 
 class _Status:
@@ -317,7 +349,7 @@ class _Status:
         self._written = time.monotonic()
         rate = env_step / seconds if seconds > 0 else 0.0
         left = (self.steps - env_step) / rate if rate > 0 else None
-        write_json(
+        publish_json(
             self.path,
             {
                 "state": state,
@@ -328,6 +360,7 @@ class _Status:
                 "steps_per_second": rate,
                 "seconds_left": left,
             },
+            durable=False,
         )
 
     def close(self) -> None:

@@ -141,6 +141,17 @@ def write_json(path: Path, value: Any) -> None:
     sync(path)
 
 
+def publish_json(path: Path, value: Any, durable: bool = True) -> None:
+    """Write strict JSON whole or not at all.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    with disk_errors(f"'{path.name}'", path.parent, "checkpoints that were there before are intact"):
+        with written_aside(path, durable) as aside:
+            aside.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def sync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

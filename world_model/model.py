@@ -123,7 +123,8 @@ class WorldModel(nn.Module):
         for key, error in self.decoder.loss(features, batch).items():
             losses[f"reconstruction_{key}"] = error
         if "reward" in batch:
-            losses["reward"] = twohot_loss(self.reward(features), batch["reward"])
+            known = ~batch["reward"].isnan()  # rows carried from phase 1 have no reward
+            losses["reward"] = known * twohot_loss(self.reward(features), batch["reward"].nan_to_num())
         metrics = {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
         metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
         metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()

@@ -1,0 +1,262 @@
+"""The command line `expedition`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from expedition import UserError, __version__, unknown_name
+from experiments.commands import (
+    COMMANDS,
+    Evaluate,
+    Finetune,
+    ListCommand,
+    Machine,
+    Pretrain,
+    Report,
+    StudyCommand,
+    shortened,
+)
+from experiments.settings import agent_preset, overlay, read_settings, training_preset
+from training import (
+    Logistics,
+    RunConfig,
+    evaluate_run,
+    fingerprint,
+    open_checkpoint,
+    prepare_process,
+    to_dict,
+)
+from training.run import Outcome
+from transfer.loader import open_source, transfer_record
+from transfer.plan import parse_plan
+
+USAGE = """usage: expedition COMMAND [flags]
+
+What did an agent learn while it explored without reward, and what is each part of it worth on a new task?
+
+  study NAME   run a whole study and report what each carried part was worth (start here: study quickstart)
+  pretrain     phase 1: explore an environment on an intrinsic reward alone
+  finetune     phase 2: carry components into the task with its real reward
+  evaluate     evaluate the policy in a run's newest checkpoint
+  report       write a study's summary and figure again
+  list         environments, intrinsic rewards, plans, studies, sizes
+
+`expedition COMMAND --help` explains its flags; `expedition --version` prints the version."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 2 bad input, 130 or 143 stopped and saved."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"expedition: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read our output has left
+        sys.stderr.close()
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if arguments[0] == "--version":
+        print(f"expedition {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    return _HANDLERS[name](parse(name, rest))
+
+
+def parse(name: str, arguments: list[str]) -> Any:
+    """Build a command from its presets, then its file, then its flags.
+
+    Raises:
+        UserError: a bad file or preset.
+        SystemExit: tyro's own, with code 2, for flags that it does not know; code 0 after help.
+    """
+    kind = COMMANDS[name]
+    default = _default(kind, arguments)
+    if "--help" in arguments or "-h" in arguments:
+        kind = shortened(kind)
+        default = None if default is None else kind(**_shallow(default))
+    arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
+    options = {} if default is None else {"default": default}
+    return tyro.cli(kind, prog=f"expedition {name}", args=arguments, **options)
+
+
+def _shallow(command: Any) -> dict[str, Any]:
+    return {field.name: getattr(command, field.name) for field in dataclasses.fields(command)}
+
+
+def _default(kind: type, arguments: list[str]) -> Any:
+    """The command before its flags: presets of the size asked for, or the source run's settings."""
+    file = _peek(arguments, "--config")
+    values = _grouped(read_settings(Path(file))) if file is not None else {}
+    if kind is Pretrain:
+        size = _peek(arguments, "--size") or str(values.get("size", Pretrain.size))
+        preset = Pretrain(size=size, agent=agent_preset(size), training=training_preset(size))
+        return overlay(preset, values)
+    if kind is Finetune:
+        source = _peek(arguments, "--from") or values.pop("from", None)
+        if source is None:
+            return None
+        found = open_source(Path(source)).config
+        return overlay(Finetune(Path(source), agent=found.agent, training=found.training), values)
+    return None
+
+
+def _grouped(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file, whose `device` and the like stand at the top as their flags do."""
+    names = {field.name for field in dataclasses.fields(Machine)}
+    machine = {key: values.pop(key) for key in list(values) if key in names}
+    return {**values, "machine": machine} if machine else values
+
+
+def _peek(arguments: list[str], flag: str) -> str | None:
+    """The value of a flag, read before the others because they depend on it."""
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _logistics(command: Pretrain | Finetune | StudyCommand) -> Logistics:
+    machine = command.machine
+    return Logistics(
+        device=machine.device, threads=machine.threads, wandb=machine.wandb, project=machine.project
+    )
+
+
+def _pretrain(command: Pretrain) -> int:
+    from experiments.worker import carry_out
+
+    config = RunConfig(
+        command.env,
+        "pretrain",
+        command.intrinsic,
+        command.size,
+        command.steps,
+        command.seed,
+        command.agent,
+        command.training,
+    )
+    out = command.out or Path("runs") / "pretrain" / fingerprint(to_dict(config))
+    return _told(carry_out(config, out, _logistics(command), None, None, _say), out)
+
+
+def _finetune(command: Finetune) -> int:
+    from experiments.worker import carry_out
+
+    plan, source = parse_plan(command.plan), open_source(command.source)
+    config = RunConfig(
+        command.env or source.config.env,
+        "finetune",
+        None,
+        source.config.size,
+        command.steps,
+        command.seed,
+        command.agent,
+        command.training,
+    )
+    identity = {**to_dict(config), **transfer_record(plan, source)}
+    label = plan.name if "=" not in plan.name else "custom"
+    out = command.out or Path("runs") / "finetune" / f"{label}-{fingerprint(identity)}"
+    return _told(carry_out(config, out, _logistics(command), command.plan, command.source, _say), out)
+
+
+def _told(outcome: Outcome, out: Path) -> int:
+    """Print a finished run's result."""
+    if outcome.result is not None:
+        width = max(len(name) for name in outcome.result["metrics"])
+        for name, value in outcome.result["metrics"].items():
+            print(f"{name:<{width}}  {value:.4g}")
+        print(f"{'folder':<{width}}  {out}")
+    return outcome.exit_code
+
+
+def _study(command: StudyCommand) -> int:
+    from experiments.launcher import Launcher
+    from experiments.publish import publish
+    from experiments.study import find_study
+
+    overrides = {
+        name: getattr(command, name)
+        for name in ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps")
+    }
+    study = find_study(command.name, overrides)
+    folder = command.out or Path("runs") / study.name
+    typed = shlex.join(["expedition", *sys.argv[1:]])
+    launcher = Launcher(study, command.seeds, folder, command.jobs, _logistics(command), typed, _say)
+    launcher.announce()
+    if command.plan_only:
+        return 0
+    code = launcher.run()
+    if code == 0:
+        print(publish(folder, launcher.logistics))
+    return code
+
+
+def _evaluate(command: Evaluate) -> int:
+    if command.episodes < 1:
+        raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
+    prepare_process(0)
+    open_checkpoint(command.source)
+    summary = evaluate_run(command.source, command.episodes, command.seed, command.device)
+    if command.json:
+        print(json.dumps(summary))
+    else:
+        for name, value in summary.items():
+            print(f"{name:<32} {value:.4g}")
+    return 0
+
+
+def _report(command: Report) -> int:
+    from experiments.publish import publish
+
+    print(publish(command.folder, None))
+    return 0
+
+
+def _list(command: ListCommand) -> int:
+    from experiments.catalogue import catalogue, format_catalogue
+
+    found = catalogue()
+    if command.kind != "all":
+        if command.kind not in found:
+            raise unknown_name("kind", command.kind, [*found, "all"])
+        found = {command.kind: found[command.kind]}
+    print(json.dumps(found, indent=1) if command.json else format_catalogue(found))
+    return 0
+
+
+_HANDLERS: dict[str, Callable[[Any], int]] = {
+    "study": _study,
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "evaluate": _evaluate,
+    "report": _report,
+    "list": _list,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The commands as frozen dataclasses: tyro turns their fields into flags, and their docstrings into help."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, Suppress, arg
+
+from agents import AgentConfig
+from experiments.settings import agent_preset, training_preset
+from training import TrainingConfig
+
+DEFAULT_SIZE = "12m"
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Where a run is carried out and logged; flags of every command that trains."""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu or cuda."""
+    threads: int = 0
+    """CPU threads of a run; 0: torch's choice, or in a study the cores shared out among the runs."""
+    wandb: str = "auto"
+    """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
+    project: str = "expedition"
+    """W&B project."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrain:
+    """Phase 1: explore an environment on an intrinsic reward alone.
+
+    The same command run again goes on where it stopped. More flags: --help-all.
+    """
+
+    env: str = "crafter"
+    """Environment id: one of `expedition list environments`, or any Gymnasium id (CartPole-v1)."""
+    intrinsic: str = "disagreement"
+    """Intrinsic reward: disagreement, rnd or none."""
+    size: str = DEFAULT_SIZE
+    """Size of the world model: tiny, 1m, 12m, 25m, 50m, 100m or 200m parameters."""
+    steps: int = 1_000_000
+    """Environment steps."""
+    seed: int = 0
+    """Seed of weights, samples and environments."""
+    out: Path | None = None
+    """Folder of the run; by default runs/pretrain/<hash of the settings>."""
+    config: Path | None = None
+    """YAML or JSON file of settings; flags win over it."""
+    machine: Annotated[Machine, arg(name="")] = Machine()
+    agent: AgentConfig = dataclasses.field(default_factory=lambda: agent_preset(DEFAULT_SIZE))
+    training: TrainingConfig = dataclasses.field(default_factory=lambda: training_preset(DEFAULT_SIZE))
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune:
+    """Phase 2: carry components of a pre-training run into the task with its real reward.
+
+    Size and settings come from the pre-training run. The same command run again goes on where it stopped.
+    More flags: --help-all.
+    """
+
+    source: Annotated[Path, arg(name="from")]
+    """Folder of the pre-training run."""
+    plan: str = "model+policy"
+    """What is carried: one of `expedition list plans`, or encoder=copy,dynamics=freeze,... by component."""
+    env: str | None = None
+    """Environment id; by default the one that was explored."""
+    steps: int = 1_000_000
+    """Environment steps."""
+    seed: int = 0
+    """Seed of fresh weights, samples and environments."""
+    out: Path | None = None
+    """Folder of the run; by default runs/finetune/<plan>-<hash of the settings>."""
+    config: Path | None = None
+    """YAML or JSON file of settings; flags win over it."""
+    machine: Annotated[Machine, arg(name="")] = Machine()
+    agent: AgentConfig = dataclasses.field(default_factory=AgentConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyCommand:
+    """Run a whole study: pre-train, fine-tune under every plan, and report what each part was worth.
+
+    The same command run again goes on where it stopped.
+    """
+
+    name: Positional[str]
+    """A study of `expedition list studies`, or a YAML file with settings (`base: quickstart`)."""
+    seeds: int = 1
+    """Seeds, each with its own pre-training run; intervals need at least two, better five."""
+    out: Path | None = None
+    """Folder of the study; by default runs/<name>."""
+    jobs: int = 0
+    """Runs at a time; 0: one for each core, or one on a GPU."""
+    env: str | None = None
+    """Environment id, instead of the study's."""
+    intrinsic: str | None = None
+    """Intrinsic reward, instead of the study's."""
+    size: str | None = None
+    """Size of the world model, instead of the study's."""
+    pretrain_steps: int | None = None
+    """Environment steps of phase 1, instead of the study's."""
+    finetune_steps: int | None = None
+    """Environment steps of phase 2, instead of the study's."""
+    plan_only: bool = False
+    """Print the runs and stop."""
+    machine: Annotated[Machine, arg(name="")] = Machine()
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Evaluate the policy in a run's newest checkpoint."""
+
+    source: Annotated[Path, arg(name="from")]
+    """Folder of the run."""
+    episodes: int = 32
+    """Episodes."""
+    seed: int = 0
+    """Seed of episodes and action samples."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write summary.json, report.txt and report.png of a study again, from its finished runs."""
+
+    folder: Positional[Path]
+    """Folder of the study."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListCommand:
+    """Say what there is: environments, intrinsic rewards, plans, studies, sizes."""
+
+    kind: Positional[str] = "all"
+    """environments, intrinsic, plans, studies, sizes or all."""
+    json: bool = False
+    """Print JSON."""
+
+
+COMMANDS: dict[str, type] = {
+    "study": StudyCommand,
+    "pretrain": Pretrain,
+    "finetune": Finetune,
+    "evaluate": Evaluate,
+    "report": Report,
+    "list": ListCommand,
+}
+
+
+def shortened(kind: type) -> type:
+    """The same command without the groups of settings that most people never touch, for --help."""
+    hidden = [field for field in dataclasses.fields(kind) if field.name in ("agent", "training")]
+    short = dataclasses.make_dataclass(
+        kind.__name__,
+        [(f.name, Annotated[object, Suppress], dataclasses.field(default=None)) for f in hidden],
+        bases=(kind,),
+        frozen=True,
+    )
+    short.__doc__ = kind.__doc__
+    return short

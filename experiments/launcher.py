@@ -1,0 +1,242 @@
+"""Carrying a study out on this machine: several runs at a time, each in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from expedition import UserError, __version__
+from experiments.report import write_atomically
+from experiments.study import PlannedRun, Study, planned_runs
+from experiments.worker import Job
+from training import Logistics, read_result
+from training.runtime import StopSignal, choose_device
+from training.state_tree import disk_errors
+from training.wandb_sink import resolve_wandb_mode
+
+POLL_SECONDS = 0.5
+TELL_SECONDS = 20.0
+GRACE_SECONDS = 120.0
+
+
+@dataclasses.dataclass
+class _Active:
+    run: PlannedRun
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+
+class Launcher:
+    """Runs the graph of a study: a run starts when the run that it needs is finished and a place is free.
+
+    Args:
+        study: what to run.
+        seeds: how many seeds.
+        folder: the study's folder; what is finished in it is not run again.
+        jobs: runs at a time; 0 takes one for each core, or one on a GPU.
+        logistics: device, W&B and so on; the threads are shared out here.
+        command: the command line, for the record.
+        say: told one line at a time what a person wants to know.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        seeds: int,
+        folder: Path,
+        jobs: int,
+        logistics: Logistics,
+        command: str,
+        say: Callable[[str], None],
+    ) -> None:
+        if jobs < 0:
+            raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
+        self.study, self.folder, self.say = study, folder, say
+        self.runs = planned_runs(study, seeds)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        on_gpu = choose_device(logistics.device).type == "cuda"
+        self.jobs = jobs or (1 if on_gpu else min(cores, len(self.runs)))
+        self.logistics = dataclasses.replace(
+            logistics,
+            threads=logistics.threads or max(1, cores // self.jobs),
+            wandb=resolve_wandb_mode(logistics.wandb),
+            group=folder.name,
+            progress=False,
+        )
+        self.command = command
+        self.wall_seconds = _earlier_seconds(folder)
+        self._active: list[_Active] = []
+
+    def announce(self) -> None:
+        """Say what will be run, and how much memory its replays may take."""
+        study, config = self.study, self.runs[0].config
+        self.say(f"Study {study.name}: {study.description}")
+        for run in self.runs:
+            after = f" after {run.needs}" if run.needs else ""
+            self.say(f"  {run.id}: {run.config.env}, {run.config.steps:,} steps{after}")
+        self.say(
+            f"{len(self.runs)} runs, {sum(run.config.steps for run in self.runs):,} steps, {self.jobs} at a "
+            f"time with {self.logistics.threads} thread(s) each; a replay takes at most "
+            f"{config.training.replay_gib:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
+        )
+
+    def run(self) -> int:
+        """Run what is not finished yet; returns the exit code.
+
+        Raises:
+            UserError: a run failed, with its own sentence, or the folder cannot be written.
+        """
+        self._write_study()
+        began = time.monotonic()
+        with StopSignal() as stop:
+            bar = _Bar(self.runs, self.folder, self.say)
+            try:
+                self._loop(stop, bar)
+            except BaseException:
+                self._stop_all()
+                raise
+            finally:
+                bar.close()
+                self.wall_seconds += time.monotonic() - began
+                self._write_study()
+            return stop.exit_code
+
+    def _loop(self, stop: StopSignal, bar: _Bar) -> None:
+        finished = {run.id for run in self.runs if read_result(self.folder / run.id) is not None}
+        waiting = [run for run in self.runs if run.id not in finished]
+        while waiting or self._active:
+            if stop:
+                self.say("Stopping: the runs save their state.")
+                self._stop_all()
+                self.say("Saved; run the same command again to go on.")
+                return
+            for run in [r for r in waiting if r.needs is None or r.needs in finished]:
+                if len(self._active) < self.jobs:
+                    waiting.remove(run)
+                    self._start(run)
+            time.sleep(POLL_SECONDS)
+            for active in [a for a in self._active if a.process.poll() is not None]:
+                self._active.remove(active)
+                active.log.close()
+                self._check(active)
+                finished.add(active.run.id)
+            bar.update([active.run for active in self._active])
+
+    def _start(self, run: PlannedRun) -> None:
+        run_dir = self.folder / run.id
+        source = None if run.needs is None else str(self.folder / run.needs)
+        logs = self.folder / "logs"
+        with disk_errors("the study's logs", logs, "finished runs are intact"):
+            logs.mkdir(parents=True, exist_ok=True)
+            job = logs / f"{run.id}.json"
+            Job(str(run_dir), run.config, self.logistics, run.plan, source, os.getpid()).save(job)
+            log = (logs / f"{run.id}.txt").open("ab")
+        command = [sys.executable, "-m", "experiments.worker", str(job)]
+        # A session of its own, so that Ctrl-C reaches the launcher alone, which then asks every run to save.
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        self._active.append(_Active(run, process, log))
+
+    def _check(self, active: _Active) -> None:
+        """Tell why a run failed."""
+        code = active.process.returncode
+        if code == 0:
+            return
+        path = self.folder / "logs" / f"{active.run.id}.txt"
+        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        last = lines[-1].removeprefix("ERROR ") if lines else f"it ended with code {code}"
+        raise UserError(
+            f"Run {active.run.id} failed: {last.rstrip('.')}. Its log is {path}; what is finished is kept, "
+            "and the same command goes on from there."
+        )
+
+    def _stop_all(self) -> None:
+        """Ask every run to save and leave, and wait for it."""
+        for active in self._active:
+            active.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for active in self._active:
+            try:
+                active.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                active.process.kill()
+                active.process.wait()
+            active.log.close()
+        self._active = []
+
+    def _write_study(self) -> None:
+        environment = self.study.finetune_env or self.study.env
+        seeds = sorted({run.seed for run in self.runs})
+        record: dict[str, Any] = {
+            "name": self.study.name,
+            "command": self.command,
+            "version": __version__,
+            "seeds": seeds,
+            "environment": environment,
+            "suite_metrics": ["crafter_score", "achievements"] if environment == "crafter" else [],
+            "wall_seconds": self.wall_seconds,
+            "runs": [
+                {
+                    "id": run.id,
+                    "phase": run.config.phase,
+                    "condition": run.plan,
+                    "seed": run.seed,
+                }
+                for run in self.runs
+            ],
+        }
+        with disk_errors("the study's plan", self.folder, "nothing was started"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / "study.json", json.dumps(record, indent=1).encode())
+
+
+def _earlier_seconds(folder: Path) -> float:
+    """Seconds that earlier sittings of the study took."""
+    path = folder / "study.json"
+    return float(json.loads(path.read_text()).get("wall_seconds", 0.0)) if path.exists() else 0.0
+
+
+class _Bar:
+    """One bar over the steps of all runs; where nobody watches a terminal, a line now and then."""
+
+    def __init__(self, runs: list[PlannedRun], folder: Path, say: Callable[[str], None]) -> None:
+        self.runs, self.folder, self.say = runs, folder, say
+        self.total = sum(run.config.steps for run in runs)
+        self.terminal = sys.stderr.isatty()
+        self.began = self.told = time.monotonic()
+        self.first = self._done()
+        self.bar = tqdm(
+            total=self.total, initial=self.first, unit="step", disable=not self.terminal, dynamic_ncols=True
+        )
+
+    def _done(self) -> int:
+        return sum(min(self._step(run), run.config.steps) for run in self.runs)
+
+    def _step(self, run: PlannedRun) -> int:
+        path = self.folder / run.id / "status.json"
+        return int(json.loads(path.read_text())["env_step"]) if path.exists() else 0
+
+    def update(self, active: list[PlannedRun]) -> None:
+        """Show how far the runs are."""
+        done = self._done()
+        names = ", ".join(f"{run.plan or 'pretrain'} s{run.seed}" for run in active)
+        self.bar.set_description_str(names or "waiting", refresh=False)
+        self.bar.update(done - self.bar.n)
+        now = time.monotonic()
+        if not self.terminal and active and now - self.told > TELL_SECONDS:
+            self.told = now
+            speed = (done - self.first) / (now - self.began)
+            left = f"{(self.total - done) / speed / 60:.1f} min left" if speed > 0 else "starting"
+            self.say(f"  {done:,} of {self.total:,} steps, {speed:.0f} steps/s, {left}: {names}")
+
+    def close(self) -> None:
+        """Finish the bar."""
+        self.bar.close()

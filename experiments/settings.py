@@ -1,0 +1,88 @@
+"""Where settings come from: presets, then a file, then flags; the last one wins."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
+from expedition import UserError, unknown_name
+from exploration import DisagreementConfig, IntrinsicConfig
+from training import TrainingConfig, from_dict, to_dict
+from world_model import SIZES, for_size
+
+T = TypeVar("T")
+
+
+def agent_preset(size: str) -> AgentConfig:
+    """Settings of an agent whose world model has a named size.
+
+    Raises:
+        UserError: the size is not known.
+    """
+    model = for_size(size)
+    if size != "tiny":
+        return AgentConfig(model=model)
+    # A tiny model sees few updates: it takes larger steps, and imagines from fewer rows.
+    return AgentConfig(
+        model=model,
+        behaviour=ActorCriticConfig(layers=2, starts=8),
+        intrinsic=IntrinsicConfig(disagreement=DisagreementConfig(networks=5, layers=1)),
+        optimizer=OptimizerConfig(lr=1e-3, warmup=100),
+    )
+
+
+def training_preset(size: str) -> TrainingConfig:
+    """Settings of training for a named size."""
+    if size not in SIZES:
+        raise unknown_name("size", size, SIZES)
+    if size != "tiny":
+        return TrainingConfig()
+    return TrainingConfig(num_envs=4, batch=8, length=32, train_ratio=32, learning_starts=512, log_every=250)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Settings from a YAML or JSON file.
+
+    Raises:
+        UserError: the file is missing or does not hold a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"Cannot read {path} ({error.strerror}): give --config a YAML or JSON file."
+        ) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}): mend it.") from error
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path} holds no settings: write lines such as 'steps: 10000'.")
+    return dict(values)
+
+
+def overlay(base: T, values: Mapping[str, Any], where: str = "") -> T:
+    """Return `base` with the settings in `values`, nested by name.
+
+    Raises:
+        UserError: a setting is not known, with the nearest known ones, or has the wrong form.
+    """
+    known = {field.name for field in dataclasses.fields(base)}  # type: ignore[arg-type]
+    plain = to_dict(base)
+    for raw, value in values.items():
+        name = str(raw).replace("-", "_")
+        if name not in known:
+            raise unknown_name(f"setting{where}", str(raw), known)
+        current = getattr(base, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise UserError(f"The setting '{name}'{where} is a group: indent its settings below it.")
+            plain[name] = to_dict(overlay(current, value, f" in {name}"))
+        elif isinstance(current, bool | int | float) and not isinstance(value, bool | int | float):
+            raise UserError(f"The setting '{name}'{where} must be a number, not {value!r}.")
+        else:
+            plain[name] = value
+    return from_dict(type(base), plain)

@@ -1,0 +1,128 @@
+"""What is carried from phase 1 into phase 2: one mode for each component."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from expedition import UserError, unknown_name
+
+COMPONENTS = (
+    "encoder",
+    "dynamics",
+    "decoder",
+    "reward",
+    "continue",
+    "actor",
+    "critic",
+    "normalizers",
+    "replay",
+)
+"""What a plan can speak of. `intrinsic` stays behind: phase 2 has no intrinsic reward."""
+
+MODES = ("fresh", "copy", "freeze", "prior")
+CARRIED = ("copy", "freeze")
+
+# Component -> what it reads, which must be carried with it to mean anything.
+_READS = {
+    "dynamics": ("encoder",),
+    "decoder": ("encoder", "dynamics"),
+    "reward": ("encoder", "dynamics"),
+    "continue": ("encoder", "dynamics"),
+    "actor": ("encoder", "dynamics"),
+    "critic": ("encoder", "dynamics"),
+    "normalizers": ("critic",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferPlan:
+    """For each component `fresh`, `copy`, `freeze` or, for the actor, `prior`.
+
+    Attributes:
+        name: what the plan is called in tables.
+        modes: component -> mode; a component that is not named is fresh.
+
+    Raises:
+        UserError: an unknown component or mode, or a plan that cannot mean anything.
+    """
+
+    name: str
+    modes: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modes", MappingProxyType(dict(self.modes)))
+        for component, mode in self.modes.items():
+            if component not in COMPONENTS:
+                raise unknown_name("component", component, COMPONENTS)
+            if mode not in MODES:
+                raise unknown_name("mode", mode, MODES)
+        self._check()
+
+    def __getitem__(self, component: str) -> str:
+        return self.modes.get(component, "fresh")
+
+    @property
+    def carries(self) -> bool:
+        """Whether anything at all is carried."""
+        return any(mode != "fresh" for mode in self.modes.values())
+
+    def as_dict(self) -> dict[str, str]:
+        """Mode of every component."""
+        return {component: self[component] for component in COMPONENTS}
+
+    def _check(self) -> None:
+        """Refuse what would run without meaning anything."""
+        for component in COMPONENTS:
+            if self[component] == "prior" and component != "actor":
+                raise UserError(f"Plan '{self.name}': only the actor can be a prior, not the {component}.")
+        if self["replay"] == "freeze":
+            raise UserError(f"Plan '{self.name}': a replay is copied or fresh; it has no weights to freeze.")
+        for component, reads in _READS.items():
+            missing = [name for name in reads if self[name] not in CARRIED]
+            if self[component] in CARRIED and missing:
+                hint = " or use actor=prior, which brings its own" if component == "actor" else ""
+                raise UserError(
+                    f"Plan '{self.name}' carries the {component} without the {' and the '.join(missing)} "
+                    f"that it reads, which would make it meaningless: carry those too{hint}."
+                )
+
+
+_MODEL = {"encoder": "copy", "dynamics": "copy", "decoder": "copy", "continue": "copy"}
+
+PLANS: dict[str, tuple[str, TransferPlan]] = {
+    name: (text, TransferPlan(name, modes))
+    for name, text, modes in (
+        ("scratch", "nothing: the control", {}),
+        ("encoder", "the observation encoder alone", {"encoder": "copy"}),
+        ("model", "the world model, all but actor and critic", _MODEL),
+        ("policy", "the policy as a prior, with a fresh model", {"actor": "prior"}),
+        ("model+policy", "model and actor copied", {**_MODEL, "actor": "copy"}),
+        ("model+prior", "the model copied, the policy as a prior", {**_MODEL, "actor": "prior"}),
+        ("all", "model, actor and critic copied", {**_MODEL, "actor": "copy", "critic": "copy"}),
+        ("replay", "the reward-free data alone", {"replay": "copy"}),
+    )
+}
+"""Name to one line of description and the plan. The reward head is fresh in all: the reward has changed."""
+
+
+def parse_plan(text: str) -> TransferPlan:
+    """Return a named plan, or one spelled out as `encoder=copy,dynamics=freeze,...`.
+
+    Raises:
+        UserError: unknown names, or a plan that cannot mean anything.
+    """
+    if "=" not in text:
+        if text not in PLANS:
+            raise unknown_name("plan", text, PLANS)
+        return PLANS[text][1]
+    modes = {}
+    for part in text.split(","):
+        component, equals, mode = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise UserError(f"Plan '{text}': write each part as component=mode, such as encoder=copy.")
+        if component in modes:
+            raise UserError(f"Plan '{text}' names the {component} twice.")
+        modes[component] = mode
+    return TransferPlan(text, modes)
