@@ -109,8 +109,8 @@ class Crafter(gymnasium.Env[Any, Any]):
 def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return Crafter's measures over some episodes; empty without any.
 
-    `success/<achievement>`: share of episodes that unlocked it, 0 to 1. `crafter_score`, in percent, 0 to
-    100: exp(mean over the 22 of ln(1 + success in percent)) - 1, as in the paper. `achievements`: how many of
+    `success/<achievement>`: share of episodes that unlocked it, in percent. `crafter_score`, in
+    percent: exp(mean over the 22 of ln(1 + success)) - 1, as in the paper. `achievements`: how many of
     the 22 were unlocked in at least one episode.
 
     Args:
@@ -123,8 +123,8 @@ def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     rows = [row for row in rows if row]  # an episode that a failed restore cut off has no counts
     if not rows:
         return {}
-    success = {name: sum(row[name] > 0 for row in rows) / len(rows) for name in sorted(rows[0])}
-    logs = [math.log1p(100 * rate) for rate in success.values()]
+    success = {name: 100 * sum(row[name] > 0 for row in rows) / len(rows) for name in sorted(rows[0])}
+    logs = [math.log1p(rate) for rate in success.values()]
     return {
         "crafter_score": math.expm1(sum(logs) / len(logs)),
         "achievements": float(sum(rate > 0 for rate in success.values())),

@@ -172,6 +172,8 @@ class _Session:
         training = config.training
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
+        # Before the sinks open their files: what was logged after the checkpoint will be logged again.
+        truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
         self.envs = make_vector(config.env, training.num_envs, training.image_size)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
@@ -186,6 +188,8 @@ class _Session:
             sequence_length=training.length,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
+        # Before the sinks open: it renames the files that they append to.
+        truncate_after(run_dir, self.checkpoint.step if self.checkpoint is not None else -1)
         self.sink = self._open_sinks()
         self.status = _Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
@@ -237,7 +241,6 @@ class _Session:
         if self.initialiser is not None:
             manifest = self.initialiser.load(self.agent, self.replay)
             publish_json(self.run_dir / "transfer.json", dict(manifest))
-        truncate_after(self.run_dir, -1)
         self.trainer.collector.start()
         start = self._open_loop("start", 0)
         publish_json(
@@ -245,7 +248,6 @@ class _Session:
         )
 
     def _continue(self, checkpoint: Checkpoint) -> None:
-        truncate_after(self.run_dir, checkpoint.step)
         self.trainer.resume(checkpoint)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
 

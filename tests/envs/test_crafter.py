@@ -203,8 +203,8 @@ def test_score_worked_by_hand():
     assert measures["crafter_score"] == pytest.approx((101 * 51) ** (1 / 22) - 1)
     assert measures["crafter_score"] == pytest.approx(0.47476, abs=1e-5)
     assert measures["achievements"] == 2
-    assert measures["success/collect_wood"] == 1
-    assert measures["success/eat_cow"] == 0.5
+    assert measures["success/collect_wood"] == 100
+    assert measures["success/eat_cow"] == 50
     assert measures["success/other_0"] == 0
 
 
