@@ -100,10 +100,14 @@ class PolicyPrior(nn.Module):
     ) -> dict[str, Tensor]:
         """Weighted KL(teacher || policy) on replayed rows, (B, T), until its weight has decayed to zero.
 
-        Rows that end an episode are left out: no action follows them.
+        Rows that end an episode are left out, for no action follows them, and so are rows carried from
+        phase 1, which have no record of the teacher.
         """
         weight = self.config.scale * self.strength(env_step)
         if weight == 0.0:
             return {}
         recorded = {key[len(PREFIX) :]: value for key, value in batch.items() if key.startswith(PREFIX)}
-        return {"prior": weight * kl(from_parameters(recorded), policy) * ~batch["is_last"]}
+        known = ~torch.stack([value.isnan().any(-1) for value in recorded.values()]).any(0)
+        # Where the teacher did not watch, anything finite stands in and costs nothing.
+        teacher = from_parameters({name: value.nan_to_num(nan=1.0) for name, value in recorded.items()})
+        return {"prior": weight * kl(teacher, policy) * (known & ~batch["is_last"])}

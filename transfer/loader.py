@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from agents import DreamerAgent, PolicyPrior
+from agents.prior import PREFIX
 from expedition import UserError
 from training import (
     Checkpoint,
@@ -168,11 +169,16 @@ class Transfer:
         return {name: self.source.checkpoint.section_hash(name) for name in parts}
 
     def _load_replay(self, replay: Replay) -> None:
-        """Put the reward-free rows in front of the new ones; their reward is unknown, NaN."""
+        """Put the reward-free rows in front of the new ones; reward and prior are unknown there, NaN."""
         assert self.source is not None
         checkpoint, training = self.source.checkpoint, self.source.config.training
         saved = checkpoint.load("replay")
-        spec = {name: entry for name, entry in replay.row_spec.items() if name != "reward"}
+        unknown = {
+            name: np.full((replay.num_envs, *shape), np.nan, dtype)
+            for name, (shape, dtype) in replay.row_spec.items()
+            if name == "reward" or name.startswith(PREFIX)
+        }
+        spec = {name: entry for name, entry in replay.row_spec.items() if name not in unknown}
         spec[TASK + "reward"] = replay.row_spec["reward"]
         if training.num_envs != replay.num_envs:
             raise UserError(
@@ -182,9 +188,14 @@ class Transfer:
         rows = self.carried_rows
         row_bytes = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in spec.values())
         held = Replay(training.num_envs, spec, rows * training.num_envs * row_bytes, rows)
-        held.load_state_dict(saved, checkpoint.shared_files)
+        try:
+            held.load_state_dict(saved, checkpoint.shared_files)
+        except ValueError as error:
+            raise UserError(
+                f"The replay of {checkpoint.path} does not fit this run's ({str(error).rstrip('.')}): "
+                "fine-tune on an environment with the same observations and actions."
+            ) from error
         streams = list(held.sequences())
-        unknown = np.full(replay.num_envs, np.nan, np.float32)
+        shared = [name for name in spec if name in replay.row_spec]
         for t in range(len(streams[0]["is_first"])):
-            row = {name: np.stack([s[name][t] for s in streams]) for name in spec if name != TASK + "reward"}
-            replay.add({**row, "reward": unknown})
+            replay.add({**{name: np.stack([s[name][t] for s in streams]) for name in shared}, **unknown})
