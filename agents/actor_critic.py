@@ -71,9 +71,10 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def update_slow(self) -> None:
-        """Move the slow critic towards the critic."""
+        """Move the slow critic towards the critic; beside a frozen critic it stays as it is."""
         for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
-            slow.lerp_(fast, self.config.slow_rate)
+            if fast.requires_grad:
+                slow.lerp_(fast, self.config.slow_rate)
 
     def imagination_loss(
         self, features: Tensor, actions: Tensor, rewards: Tensor, continues: Tensor

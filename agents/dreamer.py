@@ -213,10 +213,12 @@ class DreamerAgent(nn.Module):
     def _explored_reward(
         self, latents: Latent | None, rows: Mapping[str, Tensor], metrics: dict[str, Tensor]
     ) -> Tensor:
-        """Scaled intrinsic reward of replayed rows (B, T); the scale takes them in first."""
+        """Scaled intrinsic reward of replayed rows (B, T); zero in first rows, which no action led to."""
         assert self.intrinsic is not None
-        reward = self.intrinsic.reward(latents, rows["action"], rows) * ~rows["is_first"]  # type: ignore[arg-type]
-        self.intrinsic.scale.update(reward[:, 1:])
+        self.intrinsic.take_in(rows)
+        earned = ~rows["is_first"]
+        reward = self.intrinsic.reward(latents, rows["action"], rows) * earned  # type: ignore[arg-type]
+        self.intrinsic.scale.update(reward[:, 1:], earned[:, 1:])
         metrics["intrinsic/reward"] = reward.mean()
         metrics["intrinsic/deviation"] = self.intrinsic.scale.deviation()
         return self.intrinsic.scale(reward)
@@ -296,5 +298,5 @@ class DreamerAgent(nn.Module):
         self.optimizer.state.clear()
         for name, p in self._trained().items():
             if name in state:
-                held = {k: v.to(p.device) for k, v in state[name].items() if k != "step"}
+                held = {k: v.to(p.device, copy=True) for k, v in state[name].items() if k != "step"}
                 self.optimizer.state[p] = {"step": state[name]["step"].clone(), **held}

@@ -29,9 +29,13 @@ class RewardScale(nn.Module):
         self.register_buffer("weight", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, rewards: Tensor) -> None:
-        """Take the variance of `rewards` (any shape, at least two elements) into account."""
-        self.variance.lerp_(rewards.detach().float().var(unbiased=False), 1 - self.decay)
+    def update(self, rewards: Tensor, counted: Tensor | None = None) -> None:
+        """Take the variance of `rewards` (any shape) into account, where `counted` (same shape) if given."""
+        weights = torch.ones_like(rewards) if counted is None else counted.to(rewards.dtype)
+        total = weights.sum().clamp_min(1.0)
+        mean = (weights * rewards).sum() / total
+        variance = (weights * (rewards - mean).square()).sum() / total
+        self.variance.lerp_(variance, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 
     def deviation(self) -> Tensor:
@@ -57,6 +61,9 @@ class IntrinsicReward(nn.Module, abc.ABC):
     def __init__(self) -> None:
         super().__init__()
         self.scale = RewardScale()
+
+    def take_in(self, batch: Mapping[str, Tensor]) -> None:
+        """Look at replayed rows (B, T, ...) before they are rewarded, for statistics that reward needs."""
 
     @abc.abstractmethod
     def reward(

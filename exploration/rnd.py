@@ -124,6 +124,11 @@ class RND(IntrinsicReward):
         normalised = self.normalise(observations)
         return (self.predictor(normalised) - self.target(normalised)).square().mean(-1)
 
+    def take_in(self, batch: Mapping[str, Tensor]) -> None:
+        """Move the observations' moments."""
+        for key in self.keys:
+            self._moments(key).update(batch[key].flatten(0, 1).float())
+
     @torch.no_grad()
     def reward(
         self, latents: Latent | None, actions: Tensor, observations: Mapping[str, Tensor] | None = None
@@ -134,7 +139,5 @@ class RND(IntrinsicReward):
         return self._error(observations)
 
     def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
-        """The same error, which trains the predictor; the moments take the batch in first."""
-        for key in self.keys:
-            self._moments(key).update(batch[key].flatten(0, 1).float())
+        """The same error, which trains the predictor."""
         return {"rnd": self._error(batch)}

@@ -73,7 +73,8 @@ def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
 def gumbel(shape: torch.Size | tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise of `shape`: argmax(log p + noise) samples the categorical p."""
     uniform = torch.rand(shape, device=device, generator=generator)
-    return -torch.log(-torch.log(uniform.clamp_min(1e-20)).clamp_min(1e-20))
+    exponential = -torch.log(uniform.clamp_min(1e-20))
+    return -torch.log(exponential.clamp_min(1e-20))
 
 
 def sample_one_hot(log_probs: Tensor, noise: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class _NormSiLURows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """x (M, C), weight (C,) -> (M, C)."""
+        """X (M, C), weight (C,) -> (M, C)."""
         mean = x.new_full(weight.shape, 1 / len(weight))
         inverse = ((x * x) @ mean).add_(NORM_EPS).rsqrt_()  # (M,)
         normed = torch.outer(inverse, weight).mul_(x)
@@ -77,7 +77,7 @@ class _NormSiLURows(torch.autograd.Function):
         return F.silu(normed)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of x and weight."""
         x, weight, inverse, normed = ctx.saved_tensors
         gradient = torch.ops.aten.silu_backward(gradient.contiguous(), normed)

@@ -1,0 +1,77 @@
+"""Action distributions against torch.distributions."""
+
+import pytest
+import torch
+from torch import distributions as td
+
+from agents.distributions import BoundedNormal, Categorical, from_network, from_parameters, kl
+
+
+def output(width, rows=6, seed=0):
+    return 2 * torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+
+
+def reference(values, discrete):
+    """DreamerV3's actor distributions, built anew on torch's."""
+    if discrete:
+        return td.OneHotCategorical(probs=0.99 * values.softmax(-1) + 0.01 / values.shape[-1])
+    mean, raw = values.chunk(2, -1)
+    return td.Independent(td.Normal(mean.tanh(), 0.9 * torch.sigmoid(raw + 2) + 0.1), 1)
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+class TestAgainstTorch:
+    def test_log_prob_and_entropy(self, discrete):
+        values = output(8)
+        mine, theirs = from_network(values, discrete), reference(values, discrete)
+        torch.manual_seed(0)
+        actions = theirs.sample((50,))
+        torch.testing.assert_close(mine.log_prob(actions), theirs.log_prob(actions), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(mine.entropy(), theirs.entropy(), rtol=1e-5, atol=1e-5)
+
+    def test_gradient_of_log_prob_and_entropy(self, discrete):
+        one, two = output(8).requires_grad_(), output(8).requires_grad_()
+        torch.manual_seed(0)
+        action = reference(two, discrete).sample()
+        for p in (from_network(one, discrete), reference(two, discrete)):
+            (p.log_prob(action) + 0.3 * p.entropy()).sum().backward()
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-5)
+
+    def test_kl(self, discrete):
+        left, right = output(8), output(8, seed=1)
+        expected = td.kl_divergence(reference(left, discrete), reference(right, discrete))
+        found = kl(from_network(left, discrete), from_network(right, discrete))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert (found > 0.01).all()
+
+    def test_samples(self, discrete):
+        values = output(8, rows=1)
+        mine, theirs = from_network(values.expand(40_000, -1), discrete), reference(values, discrete)
+        samples = mine.sample(torch.Generator().manual_seed(0))
+        assert not samples.requires_grad
+        torch.testing.assert_close(samples.mean(0), theirs.mean[0], rtol=0, atol=0.02)
+        torch.testing.assert_close(samples.var(0), theirs.variance[0], rtol=0, atol=0.02)
+
+    def test_rebuilt_from_parameters(self, discrete):
+        mine = from_network(output(8), discrete)
+        again = from_parameters(mine.parameters())
+        assert type(again) is type(mine)
+        assert all(torch.equal(a, b) for a, b in zip(again, mine, strict=True))
+
+
+def test_unimix_bounds_every_action():
+    certain = from_network(torch.tensor([[80.0, 0.0, 0.0, 0.0]]), discrete=True)
+    assert isinstance(certain, Categorical)
+    torch.testing.assert_close(certain.log_probs.exp(), torch.tensor([[0.9925, 0.0025, 0.0025, 0.0025]]))
+
+
+def test_bounds_of_the_normal():
+    wild = from_network(torch.tensor([[50.0, -50.0, 90.0, -90.0]]), discrete=False)
+    assert isinstance(wild, BoundedNormal)
+    torch.testing.assert_close(wild.mean, torch.tensor([[1.0, -1.0]]))
+    torch.testing.assert_close(wild.std, torch.tensor([[1.0, 0.1]]))
+
+
+def test_kl_of_two_kinds_is_refused():
+    with pytest.raises(AssertionError):
+        kl(from_network(output(8), True), from_network(output(8), False))

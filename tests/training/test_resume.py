@@ -1,0 +1,208 @@
+"""The same seed gives the same run, and a run that was stopped equals one that never was."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from agents import ActorCriticConfig, AgentConfig, DreamerAgent
+from agents.dreamer import OptimizerConfig
+from envs import make_vector
+from training import Logistics, RunConfig, TrainingConfig, execute
+from training.checkpoint import open_checkpoint
+from training.collector import Collector
+from training.run import build_agent
+from world_model import for_size
+
+QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1)
+COMPONENTS = ("encoder", "dynamics", "decoder", "reward", "continue", "actor", "critic", "normalizers")
+AGENT = AgentConfig(
+    model=for_size(
+        "tiny", deter=16, hidden=8, units=8, stoch=2, classes=4, depth=1, blocks=2, vector_layers=1
+    ),
+    behaviour=ActorCriticConfig(imagination=3, layers=1, starts=4),
+    optimizer=OptimizerConfig(lr=1e-3, warmup=4),
+)
+CASES = [
+    ("catch-pixels", "disagreement"),
+    ("catch-pixels", "rnd"),
+    ("CartPole-v1", "disagreement"),
+    ("CartPole-v1", "rnd"),
+    ("crafter", "disagreement"),
+    ("CartPole-v1", None),  # phase 2
+]
+
+
+def config(env, intrinsic, seed=3, steps=150):
+    return RunConfig(
+        env=env,
+        phase="finetune" if intrinsic is None else "pretrain",
+        intrinsic=intrinsic,
+        size="tiny",
+        steps=steps,
+        seed=seed,
+        agent=AGENT,
+        training=TrainingConfig(
+            num_envs=3,
+            batch=2,
+            length=6,
+            train_ratio=2.0,
+            learning_starts=40,
+            replay_gib=0.005,
+            log_every=25,
+            evaluation_episodes=0 if env == "crafter" else 2,
+            heldout=2,
+            context=2,
+            open_loop=3,
+            image_size=32,
+        ),
+    )
+
+
+def stop_at(monkeypatch, *calls):
+    """Press Ctrl-C in the given calls of `Collector.step`, counted over all sittings."""
+    count, step = 0, Collector.step
+
+    def interrupted(self, env_step):
+        nonlocal count
+        count += 1
+        if count in calls:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, env_step)
+
+    monkeypatch.setattr(Collector, "step", interrupted)
+
+
+def lines(run_dir, name):
+    return [json.loads(line) for line in (run_dir / name).read_text().splitlines()]
+
+
+def leaves(value, path=""):
+    """Every leaf of a nested state, by its path."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        for key, item in value.items():
+            yield from leaves(item, f"{path}/{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{path}/{index}")
+    elif isinstance(value, torch.Tensor | np.ndarray):
+        yield path, (str(value.dtype), np.asarray(value).tobytes())
+    else:
+        yield path, value
+
+
+def learned(run_dir, intrinsic):
+    """Everything that the next step would depend on, from the last checkpoint."""
+    checkpoint = open_checkpoint(run_dir)
+    names = (*COMPONENTS, *(("intrinsic",) if intrinsic else ()), "training", "collector", "replay", "loop")
+    state = dict(leaves({name: checkpoint.load(name) for name in names}))
+    del state["/loop/seconds"]
+    assert len(state) > 60
+    return state
+
+
+def assert_same_run(one, two, intrinsic):
+    for name in ("metrics.jsonl", "episodes.jsonl"):
+        assert lines(one, name) == lines(two, name)
+    left, right = learned(one, intrinsic), learned(two, intrinsic)
+    assert left.keys() == right.keys()
+    assert [name for name in left if left[name] != right[name]] == []
+    results = [json.loads((run / "result.json").read_text()) for run in (one, two)]
+    for result in results:
+        del result["wall_seconds"]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(("env", "intrinsic"), CASES)
+def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, tmp_path, monkeypatch):
+    settings = config(env, intrinsic)
+    whole = execute(settings, tmp_path / "whole", QUIET)
+    assert whole.result is not None
+    assert whole.result["updates"] > 10
+    # once before learning starts, once amid it, and the last one soon after: 3 steps a call
+    stop_at(monkeypatch, 8, 31, 33)
+    for _ in range(3):
+        outcome = execute(settings, tmp_path / "parts", QUIET)
+        assert outcome.result is None
+        assert outcome.exit_code == 130
+    assert execute(settings, tmp_path / "parts", QUIET).result is not None
+    monkeypatch.undo()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
+    logged = [line["env_step"] for line in lines(tmp_path / "whole", "metrics.jsonl")]
+    assert len([line for line in lines(tmp_path / "whole", "metrics.jsonl") if "loss/total" in line]) >= 3
+    assert logged == sorted(logged)
+
+
+@pytest.mark.parametrize(("env", "intrinsic"), [("catch-pixels", "disagreement"), ("CartPole-v1", "rnd")])
+def test_same_seed_same_run_and_another_seed_another(env, intrinsic, tmp_path):
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        torch.manual_seed(len(name))  # nothing may hang on the global generators
+        np.random.seed(len(name))
+        execute(config(env, intrinsic, seed, steps=90), tmp_path / name, QUIET)
+    assert_same_run(tmp_path / "one", tmp_path / "two", intrinsic)
+    assert lines(tmp_path / "one", "metrics.jsonl") != lines(tmp_path / "other", "metrics.jsonl")
+    left, right = learned(tmp_path / "one", intrinsic), learned(tmp_path / "other", intrinsic)
+    assert left["/actor/0.weight"] != right["/actor/0.weight"]
+
+
+def test_a_crash_after_the_checkpoint_is_undone(tmp_path, monkeypatch):
+    # what happened after the last checkpoint is lived again and logged once
+    settings = config("catch-pixels", "disagreement")
+    execute(settings, tmp_path / "whole", QUIET)
+    stop_at(monkeypatch, 20)
+    execute(settings, tmp_path / "parts", QUIET)
+    monkeypatch.undo()
+    update = DreamerAgent.update
+
+    def crashing(self, batch, env_step):
+        if env_step > 120:
+            raise OSError("the power went out")
+        return update(self, batch, env_step)
+
+    monkeypatch.setattr(DreamerAgent, "update", crashing)
+    with pytest.raises(OSError, match="power"):
+        execute(settings, tmp_path / "parts", QUIET)
+    monkeypatch.undo()
+    step = open_checkpoint(tmp_path / "parts").step
+    assert step < 70
+    for name in ("metrics.jsonl", "episodes.jsonl"):
+        assert lines(tmp_path / "parts", name)[-1]["env_step"] > step
+    execute(settings, tmp_path / "parts", QUIET)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", "disagreement")
+
+
+@pytest.mark.xfail(reason="the end's open-loop line is written before result.json and not cut on resume")
+def test_a_crash_while_judging_logs_the_judgement_once(tmp_path, monkeypatch):
+    settings = config("CartPole-v1", "disagreement", steps=90)
+    execute(settings, tmp_path / "whole", QUIET)
+
+    def failing(*_):
+        raise OSError("the power went out")
+
+    monkeypatch.setattr("training.run.evaluate_policy", failing)
+    with pytest.raises(OSError, match="power"):
+        execute(settings, tmp_path / "parts", QUIET)
+    monkeypatch.undo()
+    execute(settings, tmp_path / "parts", QUIET)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", "disagreement")
+
+
+def test_a_finished_run_is_left_alone(tmp_path):
+    settings = config("catch-pixels", "none", steps=60)
+    first = execute(settings, tmp_path, QUIET)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = execute(settings, tmp_path, QUIET)
+    assert again.result == first.result
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_checkpoint_holds_every_parameter(tmp_path):
+    settings = config("catch-pixels", "rnd", steps=60)
+    execute(settings, tmp_path, QUIET)
+    envs = make_vector(settings.env, 1, 32)
+    agent = build_agent(settings, envs, torch.device("cpu"))
+    saved = open_checkpoint(tmp_path)
+    held = sum(value.numel() for name in agent.components() for value in saved.load(name).values())
+    assert held == sum(value.numel() for value in agent.state_dict().values())

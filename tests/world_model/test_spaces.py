@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from expedition import UserError
+from world_model import action_width, split_observations
+
+
+def test_images_and_vectors_are_told_apart():
+    space = spaces.Dict(
+        {"image": spaces.Box(0, 255, (64, 48, 3), np.uint8), "vector": spaces.Box(-1, 1, (5,), np.float32)}
+    )
+    assert split_observations(space) == ({"image": (64, 48, 3)}, {"vector": 5})
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        (spaces.Box(0, 1, (4, 4, 3), np.float32), "give a uint8 image"),
+        (spaces.Box(0, 255, (7,), np.uint8), "give a uint8 image"),
+        (spaces.Box(0, 255, (60, 64, 3), np.uint8), "60x64: its sides must be multiples of 16"),
+    ],
+)
+def test_what_cannot_be_read_is_named(box, words):
+    with pytest.raises(UserError, match=words) as error:
+        split_observations(spaces.Dict({"odd": box}))
+    assert "'odd'" in str(error.value)
+
+
+def test_action_width():
+    assert action_width(spaces.Discrete(6)) == 6
+    assert action_width(spaces.Box(-1, 1, (3,))) == 3
+
+
+@pytest.mark.parametrize("space", [spaces.MultiDiscrete([2, 3]), spaces.Box(-1, 1, (2, 2))])
+def test_other_actions_are_refused(space):
+    with pytest.raises(UserError, match="not supported"):
+        action_width(space)
