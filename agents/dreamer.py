@@ -207,7 +207,9 @@ class DreamerAgent(nn.Module):
         metrics |= behaviour_metrics
         if self.prior is not None:
             policy = self.behaviour.policy(detached.features)
-            losses |= self.prior.loss(policy, rows, env_step)
+            pulled = self.prior.loss(policy, rows, env_step)
+            losses |= pulled
+            metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in pulled.items()}
         return losses, metrics
 
     def _explored_reward(

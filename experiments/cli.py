@@ -9,35 +9,14 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from expedition import UserError, __version__, unknown_name
-from experiments.commands import (
-    COMMANDS,
-    Evaluate,
-    Finetune,
-    ListCommand,
-    Machine,
-    Pretrain,
-    Report,
-    StudyCommand,
-    shortened,
-)
-from experiments.settings import agent_preset, overlay, read_settings, training_preset
-from training import (
-    Logistics,
-    RunConfig,
-    evaluate_run,
-    fingerprint,
-    open_checkpoint,
-    prepare_process,
-    to_dict,
-)
-from training.run import Outcome
-from transfer.loader import open_source, transfer_record
-from transfer.plan import parse_plan
+
+# What needs torch is imported where it is used, so that help and a mistyped command answer at once.
+if TYPE_CHECKING:
+    from experiments.commands import Evaluate, Finetune, ListCommand, Pretrain, Report, StudyCommand
+    from training import Logistics, Outcome
 
 USAGE = """usage: expedition COMMAND [flags]
 
@@ -62,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"expedition: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("expedition: interrupted; what was saved is intact.", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # whoever read our output has left
         sys.stderr.close()
         return 0
@@ -75,9 +57,12 @@ def _run(arguments: list[str]) -> int:
         print(f"expedition {__version__}")
         return 0
     name, rest = arguments[0], arguments[1:]
-    if name not in COMMANDS:
-        raise unknown_name("command", name, COMMANDS)
-    return _HANDLERS[name](parse(name, rest))
+    if name not in _HANDLERS:
+        raise unknown_name("command", name, _HANDLERS)
+    command = parse(name, rest)
+    if name == "study":
+        return _study(command, shlex.join(["expedition", *arguments]))
+    return _HANDLERS[name](command)
 
 
 def parse(name: str, arguments: list[str]) -> Any:
@@ -87,9 +72,19 @@ def parse(name: str, arguments: list[str]) -> Any:
         UserError: a bad file or preset.
         SystemExit: tyro's own, with code 2, for flags that it does not know; code 0 after help.
     """
+    import tyro
+
+    from experiments.commands import COMMANDS, shortened
+
     kind = COMMANDS[name]
-    default = _default(kind, arguments)
-    if "--help" in arguments or "-h" in arguments:
+    short = "--help" in arguments or "-h" in arguments
+    try:
+        default = _default(kind, arguments)
+    except UserError:
+        if not short and "--help-all" not in arguments:
+            raise
+        default = None  # whoever asks for help gets it
+    if short:
         kind = shortened(kind)
         default = None if default is None else kind(**_shallow(default))
     arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
@@ -103,6 +98,10 @@ def _shallow(command: Any) -> dict[str, Any]:
 
 def _default(kind: type, arguments: list[str]) -> Any:
     """The command before its flags: presets of the size asked for, or the source run's settings."""
+    from experiments.commands import Finetune, Pretrain
+    from experiments.settings import agent_preset, overlay, read_settings, training_preset
+    from transfer.loader import open_source
+
     file = _peek(arguments, "--config")
     values = _grouped(read_settings(Path(file))) if file is not None else {}
     if kind is Pretrain:
@@ -120,6 +119,8 @@ def _default(kind: type, arguments: list[str]) -> Any:
 
 def _grouped(values: dict[str, Any]) -> dict[str, Any]:
     """Settings of a file, whose `device` and the like stand at the top as their flags do."""
+    from experiments.commands import Machine
+
     names = {field.name for field in dataclasses.fields(Machine)}
     machine = {key: values.pop(key) for key in list(values) if key in names}
     return {**values, "machine": machine} if machine else values
@@ -127,19 +128,25 @@ def _grouped(values: dict[str, Any]) -> dict[str, Any]:
 
 def _peek(arguments: list[str], flag: str) -> str | None:
     """The value of a flag, read before the others because they depend on it."""
+    found = None
     for index, argument in enumerate(arguments):
         if argument == flag and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.partition("=")[2]
-    return None
+            found = arguments[index + 1]
+        elif argument.startswith(f"{flag}="):
+            found = argument.partition("=")[2]
+    return found
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)  # above a progress bar, not into it
+    sys.stderr.flush()
 
 
 def _logistics(command: Pretrain | Finetune | StudyCommand) -> Logistics:
+    from training import Logistics
+
     machine = command.machine
     return Logistics(
         device=machine.device, threads=machine.threads, wandb=machine.wandb, project=machine.project
@@ -148,6 +155,7 @@ def _logistics(command: Pretrain | Finetune | StudyCommand) -> Logistics:
 
 def _pretrain(command: Pretrain) -> int:
     from experiments.worker import carry_out
+    from training import RunConfig, fingerprint, to_dict
 
     config = RunConfig(
         command.env,
@@ -165,6 +173,9 @@ def _pretrain(command: Pretrain) -> int:
 
 def _finetune(command: Finetune) -> int:
     from experiments.worker import carry_out
+    from training import RunConfig, fingerprint, to_dict
+    from transfer.loader import open_source, transfer_record
+    from transfer.plan import parse_plan
 
     plan, source = parse_plan(command.plan), open_source(command.source)
     config = RunConfig(
@@ -193,7 +204,7 @@ def _told(outcome: Outcome, out: Path) -> int:
     return outcome.exit_code
 
 
-def _study(command: StudyCommand) -> int:
+def _study(command: StudyCommand, typed: str) -> int:
     from experiments.launcher import Launcher
     from experiments.publish import publish
     from experiments.study import find_study
@@ -204,7 +215,6 @@ def _study(command: StudyCommand) -> int:
     }
     study = find_study(command.name, overrides)
     folder = command.out or Path("runs") / study.name
-    typed = shlex.join(["expedition", *sys.argv[1:]])
     launcher = Launcher(study, command.seeds, folder, command.jobs, _logistics(command), typed, _say)
     launcher.announce()
     if command.plan_only:
@@ -216,6 +226,8 @@ def _study(command: StudyCommand) -> int:
 
 
 def _evaluate(command: Evaluate) -> int:
+    from training import evaluate_run, open_checkpoint, prepare_process
+
     if command.episodes < 1:
         raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
     prepare_process(0)
@@ -248,7 +260,7 @@ def _list(command: ListCommand) -> int:
     return 0
 
 
-_HANDLERS: dict[str, Callable[[Any], int]] = {
+_HANDLERS: dict[str, Callable[..., int]] = {
     "study": _study,
     "pretrain": _pretrain,
     "finetune": _finetune,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from experiments.report import write_atomically
 from experiments.study import PlannedRun, Study, planned_runs
 from experiments.worker import Job
 from training import Logistics, read_result
+from training.folder import only_process, read_json
 from training.runtime import StopSignal, choose_device
 from training.state_tree import disk_errors
 from training.wandb_sink import resolve_wandb_mode
@@ -73,7 +75,7 @@ class Launcher:
             progress=False,
         )
         self.command = command
-        self.wall_seconds = _earlier_seconds(folder)
+        self.wall_seconds = _earlier_seconds(folder, study.name)
         self._active: list[_Active] = []
 
     def announce(self) -> None:
@@ -95,20 +97,25 @@ class Launcher:
         Raises:
             UserError: a run failed, with its own sentence, or the folder cannot be written.
         """
+        with disk_errors("the study", self.folder, "nothing was started"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with only_process(self.folder), StopSignal() as stop:
+            return self._run(stop)
+
+    def _run(self, stop: StopSignal) -> int:
         self._write_study()
         began = time.monotonic()
-        with StopSignal() as stop:
-            bar = _Bar(self.runs, self.folder, self.say)
-            try:
-                self._loop(stop, bar)
-            except BaseException:
-                self._stop_all()
-                raise
-            finally:
-                bar.close()
-                self.wall_seconds += time.monotonic() - began
-                self._write_study()
-            return stop.exit_code
+        bar = _Bar(self.runs, self.folder, self.say)
+        try:
+            self._loop(stop, bar)
+        except BaseException:
+            self._stop_all()
+            raise
+        finally:
+            bar.close()
+            self.wall_seconds += time.monotonic() - began
+            self._write_study()
+        return stop.exit_code
 
     def _loop(self, stop: StopSignal, bar: _Bar) -> None:
         finished = {run.id for run in self.runs if read_result(self.folder / run.id) is not None}
@@ -151,11 +158,9 @@ class Launcher:
         if code == 0:
             return
         path = self.folder / "logs" / f"{active.run.id}.txt"
-        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        last = lines[-1].removeprefix("ERROR ") if lines else f"it ended with code {code}"
         raise UserError(
-            f"Run {active.run.id} failed: {last.rstrip('.')}. Its log is {path}; what is finished is kept, "
-            "and the same command goes on from there."
+            f"Run {active.run.id} failed ({_reason(code, path)}); its log is {path}, what is finished is "
+            "kept, and the same command goes on from there."
         )
 
     def _stop_all(self) -> None:
@@ -198,10 +203,36 @@ class Launcher:
             write_atomically(self.folder / "study.json", json.dumps(record, indent=1).encode())
 
 
-def _earlier_seconds(folder: Path) -> float:
-    """Seconds that earlier sittings of the study took."""
+def _reason(code: int, log: Path) -> str:
+    """Why a worker ended with this code: its own last words, or the signal that ended it."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        memory = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+        return f"it was ended by {name}{memory}"
+    if code > 128:
+        return f"it was stopped by {signal.Signals(code - 128).name}"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = [line.removeprefix("ERROR ") for line in lines if line.startswith("ERROR ")]
+    last = (told or lines or [f"it ended with code {code}"])[-1]
+    return last.rstrip(".")
+
+
+def _earlier_seconds(folder: Path, study: str) -> float:
+    """Seconds that earlier sittings of the study took.
+
+    Raises:
+        UserError: the folder holds something else, or its study.json is broken.
+    """
     path = folder / "study.json"
-    return float(json.loads(path.read_text()).get("wall_seconds", 0.0)) if path.exists() else 0.0
+    if path.exists():
+        found = read_json(path, "delete it and run the same command again")
+        if found.get("name", study) != study:
+            raise UserError(f"{folder} holds the study '{found['name']}': choose another --out.")
+        seconds = found.get("wall_seconds")
+        return float(seconds) if isinstance(seconds, int | float) else 0.0
+    if folder.is_dir() and any(item.name != "logs" and item.name != ".lock" for item in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no study: choose another --out.")
+    return 0.0
 
 
 class _Bar:
@@ -222,7 +253,10 @@ class _Bar:
 
     def _step(self, run: PlannedRun) -> int:
         path = self.folder / run.id / "status.json"
-        return int(json.loads(path.read_text())["env_step"]) if path.exists() else 0
+        try:  # it only moves a bar: a broken one is no reason to stop
+            return int(json.loads(path.read_text())["env_step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
 
     def update(self, active: list[PlannedRun]) -> None:
         """Show how far the runs are."""

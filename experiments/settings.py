@@ -27,12 +27,13 @@ def agent_preset(size: str) -> AgentConfig:
     model = for_size(size)
     if size != "tiny":
         return AgentConfig(model=model)
-    # A tiny model sees few updates: it takes larger steps, and imagines from fewer rows.
+    # A tiny model sees few updates: it takes larger steps and imagines from fewer rows. Large steps on few
+    # rows would make the policy certain of noise, so its entropy weighs more.
     return AgentConfig(
         model=model,
-        behaviour=ActorCriticConfig(layers=2, starts=8),
+        behaviour=ActorCriticConfig(layers=2, starts=4, entropy=0.03),
         intrinsic=IntrinsicConfig(disagreement=DisagreementConfig(networks=5, layers=1)),
-        optimizer=OptimizerConfig(lr=1e-3, warmup=100),
+        optimizer=OptimizerConfig(lr=2e-3, warmup=100),
     )
 
 
@@ -42,7 +43,7 @@ def training_preset(size: str) -> TrainingConfig:
         raise unknown_name("size", size, SIZES)
     if size != "tiny":
         return TrainingConfig()
-    return TrainingConfig(num_envs=4, batch=8, length=32, train_ratio=32, learning_starts=512, log_every=250)
+    return TrainingConfig(num_envs=4, batch=16, length=16, train_ratio=32, learning_starts=512, log_every=250)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -52,12 +53,12 @@ def read_settings(path: Path) -> dict[str, Any]:
         UserError: the file is missing or does not hold a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"Cannot read {path} ({error.strerror}): give --config a YAML or JSON file."
+            f"Cannot read {path} ({error.strerror}): give a YAML or JSON file of settings."
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}): mend it.") from error
     if not isinstance(values, Mapping):
         raise UserError(f"{path} holds no settings: write lines such as 'steps: 10000'.")
@@ -72,8 +73,12 @@ def overlay(base: T, values: Mapping[str, Any], where: str = "") -> T:
     """
     known = {field.name for field in dataclasses.fields(base)}  # type: ignore[arg-type]
     plain = to_dict(base)
+    given: dict[str, Any] = {}
     for raw, value in values.items():
         name = str(raw).replace("-", "_")
+        if name in given:
+            raise UserError(f"The setting '{name}'{where} stands twice: keep one.")
+        given[name] = value
         if name not in known:
             raise unknown_name(f"setting{where}", str(raw), known)
         current = getattr(base, name)
@@ -81,8 +86,6 @@ def overlay(base: T, values: Mapping[str, Any], where: str = "") -> T:
             if not isinstance(value, Mapping):
                 raise UserError(f"The setting '{name}'{where} is a group: indent its settings below it.")
             plain[name] = to_dict(overlay(current, value, f" in {name}"))
-        elif isinstance(current, bool | int | float) and not isinstance(value, bool | int | float):
-            raise UserError(f"The setting '{name}'{where} must be a number, not {value!r}.")
         else:
             plain[name] = value
     return from_dict(type(base), plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ class Study:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plans", tuple(self.plans))
+        if not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise UserError(
+                f"The name of a study is letters, digits, '_', '.', '+' and '-', not '{self.name}'."
+            )
         for plan in self.plans:
             parse_plan(plan)
         if len(set(self.plans)) < len(self.plans) or not self.plans:
@@ -135,7 +140,7 @@ def find_study(name: str, overrides: dict[str, Any]) -> Study:
     """
     values: dict[str, Any] = {}
     if Path(name).suffix in (".yaml", ".yml", ".json"):
-        values = read_settings(Path(name))
+        values = {str(key).replace("-", "_"): value for key, value in read_settings(Path(name)).items()}
         values.setdefault("name", Path(name).stem)
         name = str(values.pop("base", "quickstart"))
     if name not in STUDIES:

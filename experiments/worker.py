@@ -52,7 +52,8 @@ def carry_out(
     assert plan is not None
     parsed = parse_plan(plan)
     origin = open_source(source) if source is not None else None
-    logistics = dataclasses.replace(logistics, tags=(*logistics.tags, parsed.name))
+    explored = () if origin is None or not parsed.carries else (origin.config.intrinsic or "none",)
+    logistics = dataclasses.replace(logistics, tags=(*logistics.tags, parsed.name, *explored))
     transfer = Transfer(parsed, origin, config)
     return execute(config, run_dir, logistics, transfer_record(parsed, origin), transfer, say)
 
@@ -60,13 +61,12 @@ def carry_out(
 def main() -> int:
     """Carry out the job in the file named on the command line; the exit code tells how it ended."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    _log.setLevel(logging.INFO)
     job = from_dict(Job, json.loads(Path(sys.argv[1]).read_text()))
     threading.Thread(target=_watch_parent, args=(job.parent,), daemon=True).start()
     try:
         source = None if job.source is None else Path(job.source)
-        return carry_out(
-            job.config, Path(job.run_dir), job.logistics, job.plan, source, _log.warning
-        ).exit_code
+        return carry_out(job.config, Path(job.run_dir), job.logistics, job.plan, source, _log.info).exit_code
     except UserError as error:
         _log.error("%s", error)
         return 2

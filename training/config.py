@@ -8,12 +8,15 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from agents import AgentConfig
 from expedition import UserError
 
 T = TypeVar("T")
+
+MAX_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +52,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "batch", "log_every", "heldout", "context", "open_loop", "image_size"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("length", self.length, 2)
+            at_least(name, getattr(self, name), 1)
+        at_least("length", self.length, 2)
         for name in ("train_ratio", "learning_starts", "replay_gib", "checkpoint_seconds"):
-            _at_least(name, getattr(self, name), 0)
-        _at_least("evaluation_episodes", self.evaluation_episodes, 0)
+            at_least(name, getattr(self, name), 0)
+        at_least("evaluation_episodes", self.evaluation_episodes, 0)
 
 
-def _at_least(name: str, value: float, least: int) -> None:
-    if value < least:
-        raise UserError(f"{name} is {value}: it must be at least {least}.")
+def at_least(name: str, value: float, least: int) -> None:
+    """Refuse a number that is smaller, or none."""
+    if not least <= value < float("inf"):  # nan fails both
+        raise UserError(f"{name} is {value}: it must be a number of at least {least}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +85,15 @@ class RunConfig:
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        _at_least("steps", self.steps, 1)
-        _at_least("seed", self.seed, 0)
+        at_least("steps", self.steps, 1)
+        at_least("seed", self.seed, 0)
+        if self.seed > MAX_SEED:
+            raise UserError(f"seed is {self.seed}: it must be at most {MAX_SEED}.")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain JSON-able form of a dataclass."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -102,26 +108,80 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     if strange:
         raise UserError(f"Unknown settings in {kind.__name__}: {', '.join(strange)}.")
     try:
-        return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
+        return kind(**{name: _restore(name, hints[name], value) for name, value in values.items()})
     except TypeError as error:
         raise UserError(f"{kind.__name__} cannot be read: {error}.") from error
 
 
-def _restore(hint: Any, value: Any) -> Any:
-    """Turn one plain value into what its annotation says."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+_MISFIT = object()
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+
+
+def _restore(name: str, hint: Any, value: Any) -> Any:
+    """Turn one plain value into what its annotation says.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    options = typing.get_args(hint) if union else (hint,)
     for option in options:
-        if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
-            return from_dict(option, value)  # type: ignore[arg-type]
-        if option is float and isinstance(value, int):
-            return float(value)
-    return value
+        found = _as(name, option, value)
+        if found is not _MISFIT:
+            return found
+    words = [_WORDS.get(option) or _form(option) for option in options if option is not types.NoneType]
+    raise UserError(f"The setting '{name}' must be {' or '.join(words)}, not {value!r}.")
+
+
+def _form(option: Any) -> str:
+    if typing.get_origin(option) is Literal:
+        return " or ".join(map(str, typing.get_args(option)))
+    return "a list" if typing.get_origin(option) is tuple else "a group of settings"
+
+
+def _as(name: str, option: Any, value: Any) -> Any:
+    """The value as one kind, or `_MISFIT`."""
+    if dataclasses.is_dataclass(option):
+        return from_dict(option, value) if isinstance(value, Mapping) else _MISFIT  # type: ignore[arg-type]
+    if option in (int, float):
+        return _as_number(option, value)
+    if option is Path:
+        return Path(value) if isinstance(value, str | Path) else _MISFIT
+    if typing.get_origin(option) is tuple:
+        inner = typing.get_args(option)[0]
+        return tuple(_restore(name, inner, item) for item in value) if isinstance(value, list) else _MISFIT
+    if typing.get_origin(option) is Literal:
+        return value if value in typing.get_args(option) else _MISFIT
+    return value if isinstance(value, option) else _MISFIT
+
+
+def _as_number(option: type, value: Any) -> Any:
+    """YAML reads 1e5 as a text, and JSON a whole float as an int."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return _MISFIT
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _MISFIT
+    if option is int and isinstance(value, float):
+        return int(value) if value.is_integer() else _MISFIT
+    return option(value)
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Ten hex digits that name a configuration: equal settings, equal name."""
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_canonical(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def _canonical(value: Any) -> Any:
+    """Whole floats as ints, for 32 and 32.0 are one setting."""
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def differences(left: Mapping[str, Any], right: Mapping[str, Any], prefix: str = "") -> list[str]:

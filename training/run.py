@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from agents import DreamerAgent
 from envs import make_vector
 from expedition import UserError, __version__
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
-from training.config import RunConfig, differences, from_dict, to_dict
+from training.config import RunConfig, at_least, to_dict
 from training.evaluation import OpenLoop, evaluate_policy, heldout_sequences, open_loop, summarise_episodes
+from training.folder import (
+    claim_folder,
+    only_process,
+    read_config,
+    read_json,
+    read_result,
+    undone_on_failure,
+)
 from training.media import film_strip, write_gif, write_png
+from training.progress import Status
 from training.replay import Replay
 from training.runtime import StopSignal, choose_device
 from training.sinks import JsonlSink, MultiSink, Sink, truncate_after
-from training.state_tree import disk_errors, publish_json
+from training.state_tree import publish_json
 from training.trainer import Trainer
 from training.wandb_sink import WandbSink
 
@@ -52,6 +60,9 @@ class Logistics:
     """W&B tags."""
     progress: bool = True
     """Show a progress bar."""
+
+    def __post_init__(self) -> None:
+        at_least("threads", self.threads, 0)
 
 
 class Initialiser(Protocol):
@@ -100,59 +111,16 @@ def execute(
     Raises:
         UserError: the folder holds another run, the disk refuses, the budget cannot work.
     """
-    claim_folder(run_dir, {**to_dict(config), **(record or {})})
+    new = claim_folder(run_dir, {**to_dict(config), **(record or {})})
     finished = read_result(run_dir)
     if finished is not None:
         say(f"{run_dir} is finished already: nothing to do.")
         return Outcome(finished, 0)
     with only_process(run_dir), StopSignal() as stop:
-        return _Session(config, run_dir, logistics, initialiser, stop, say).run()
-
-
-def claim_folder(run_dir: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings into a new folder, or check that the folder's run has the same.
-
-    Raises:
-        UserError: the folder holds something else, or cannot be written.
-    """
-    settings = json.loads(json.dumps(settings))
-    path = run_dir / "config.json"
-    with disk_errors("the run's settings", run_dir, "nothing was changed"):
-        if path.exists():
-            other = differences(json.loads(path.read_text()), settings)
-            if other:
-                shown = "; ".join(other[:4]) + ("; ..." if len(other) > 4 else "")
-                raise UserError(f"{run_dir} holds a run with other settings: {shown}. Choose another --out.")
-            return
-        if run_dir.is_dir() and any(run_dir.iterdir()):
-            raise UserError(f"{run_dir} is not empty and holds no run: choose another --out.")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        publish_json(path, settings)
-
-
-@contextlib.contextmanager
-def only_process(run_dir: Path) -> Iterator[None]:
-    """Hold the run's folder against other processes; the lock goes with the process, whatever its end.
-
-    Raises:
-        UserError: another process is working on the run.
-    """
-    with disk_errors("the run's lock", run_dir, "nothing was changed"):
-        file = (run_dir / ".lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"Another process is working on {run_dir}: wait for it, or choose another --out."
-            ) from error
-        yield
-
-
-def read_result(run_dir: Path) -> dict[str, Any] | None:
-    """Result of a finished run; None where there is none yet."""
-    path = run_dir / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+        with undone_on_failure(run_dir, new):
+            session = _Session(config, run_dir, logistics, initialiser, stop, say)
+            session.begin()
+        return session.run()
 
 
 class _Session:
@@ -172,7 +140,7 @@ class _Session:
         training = config.training
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
-        # Before the sinks open their files: what was logged after the checkpoint will be logged again.
+        # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
         truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
         self.envs = make_vector(config.env, training.num_envs, training.image_size)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
@@ -188,10 +156,15 @@ class _Session:
             sequence_length=training.length,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        # Before the sinks open: it renames the files that they append to.
-        truncate_after(run_dir, self.checkpoint.step if self.checkpoint is not None else -1)
+        self.heldout = heldout_sequences(
+            config.env,
+            training.heldout,
+            training.context + training.open_loop,
+            config.seed + HELDOUT_SEED,
+            training.image_size,
+        )
         self.sink = self._open_sinks()
-        self.status = _Status(run_dir, config, logistics.progress)
+        self.status = Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
             config,
             run_dir,
@@ -203,44 +176,58 @@ class _Session:
             lambda: bool(stop),
             self.status.report,
         )
-        self.heldout = heldout_sequences(
-            config.env,
-            training.heldout,
-            training.context + training.open_loop,
-            config.seed + HELDOUT_SEED,
-            training.image_size,
-        )
 
-    def run(self) -> Outcome:
-        """Start or resume, train, judge."""
+    def begin(self) -> None:
+        """Start, or resume from the newest checkpoint."""
         self.say(self.replay.describe())
         try:
             if self.checkpoint is None:
-                self._begin()
+                self._start()
             else:
                 self._continue(self.checkpoint)
-            if not self.trainer.learn():
-                self.status.write(
-                    "stopped", self.trainer.env_step, self.trainer.updates, self.trainer.seconds
-                )
-                self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> Outcome:
+        """Train and judge."""
+        trainer = self.trainer
+        try:
+            if not trainer.learn():
+                self._tell("stopped")
+                self.say(f"Saved at step {trainer.env_step:,}; run the same command again to go on.")
                 return Outcome(None, self.stop.exit_code)
             result = self._judge()
-            self.status.write("finished", self.trainer.env_step, self.trainer.updates, self.trainer.seconds)
+            self._tell("finished")
             return Outcome(result, 0)
         except BaseException:
-            self.status.write("failed", self.trainer.env_step, self.trainer.updates, self.trainer.seconds)
+            with contextlib.suppress(UserError):  # on a full disk the first error says more
+                self._tell("failed")
             raise
         finally:
-            self.status.close()
-            self.sink.close()
-            self.envs.close()
+            self.close()
 
-    def _begin(self) -> None:
+    def _tell(self, state: str) -> None:
+        self.status.write(state, self.trainer.env_step, self.trainer.updates, self.trainer.seconds)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.status.close()
+        self.sink.close()
+        self.envs.close()
+
+    def _start(self) -> None:
         """Load what is carried, judge the model as it comes, and begin the first episodes."""
         if self.initialiser is not None:
             manifest = self.initialiser.load(self.agent, self.replay)
             publish_json(self.run_dir / "transfer.json", dict(manifest))
+        if planned_updates(self.config) == 0:
+            training = self.config.training
+            self.say(
+                f"Nothing will be learned: {self.config.steps:,} steps end before the first update, which "
+                f"needs {training.learning_starts:,} steps (--training.learning-starts) and "
+                f"{training.length} rows of each of {training.num_envs} environments."
+            )
         self.trainer.collector.start()
         start = self._open_loop("start", 0)
         publish_json(
@@ -271,8 +258,7 @@ class _Session:
         """Evaluate policy and model, and write result.json."""
         began = time.monotonic()
         config, training, step = self.config, self.config.training, self.trainer.env_step
-        end = self._open_loop("end", step)
-        start = json.loads((self.run_dir / "open_loop_start.json").read_text())
+        start = read_json(self.run_dir / "open_loop_start.json", "delete the run's folder and start anew")
         episodes = evaluate_policy(
             self.agent,
             config.env,
@@ -280,6 +266,8 @@ class _Session:
             config.seed + EVALUATION_SEED,
             training.image_size,
         )
+        # Logged after the long part, so that a crash in it leaves no line to be logged twice.
+        end = self._open_loop("end", step)
         summary = summarise_episodes(config.env, episodes)
         success = {k.removeprefix("success/"): v for k, v in summary.items() if k.startswith("success/")}
         metrics = {k: v for k, v in summary.items() if not k.startswith("success/")}
@@ -307,13 +295,14 @@ class _Session:
         if logistics.wandb != "off":
             settings = json.loads((self.run_dir / "config.json").read_text())
             tags = [config.phase, config.intrinsic or "task reward", *logistics.tags]
+            tags = [tag[:64] for tag in dict.fromkeys(tags)]  # W&B takes no longer ones
             sinks.append(
                 WandbSink(
                     self.run_dir,
                     project=logistics.project,
                     group=logistics.group,
                     name=self.run_dir.name,
-                    run_id=f"{logistics.group or 'run'}-{self.run_dir.name}"[:100].replace("+", "-"),
+                    run_id=wandb_id(self.run_dir),
                     tags=tags,
                     config=settings,
                     mode=logistics.wandb,
@@ -322,52 +311,27 @@ class _Session:
         return MultiSink(sinks)
 
 
+def wandb_id(run_dir: Path) -> str:
+    """Id of a run at W&B: drawn once and kept, for two runs of one name must not become one there."""
+    path = run_dir / "wandb_id.json"
+    if not path.exists():
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in run_dir.resolve().name)
+        publish_json(path, {"id": f"{name[:80]}-{secrets.token_hex(4)}"})
+    return str(read_json(path, "delete it and run the same command again")["id"])
+
+
+def planned_updates(config: RunConfig) -> int:
+    """Updates that the budget pays for; 0 where it ends before the replay can be sampled."""
+    training = config.training
+    if config.steps // training.num_envs < training.length:
+        return 0
+    since = max(0, config.steps - training.learning_starts)
+    return int(since * training.train_ratio / (training.batch * training.length))
+
+
 def most_rows(steps: int, num_envs: int) -> int:
     """Most rows of one environment that `steps` steps can fill: each may be followed by a first row."""
     return 2 * (steps // num_envs + 1) + 2
-
-
-class _Status:
-    """Progress bar, and status.json for whoever watches the run from outside."""
-
-    EVERY = 2.0
-
-    def __init__(self, run_dir: Path, config: RunConfig, progress: bool) -> None:
-        self.path = run_dir / "status.json"
-        self.steps = config.steps
-        self._written = 0.0
-        self._bar = tqdm(
-            total=config.steps, unit="step", desc=config.phase, disable=not progress, dynamic_ncols=True
-        )
-
-    def report(self, env_step: int, updates: int, seconds: float) -> None:
-        """Move the bar; rewrite status.json every two seconds."""
-        self._bar.update(min(env_step, self.steps) - self._bar.n)
-        if time.monotonic() - self._written > self.EVERY:
-            self.write("running", env_step, updates, seconds)
-
-    def write(self, state: str, env_step: int, updates: int, seconds: float) -> None:
-        """Write status.json."""
-        self._written = time.monotonic()
-        rate = env_step / seconds if seconds > 0 else 0.0
-        left = (self.steps - env_step) / rate if rate > 0 else None
-        publish_json(
-            self.path,
-            {
-                "state": state,
-                "env_step": env_step,
-                "steps": self.steps,
-                "updates": updates,
-                "wall_seconds": seconds,
-                "steps_per_second": rate,
-                "seconds_left": left,
-            },
-            durable=False,
-        )
-
-    def close(self) -> None:
-        """Finish the bar."""
-        self._bar.close()
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> DreamerAgent:
@@ -376,23 +340,6 @@ def build_agent(config: RunConfig, envs: Any, device: torch.device) -> DreamerAg
     return DreamerAgent(
         envs.observation_space, envs.action_space, config.agent, intrinsic, config.seed, device
     )
-
-
-def read_config(run_dir: Path) -> RunConfig:
-    """Settings of a run from its folder.
-
-    Raises:
-        UserError: the folder holds no run of ours.
-    """
-    path = run_dir / "config.json"
-    if not path.is_file():
-        raise UserError(f"{run_dir} holds no config.json: give the folder of an Expedition run.")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not readable JSON ({error}): restore it, or start a new run.") from error
-    known = {field.name for field in dataclasses.fields(RunConfig)}
-    return from_dict(RunConfig, {key: value for key, value in values.items() if key in known})
 
 
 def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[str, float]:

@@ -147,9 +147,9 @@ def publish_json(path: Path, value: Any, durable: bool = True) -> None:
     Raises:
         UserError: the disk refuses.
     """
-    with disk_errors(f"'{path.name}'", path.parent, "checkpoints that were there before are intact"):
-        with written_aside(path, durable) as aside:
-            aside.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    errors = disk_errors(f"'{path.name}'", path.parent, "checkpoints that were there before are intact")
+    with errors, written_aside(path, durable) as aside:
+        aside.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def sync(path: Path) -> None:

@@ -79,6 +79,10 @@ class TransferPlan:
                 raise UserError(f"Plan '{self.name}': only the actor can be a prior, not the {component}.")
         if self["replay"] == "freeze":
             raise UserError(f"Plan '{self.name}': a replay is copied or fresh; it has no weights to freeze.")
+        if self["normalizers"] == "freeze":
+            raise UserError(
+                f"Plan '{self.name}': normalizers follow the returns; copy them or leave them fresh."
+            )
         for component, reads in _READS.items():
             missing = [name for name in reads if self[name] not in CARRIED]
             if self[component] in CARRIED and missing:
@@ -117,7 +121,7 @@ def parse_plan(text: str) -> TransferPlan:
         if text not in PLANS:
             raise unknown_name("plan", text, PLANS)
         return PLANS[text][1]
-    modes = {}
+    modes: dict[str, str] = {}
     for part in text.split(","):
         component, equals, mode = (piece.strip() for piece in part.partition("="))
         if not equals:

@@ -73,7 +73,7 @@ def _ruled(hidden: int) -> WorldModelConfig:
 SIZES: dict[str, WorldModelConfig] = {
     # Ours, for two laptop cores: the quickstart, the tests and the learn-check.
     "tiny": WorldModelConfig(
-        deter=256, hidden=96, stoch=16, classes=8, units=96, depth=8, vector_layers=2, conv="strided"
+        deter=256, hidden=96, stoch=16, classes=8, units=96, depth=4, vector_layers=2, conv="strided"
     ),
     # DreamerV3's 1m keeps a wider state than the rule gives.
     "1m": WorldModelConfig(deter=512, hidden=64, classes=4, units=64, depth=4),

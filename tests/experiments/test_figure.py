@@ -2,9 +2,7 @@
 
 import json
 import math
-import runpy
 import shutil
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -15,8 +13,6 @@ from expedition.errors import UserError
 from experiments.figure import TILES, colour_of, draw_report, film_rows, smooth, spread, success_table, thin
 from experiments.records import read_study
 
-write_study = runpy.run_path(str(Path(__file__).with_name("test_records.py")))["write_study"]
-
 
 def drawn(folder):
     with Image.open(draw_report(read_study(folder), folder / "report.png")) as image:
@@ -24,7 +20,7 @@ def drawn(folder):
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_a_whole_study(tmp_path, seeds):
+def test_a_whole_study(tmp_path, seeds, write_study):
     before = dict(mpl.rcParams)
     pixels = drawn(write_study(tmp_path, seeds=seeds))
     assert pixels.shape == (1100, 1600)
@@ -34,18 +30,18 @@ def test_a_whole_study(tmp_path, seeds):
     assert dict(mpl.rcParams) == before
 
 
-def test_another_environment_without_films_or_achievements(tmp_path):
+def test_another_environment_without_films_or_achievements(tmp_path, write_study):
     pixels = drawn(write_study(tmp_path, environment="CartPole-v1", suite=False, films=False))
     assert pixels.shape[1] == 1600
     assert pixels.shape[0] < 1000
 
 
 @pytest.mark.parametrize("conditions", [("scratch",), ("model+policy",), ("policy", "scratch")])
-def test_few_conditions(tmp_path, conditions):
+def test_few_conditions(tmp_path, conditions, write_study):
     assert drawn(write_study(tmp_path, seeds=(0, 1), conditions=conditions)).std() > 5
 
 
-def test_nothing_but_metrics(tmp_path):
+def test_nothing_but_metrics(tmp_path, write_study):
     folder = write_study(tmp_path, conditions=("scratch", "model"), suite=False, films=False)
     for run in ("scratch-s0", "model-s0"):
         (folder / run / "episodes.jsonl").unlink()
@@ -54,11 +50,11 @@ def test_nothing_but_metrics(tmp_path):
     assert drawn(folder).std() > 5
 
 
-def test_nothing_finished_still_draws_the_headline(tmp_path):
+def test_nothing_finished_still_draws_the_headline(tmp_path, write_study):
     assert drawn(write_study(tmp_path, conditions=())).std() > 5
 
 
-def test_runs_of_different_length_and_undefined_errors(tmp_path):
+def test_runs_of_different_length_and_undefined_errors(tmp_path, write_study):
     folder = write_study(tmp_path, seeds=(0, 1))
     path = folder / "model-s1" / "result.json"
     result = json.loads(path.read_text())
@@ -70,7 +66,7 @@ def test_runs_of_different_length_and_undefined_errors(tmp_path):
     assert drawn(folder).std() > 20
 
 
-def test_metrics_with_different_contributions(tmp_path):
+def test_metrics_with_different_contributions(tmp_path, write_study):
     folder = write_study(tmp_path, seeds=(0, 1))
     for seed in (0, 1):
         path = folder / f"policy-s{seed}" / "result.json"
@@ -80,7 +76,7 @@ def test_metrics_with_different_contributions(tmp_path):
     assert drawn(folder).std() > 20
 
 
-def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path, write_study):
     study = read_study(write_study(tmp_path, conditions=("scratch",), films=False))
     with pytest.raises(UserError, match="can't be written"):
         draw_report(study, tmp_path / "nowhere" / "report.png")
@@ -127,7 +123,7 @@ def test_long_strips_are_thinned_to_whole_tiles():
     assert thin(strip[:, :7]).shape == (2, 7, 3)
 
 
-def test_achievements_are_sorted_and_averaged_over_seeds(tmp_path):
+def test_achievements_are_sorted_and_averaged_over_seeds(tmp_path, write_study):
     folder = write_study(tmp_path, seeds=(0, 1), conditions=("scratch", "model"), films=False)
     for run, success in {
         "scratch-s0": {"rare": 0.0, "often": 50.0},
@@ -142,6 +138,6 @@ def test_achievements_are_sorted_and_averaged_over_seeds(tmp_path):
     assert rates.tolist() == [[60.0, 100.0], [5.0, 20.0]]
 
 
-def test_colours_are_distinct(tmp_path):
+def test_colours_are_distinct(tmp_path, write_study):
     study = read_study(write_study(tmp_path, films=False))
     assert len({colour_of(name, study) for name in study.conditions}) == 4

@@ -1,9 +1,7 @@
 """The summary and its table, on made-up studies."""
 
 import json
-import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from experiments.anchors import CRAFTER_ANCHORS, anchors_for
 from experiments.records import read_study
 from experiments.report import WIDTH, duration, format_table, summarise, write_report
 
-write_study = runpy.run_path(str(Path(__file__).with_name("test_records.py")))["write_study"]
 KEYS = {"mean", "iqm", "low", "high", "n"}
 
 
@@ -25,7 +22,7 @@ def summary(conditions, gains):
     return head | {"version": "0.1.0", "conditions": conditions, "contributions": gains}
 
 
-def test_summary_has_the_promised_form(tmp_path):
+def test_summary_has_the_promised_form(tmp_path, write_study):
     study = read_study(write_study(tmp_path, seeds=(0, 1, 2)))
     found = summarise(study)
     assert set(found) == {
@@ -41,7 +38,7 @@ def test_summary_has_the_promised_form(tmp_path):
     assert summarise(study, wall_seconds=9.0)["wall_seconds"] == 9.0
 
 
-def test_contributions_are_differences_of_the_conditions(tmp_path):
+def test_contributions_are_differences_of_the_conditions(tmp_path, write_study):
     found = summarise(read_study(write_study(tmp_path, seeds=(0, 1))))
     mean = {name: row["return"]["mean"] for name, row in found["conditions"].items()}
     gain = {name: row["return"]["mean"] for name, row in found["contributions"].items()}
@@ -51,7 +48,7 @@ def test_contributions_are_differences_of_the_conditions(tmp_path):
     )
 
 
-def test_files_are_written_whole_and_agree(tmp_path):
+def test_files_are_written_whole_and_agree(tmp_path, write_study):
     study = read_study(write_study(tmp_path))
     table = write_report(study, wall_seconds=100)
     assert (tmp_path / "report.txt").read_text(encoding="utf-8") == table
@@ -94,7 +91,7 @@ def test_several_seeds_print_intervals():
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_the_table_fits_and_marks_what_is_published(tmp_path, seeds):
+def test_the_table_fits_and_marks_what_is_published(tmp_path, seeds, write_study):
     study = read_study(write_study(tmp_path, seeds=seeds))
     text = format_table(summarise(study), ["Run x is running: not in this report."])
     assert max(map(len, text.splitlines())) <= WIDTH
@@ -106,7 +103,7 @@ def test_the_table_fits_and_marks_what_is_published(tmp_path, seeds):
     assert "2307.03486" in rows[0]
 
 
-def test_other_environments_get_neither_scores_nor_crafter_anchors(tmp_path):
+def test_other_environments_get_neither_scores_nor_crafter_anchors(tmp_path, write_study):
     study = read_study(write_study(tmp_path, environment="CartPole-v1", suite=False))
     found = summarise(study)
     assert set(found["conditions"]["scratch"]) == {"return", "open_loop_error_start", "open_loop_error_end"}
@@ -115,19 +112,19 @@ def test_other_environments_get_neither_scores_nor_crafter_anchors(tmp_path):
     assert anchors_for("crafter/reward") == CRAFTER_ANCHORS
 
 
-def test_a_missing_condition_leaves_its_contributions_out(tmp_path):
+def test_a_missing_condition_leaves_its_contributions_out(tmp_path, write_study):
     study = read_study(write_study(tmp_path, conditions=("scratch", "model")))
     assert list(summarise(study)["contributions"]) == ["model alone"]
 
 
-def test_nothing_finished_gets_one_sentence(tmp_path):
+def test_nothing_finished_gets_one_sentence(tmp_path, write_study):
     folder = write_study(tmp_path, conditions=())
     with pytest.raises(UserError, match="No fine-tuning run of"):
         summarise(read_study(folder))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX file errors")
-def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path, write_study):
     study = read_study(write_study(tmp_path))
     (tmp_path / "summary.json").mkdir()
     with pytest.raises(UserError, match="can't be written"):

@@ -1,0 +1,32 @@
+"""What `expedition list` shows."""
+
+import json
+
+from envs import environments
+from experiments.catalogue import catalogue, format_catalogue
+from experiments.study import STUDIES
+from exploration import INTRINSIC
+from transfer.plan import COMPONENTS, PLANS
+from world_model import SIZES
+
+
+def test_everything_with_a_name_is_listed():
+    found = catalogue()
+    assert list(found) == ["environments", "intrinsic", "plans", "studies", "sizes"]
+    known = (environments(), INTRINSIC, PLANS, STUDIES, SIZES)
+    for kind, names in zip(found.values(), known, strict=True):
+        assert list(kind) == list(names)
+        assert all(entry["description"] for entry in kind.values())
+    assert json.loads(json.dumps(found)) == found
+    assert {"crafter"} <= set(found["environments"])
+    assert {"disagreement", "rnd", "none"} <= set(found["intrinsic"])
+    assert set(found["plans"]["model"]["components"]) == set(COMPONENTS)
+    assert found["studies"]["quickstart"]["plans"] == ["scratch", "policy", "model", "model+policy"]
+
+
+def test_the_text_has_one_line_a_name_that_fits():
+    text = format_catalogue(catalogue())
+    for entries in catalogue().values():
+        for name in entries:
+            assert sum(line.startswith(f"  {name} ") for line in text.splitlines()) == 1
+    assert max(map(len, text.splitlines())) <= 110

@@ -1,0 +1,516 @@
+"""The command line from end to end on tiny runs, and everything that a user may type wrongly."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import gymnasium
+import pytest
+
+from expedition import __version__
+from experiments import cli as module
+from experiments.commands import COMMANDS
+from training import Logistics, fingerprint, read_config, to_dict
+from training.folder import only_process
+from transfer.plan import PLANS
+from world_model import SIZES
+
+
+def state(folder):
+    return json.loads((folder / "status.json").read_text())["state"]
+
+
+def contents(folder):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def pretrain(cli, small, tmp_path):
+    """`expedition pretrain` on a tiny run of 64 steps, in a folder of its own; flags come after."""
+
+    def run(*flags, out="run"):
+        return cli("pretrain", "--config", small, "--steps", 64, "--out", tmp_path / out, *flags)
+
+    return run
+
+
+# From end to end
+
+
+@pytest.mark.parametrize("plan", [*PLANS, "encoder=freeze,dynamics=copy"])
+def test_fine_tuning_under_each_plan(cli, pretrained, tmp_path, plan):
+    arguments = ("--from", pretrained, "--plan", plan, "--steps", 40, "--wandb", "off")
+    code, out, err = cli("finetune", *arguments, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert re.search(r"^return +-?[\d.]+$", out, re.M)
+    assert out.splitlines()[-1].split() == ["folder", str(tmp_path / "run")]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["phase"], config["env"], config["steps"]) == ("finetune", "catch-vector", 40)
+    assert config["transfer"]["plan"] == plan
+    assert (config["transfer"]["source"] is None) == (plan == "scratch")
+    assert config["agent"] == to_dict(read_config(pretrained).agent)  # settings come from the source
+    assert json.loads((tmp_path / "run" / "transfer.json").read_text())["plan"] == plan
+    assert state(tmp_path / "run") == "finished"
+
+
+def test_the_same_again_is_finished_and_other_settings_are_refused(cli, refused, pretrained, small):
+    before = contents(pretrained)
+    command = ("pretrain", "--config", small, "--out", pretrained)
+    code, out, err = cli(*command, "--steps", 64)
+    assert code == 0
+    assert "is finished already: nothing to do." in err
+    assert "return" in out
+    assert "steps (64 there, 65 asked for)" in refused(*command, "--steps", 65)
+    found = refused(*command, "--steps", 64, "--training.batch", 3, "--seed", 4)
+    assert "seed (0 there, 4 asked for)" in found
+    assert "training.batch (2 there, 3 asked for)" in found
+    assert contents(pretrained) == before
+
+
+def test_the_default_folder_is_named_by_the_settings(cli, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = cli("pretrain", "--config", small, "--steps", 20)
+    assert code == 0
+    (folder,) = (tmp_path / "runs" / "pretrain").iterdir()
+    config = read_config(folder)
+    assert folder.name == fingerprint(to_dict(config))
+    assert str(folder.relative_to(tmp_path)) in out
+    assert cli("finetune", "--from", folder, "--plan", "encoder=copy", "--steps", 4, "--wandb", "off")[0] == 0
+    (tuned,) = (tmp_path / "runs" / "finetune").iterdir()
+    assert re.fullmatch(r"custom-[0-9a-f]{10}", tuned.name)
+
+
+def test_evaluate(cli, refused, pretrained):
+    code, out, _ = cli("evaluate", "--from", pretrained, "--episodes", 3, "--device", "cpu")
+    assert code == 0
+    assert re.search(r"^episodes +3$", out, re.M)
+    code, out, _ = cli("evaluate", "--from", pretrained, "--episodes", 3, "--json")
+    assert json.loads(out)["episodes"] == 3
+    assert "--episodes is 0" in refused("evaluate", "--from", pretrained, "--episodes", 0)
+    assert "seed" in refused("evaluate", "--from", pretrained, "--seed", -1)
+    assert "There is no" in refused("evaluate", "--from", pretrained / "none")
+
+
+def test_report_writes_the_same_again(cli, studied, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(studied[0], folder)
+    before = json.loads((folder / "summary.json").read_text())
+    for name in ("summary.json", "report.txt", "report.png"):
+        (folder / name).unlink()
+    code, out, _ = cli("report", folder)
+    assert code == 0
+    assert json.loads((folder / "summary.json").read_text()) == before
+    assert (folder / "report.txt").read_text() in out
+    assert (folder / "report.png").exists()
+
+
+def test_list(cli, refused):
+    code, out, _ = cli("list", "--json")
+    assert code == 0
+    assert list(json.loads(out)) == ["environments", "intrinsic", "plans", "studies", "sizes"]
+    code, out, _ = cli("list", "sizes", "--json")
+    assert list(json.loads(out)["sizes"]) == list(SIZES)
+    code, out, _ = cli("list", "plans")
+    assert out.splitlines()[0] == "plans"
+    assert "environments" not in out
+    assert "did you mean environments" in refused("list", "enviroments")
+
+
+# Presets < file < flags
+
+
+def test_presets_then_file_then_flags(small, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: 77\ntraining:\n  train-ratio: 9\n  batch: 3\nthreads: 2\n")
+    tiny = module.parse("pretrain", ["--size", "tiny"])
+    assert tiny.agent.model == SIZES["tiny"]
+    assert tiny.training.learning_starts == 512
+    given = module.parse("pretrain", ["--size", "tiny", "--config", str(file)])
+    assert (given.steps, given.training.train_ratio, given.training.batch) == (77, 9.0, 3)
+    assert given.machine.threads == 2
+    assert given.training.learning_starts == 512  # the preset, where the file says nothing
+    flags = ["--training.batch", "5", "--steps=88", "--threads", "1"]
+    last = module.parse("pretrain", ["--size=tiny", "--config", str(file), *flags])
+    assert (last.steps, last.training.train_ratio, last.training.batch) == (88, 9.0, 5)
+    assert last.machine.threads == 1
+
+
+def test_the_last_size_wins_and_brings_its_presets():
+    assert module.parse("pretrain", ["--size", "tiny", "--size", "1m"]).agent.model == SIZES["1m"]
+    assert module.parse("pretrain", []).agent.model == SIZES["12m"]
+
+
+def test_fine_tuning_starts_from_the_sources_settings(pretrained, tmp_path):
+    source = read_config(pretrained)
+    command = module.parse("finetune", ["--from", str(pretrained)])
+    assert (command.agent, command.training) == (source.agent, source.training)
+    file = tmp_path / "tune.yaml"
+    file.write_text(f"from: {pretrained}\nplan: model\ntraining: {{batch: 3}}\nout: {tmp_path / 'x'}\n")
+    command = module.parse("finetune", ["--config", str(file), "--training.log-every", "7"])
+    assert (command.source, command.plan, command.out) == (pretrained, "model", tmp_path / "x")
+    assert (command.training.batch, command.training.log_every) == (3, 7)
+    assert command.agent == source.agent
+
+
+def test_the_resolved_settings_are_written_into_the_run(pretrain, tmp_path):
+    assert pretrain("--training.batch", 3, "--agent.optimizer.lr", 0.002)[0] == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["training"]["batch"] == 3
+    assert config["agent"]["optimizer"]["lr"] == 0.002
+    assert config["agent"]["model"]["unimix"] == 0.01  # what nobody named is there as well
+    assert config["training"]["checkpoint_seconds"] == 300.0
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_what_a_person_can_read(cli, command):
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    assert len(out.splitlines()) <= 50
+    assert "--agent." not in out
+    assert "--training." not in out
+    assert "default" in out or command == "report"
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_all_help_shows_the_groups(cli, command):
+    code, out, _ = cli(command, "--help-all")
+    assert code == 0
+    for flag in ("--agent.model.deter", "--agent.prior.share", "--training.train-ratio"):
+        assert flag in out
+
+
+def test_help_is_given_even_where_the_rest_is_wrong(cli):
+    assert cli("finetune", "--from", "nowhere", "--help")[0] == 0
+    assert cli("pretrain", "--size", "huge", "--help")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_the_first_page(cli, arguments):
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    for command in COMMANDS:
+        assert re.search(rf"^  {command} ", out, re.M)
+    assert len(out.splitlines()) <= 20
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"expedition {__version__}\n", "")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--env", "catch-vectr"], "Unknown environment 'catch-vectr': did you mean catch-vector"),
+        (["--env", "nomodule:Env-v0"], "cannot import 'nomodule'"),
+        (["--intrinsic", "disagreemnt"], "Unknown intrinsic reward 'disagreemnt': did you mean disagreement"),
+        (["--size", "tinny"], "Unknown size 'tinny': did you mean tiny"),
+        (["--device", "gpu"], "Unknown device 'gpu'"),
+        (["--wandb", "of"], "Unknown W&B mode 'of': did you mean off"),
+        (["--steps", "0"], "steps is 0"),
+        (["--steps", "-5"], "steps is -5"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--seed", "99999999999"], "at most"),
+        (["--threads", "-1"], "threads is -1"),
+        (["--training.batch", "0"], "batch is 0"),
+        (["--training.batch", "-4"], "batch is -4"),
+        (["--training.num-envs", "0"], "num_envs is 0"),
+        (["--training.replay-gib", "1e-9"], "is too small for one sequence"),
+        (["--training.replay-gib", "0"], "is too small for one sequence"),
+        (["--training.train-ratio", "nan"], "train_ratio is nan"),
+        (["--agent.model.blocks", "5"], "not a multiple of its 5 blocks"),
+        (["--config", "none.yaml"], "Cannot read none.yaml"),
+        (["--env", "catch-pixels", "--training.image-size", "20"], "image"),
+    ],
+)
+def test_wrong_values_are_refused_and_leave_no_folder(refused, small, tmp_path, flags, sentence):
+    out = tmp_path / "run"
+    assert sentence in refused("pretrain", "--config", small, "--steps", 64, "--out", out, *flags)
+    assert not out.exists()
+
+
+class Strange(gymnasium.Env):
+    """Its actions are several at a time."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (2,))
+    action_space = gymnasium.spaces.MultiDiscrete([2, 3])
+
+
+def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    gymnasium.register("Strange-v0", entry_point=Strange)
+    monkeypatch.setattr(gymnasium, "registry", gymnasium.envs.registration.registry)
+    flags = ("--env", "Strange-v0", "--steps", 8, "--out", tmp_path / "run")
+    assert "MultiDiscrete" in refused("pretrain", "--config", small, *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["pretrian"], "Unknown command 'pretrian': did you mean pretrain"),
+        (["study", "quikstart"], "Unknown study 'quikstart': did you mean quickstart"),
+        (["study", "none.yaml"], "Cannot read none.yaml"),
+        (["study", "quickstart", "--seeds", "0"], "at least one seed, not 0"),
+        (["study", "quickstart", "--jobs", "-2"], "number of jobs"),
+        (["study", "quickstart", "--size", "huge"], "Unknown size 'huge'"),
+        (["study", "quickstart", "--finetune-steps", "-1"], "steps is -1"),
+        (["report", "nowhere"], "There is no study at nowhere"),
+        (["finetune", "--from", "nowhere"], "There is no run at nowhere"),
+        (["evaluate", "--from", "nowhere"], "nowhere"),
+    ],
+)
+def test_names_that_are_not_there(refused, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert sentence in refused(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        ("modle", "Unknown plan 'modle': did you mean model"),
+        ("actor=copy", "carries the actor without"),
+        ("encodr=copy", "Unknown component 'encodr'"),
+        ("encoder=prior", "only the actor can be a prior"),
+    ],
+)
+def test_impossible_plans(refused, pretrained, tmp_path, plan, sentence):
+    out = tmp_path / "run"
+    assert sentence in refused("finetune", "--from", pretrained, "--plan", plan, "--out", out)
+    assert not out.exists()
+
+
+def test_sources_that_do_not_fit(refused, pretrained, tmp_path):
+    command = ("finetune", "--from", pretrained, "--steps", 20, "--wandb", "off", "--out", tmp_path / "run")
+    assert "weights do not fit" in refused(*command, "--agent.model.units", 12)
+    assert "same observations and actions" in refused(*command, "--env", "catch-pixels")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("x")
+    assert "file holds no config.json" in refused("finetune", "--from", tmp_path / "file")
+    assert "holds no config.json" in refused("finetune", "--from", tmp_path)
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "evaluate", "study", "report", "list"])
+def test_unknown_flags_end_with_2(cli, command):
+    code, _, err = cli(command, "--no-such-flag", "3")
+    assert code == 2
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("steps: [1", "is not YAML"),
+        ("stepps: 3", "Unknown setting 'stepps': did you mean steps"),
+        ("training: {bach: 2}", "Unknown setting in training 'bach': did you mean batch"),
+        ("steps: many", "'steps' must be a whole number"),
+        ("training: {batch: 0}", "batch is 0"),
+        ("- 3", "holds no settings"),
+    ],
+)
+def test_bad_files(refused, tmp_path, text, sentence):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    assert sentence in refused("pretrain", "--config", file, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_are_none(refused, small, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for command in (("pretrain", "--config", small), ("study", "quickstart")):
+        for out in (tmp_path / "file", tmp_path / "file" / "below"):
+            assert "choose another folder" in refused(*command, "--out", out)
+    assert (tmp_path / "file").read_text() == "x"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("x")
+    for command in (("pretrain", "--config", small), ("study", "quickstart")):
+        assert "is not empty" in refused(*command, "--out", tmp_path / "home")
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"env": 3}'])
+def test_broken_settings_of_a_run(refused, small, pretrained, tmp_path, text):
+    folder = tmp_path / "run"
+    shutil.copytree(pretrained, folder)
+    (folder / "config.json").write_text(text)
+    before = contents(folder)
+    refused("pretrain", "--config", small, "--steps", 64, "--out", folder)
+    refused("finetune", "--from", folder, "--out", tmp_path / "tuned")
+    refused("evaluate", "--from", folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"runs": 3}'])
+def test_broken_studies(refused, studied, study_file, tmp_path, text):
+    folder = tmp_path / "out"
+    shutil.copytree(studied[0], folder)
+    (folder / "study.json").write_text(text)
+    refused("report", folder)
+    if text != '{"runs": 3}':  # the launcher writes that one anew
+        refused("study", study_file(), "--out", folder)
+    assert (folder / "study.json").read_text() == text
+
+
+def test_a_torn_checkpoint_of_the_only_one(refused, pretrained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(pretrained, folder)
+    next(folder.glob("checkpoint-*/actor.safetensors")).write_bytes(b"torn")
+    for command in ("finetune", "evaluate"):
+        assert "No checkpoint is whole" in refused(command, "--from", folder)
+
+
+def test_a_folder_in_use(refused, small, pretrained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(pretrained, folder)
+    (folder / "result.json").unlink()
+    with only_process(folder):
+        command = ("pretrain", "--config", small, "--steps", 64, "--out", folder)
+        assert "Another process is working on" in refused(*command)
+    assert state(folder) == "finished"
+
+
+def test_an_interrupt_outside_a_run_is_no_traceback(cli, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "parse", interrupted)
+    code, _, err = cli("list")
+    assert code == 130
+    assert err == "expedition: interrupted; what was saved is intact.\n"
+
+
+# Disks
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of its own in memory: `disk("size=1m")` mounts it, or mounts it anew with other options."""
+    where = tmp_path / "disk"
+    where.mkdir()
+
+    def mount(options):
+        fresh = not os.path.ismount(where)
+        how = ["mount", "-t", "tmpfs", "-o", options if fresh else f"remount,{options}", "tmpfs", str(where)]
+        if shutil.which("mount") is None or subprocess.run(how, capture_output=True).returncode:
+            pytest.skip("this user may not mount")
+        return where
+
+    yield mount
+    if os.path.ismount(where):
+        subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+def test_a_full_disk_loses_nothing(refused, cli, small, disk):
+    folder = disk("size=160k") / "run"
+    command = ("pretrain", "--config", small, "--steps", 64, "--out", folder)
+    found = refused(*command)
+    assert "No space left on device" in found
+    assert "free some space on that disk and run the same command again" in found
+    assert folder.exists()
+    disk("size=16m")
+    assert cli(*command)[0] == 0
+    assert state(folder) == "finished"
+
+
+def test_a_read_only_folder(refused, small, disk, pretrained, study_file):
+    where = disk("size=16m")
+    shutil.copytree(pretrained, where / "run")
+    (where / "run" / "result.json").unlink()
+    disk("ro")
+    before = contents(where)
+    for arguments in (
+        ("pretrain", "--config", small, "--steps", 64, "--out", where / "new"),
+        ("pretrain", "--config", small, "--steps", 64, "--out", where / "run"),
+        ("study", study_file(), "--out", where / "study"),
+    ):
+        found = refused(*arguments)
+        assert "Read-only file system" in found
+        assert "make that folder writable or choose another" in found
+    assert contents(where) == before
+
+
+def test_reading_from_a_read_only_folder_works(cli, disk, pretrained, tmp_path):
+    where = disk("size=16m")
+    shutil.copytree(pretrained, where / "run")
+    disk("ro")
+    assert cli("evaluate", "--from", where / "run", "--episodes", 1)[0] == 0
+    arguments = ("--from", where / "run", "--plan", "all", "--steps", 4, "--wandb", "off")
+    assert cli("finetune", *arguments, "--out", tmp_path / "tuned")[0] == 0
+
+
+# W&B
+
+
+def test_an_offline_run_holds_settings_tags_and_axis(pretrain, cli, tmp_path, wandb_runs):
+    assert pretrain("--wandb", "offline", "--project", "atlas")[0] == 0
+    (found,) = wandb_runs(tmp_path / "run" / "wandb")
+    assert found.run.project == "atlas"
+    assert found.run.display_name == "run"
+    assert set(found.run.tags) == {"pretrain", "disagreement"}
+    assert found.config["env"] == "catch-vector"
+    assert found.config["training"]["batch"] == 2
+    assert {"env_step", "loss/total", "open_loop/error", "evaluation/return"} <= found.keys
+
+
+# Processes and signals
+
+
+def test_the_command_and_the_module_are_one():
+    for command in (["expedition"], [sys.executable, "-m", "experiments.cli"]):
+        if shutil.which(command[0]) is None:
+            continue
+        done = subprocess.run([*command, "reprot"], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("expedition: Unknown command 'reprot': did you mean report")
+        assert done.stderr.count("\n") == 1
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, experiments.cli as c; c.main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_same_command_goes_on(spawn, small, cli, tmp_path, number, code):
+    folder = tmp_path / "run"
+    flags = ("--steps", 800, "--training.train-ratio", 0, "--out", folder)
+    process = spawn("pretrain", "--config", small, *flags)
+    deadline = time.monotonic() + 60
+    while not (folder / "status.json").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(60) == code
+    assert "Traceback" not in process.said()
+    assert "run the same command again to go on" in process.said()
+    assert state(folder) == "stopped"
+    status, out, err = cli("pretrain", "--config", small, *flags)
+    assert status == 0
+    assert "Going on from step" in err
+    assert state(folder) == "finished"
+    steps = [json.loads(line)["env_step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+    logged = [step // 20 for step in steps[1:-2]]
+    assert len(logged) == len(set(logged))  # no line twice
+
+
+def test_logistics_are_no_part_of_the_run(cli, small, pretrained):
+    """Threads, device and W&B may differ when a run goes on."""
+    code, _, err = cli(
+        "pretrain", "--config", small, "--steps", 64, "--out", pretrained, "--threads", 1, "--device", "cpu"
+    )
+    assert code == 0
+    assert "finished already" in err
+    assert Logistics().wandb == "auto"

@@ -1,0 +1,93 @@
+"""Plans: what each named one carries, and which make no sense."""
+
+import pytest
+
+from expedition import UserError
+from transfer.plan import COMPONENTS, PLANS, TransferPlan, parse_plan
+
+MODEL = {"encoder": "copy", "dynamics": "copy", "decoder": "copy", "continue": "copy"}
+EXPECTED = {
+    "scratch": {},
+    "encoder": {"encoder": "copy"},
+    "model": MODEL,
+    "policy": {"actor": "prior"},
+    "model+policy": {**MODEL, "actor": "copy"},
+    "model+prior": {**MODEL, "actor": "prior"},
+    "all": {**MODEL, "actor": "copy", "critic": "copy"},
+    "replay": {"replay": "copy"},
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_named_plans_carry_what_their_names_say(name):
+    plan = parse_plan(name)
+    assert plan.name == name
+    assert plan.as_dict() == {component: EXPECTED[name].get(component, "fresh") for component in COMPONENTS}
+    assert plan.carries == (name != "scratch")
+
+
+def test_every_named_plan_is_known_here_and_leaves_the_reward_head_fresh():
+    assert set(PLANS) == set(EXPECTED)
+    assert all(plan["reward"] == "fresh" for _, plan in PLANS.values())
+    assert all(text and "\n" not in text for text, _ in PLANS.values())
+
+
+def test_a_plan_spelled_out():
+    text = "encoder=freeze, dynamics = copy,actor=copy"
+    plan = parse_plan(text)
+    assert plan.name == text
+    assert {c: m for c, m in plan.as_dict().items() if m != "fresh"} == {
+        "encoder": "freeze",
+        "dynamics": "copy",
+        "actor": "copy",
+    }
+
+
+def test_a_plan_of_fresh_components_carries_nothing():
+    assert not parse_plan("encoder=fresh").carries
+
+
+def test_a_plan_cannot_be_changed():
+    modes = {"encoder": "copy"}
+    plan = TransferPlan("mine", modes)
+    modes["encoder"] = "fresh"
+    assert plan["encoder"] == "copy"
+    with pytest.raises(TypeError):
+        plan.modes["encoder"] = "fresh"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("modle", "Unknown plan 'modle': did you mean model"),
+        ("", "Unknown plan ''"),
+        ("encodr=copy", "Unknown component 'encodr': did you mean encoder"),
+        ("intrinsic=copy", "Unknown component 'intrinsic'"),
+        ("encoder=frieze", "Unknown mode 'frieze': did you mean freeze"),
+        ("encoder=", "Unknown mode ''"),
+        ("encoder=copy,dynamics", "write each part as component=mode"),
+        ("encoder=copy,", "write each part as component=mode"),
+        ("encoder=copy,encoder=freeze", "names the encoder twice"),
+        ("encoder=prior", "only the actor can be a prior"),
+        ("actor=copy", "carries the actor without the encoder and the dynamics .* or use actor=prior"),
+        ("actor=copy,encoder=copy", "carries the actor without the dynamics"),
+        ("dynamics=copy", "carries the dynamics without the encoder"),
+        ("encoder=copy,decoder=freeze", "carries the decoder without the dynamics"),
+        ("encoder=copy,dynamics=copy,normalizers=copy", "carries the normalizers without the critic"),
+        ("critic=copy,actor=prior", "carries the critic without"),
+        ("replay=freeze", "has no weights to freeze"),
+        ("replay=prior", "only the actor can be a prior"),
+        (
+            "encoder=copy,dynamics=copy,critic=copy,normalizers=freeze",
+            "copy them or leave them fresh",
+        ),
+    ],
+)
+def test_impossible_plans_and_typos_get_one_sentence(text, sentence):
+    with pytest.raises(UserError, match=sentence) as refusal:
+        parse_plan(text)
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert message.endswith((".", "?"))
+    # One sentence: no full stop before the last.
+    assert ". " not in message
