@@ -36,6 +36,9 @@ class ActorCriticConfig:
     """Share of the critic that the slow critic takes over at each update."""
     slow_weight: float = 1.0
     """Weight of the critic's pull towards the slow critic."""
+    center: bool = False
+    """Subtract the batch's mean advantage. The gradient's expectation stays; its noise falls where the critic
+    lags behind rewards that are all positive, which at a high learning rate makes a policy certain of noise."""
     return_decay: float = 0.99
     """Decay of the return percentiles."""
     return_limit: float = 1.0
@@ -99,6 +102,8 @@ class ActorCritic(nn.Module):
         weights = torch.cumprod(continues, 1)[:, :-1]
         self.return_scale.update(returns)
         advantages = (returns - values[:, :-1]) / self.return_scale.scale()
+        if self.config.center:
+            advantages = advantages - (weights * advantages).sum() / weights.sum().clamp_min(1e-3)
         policy = self.policy(features[:, :-1])
         entropy = policy.entropy()
         gain = policy.log_prob(actions[:, 1:]) * advantages + self.config.entropy * entropy

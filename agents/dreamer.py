@@ -27,6 +27,9 @@ class OptimizerConfig:
 
     lr: float = 4e-5
     """Learning rate after warm-up."""
+    actor_scale: float = 1.0
+    """Learning rate of the actor over `lr`. The optimiser's steps do not shrink with the gradient, so at a high
+    `lr` an actor follows noise to certainty before the model means anything."""
     warmup: int = 1000
     """Updates over which the learning rate rises."""
     clip: float = 0.3
@@ -99,8 +102,13 @@ class DreamerAgent(nn.Module):
 
     def _make_optimizer(self) -> LaProp:
         config = self.config.optimizer
+        actor = set(self.behaviour.actor.parameters())
         trained = [p for p in self.parameters() if p.requires_grad]
-        return LaProp(trained, lr=config.lr, warmup=config.warmup, clip=config.clip, eps=config.eps)
+        groups = [
+            {"params": [p for p in trained if p not in actor], "lr": config.lr},
+            {"params": [p for p in trained if p in actor], "lr": config.lr * config.actor_scale},
+        ]
+        return LaProp(groups, lr=config.lr, warmup=config.warmup, clip=config.clip, eps=config.eps)
 
     def attach_prior(self, prior: PolicyPrior) -> None:
         """Put a frozen teacher beside the agent."""

@@ -67,9 +67,14 @@ class Launcher:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         on_gpu = choose_device(logistics.device).type == "cuda"
         self.jobs = jobs or (1 if on_gpu else min(cores, len(self.runs)))
+        first = sum(run.plan is None for run in self.runs)
+        # The others wait for pre-training: it may use every core, and leaves few of them idle.
+        self.threads = {
+            "pretrain": logistics.threads or max(1, cores // first),
+            "finetune": logistics.threads or max(1, cores // self.jobs),
+        }
         self.logistics = dataclasses.replace(
             logistics,
-            threads=logistics.threads or max(1, cores // self.jobs),
             wandb=resolve_wandb_mode(logistics.wandb),
             group=folder.name,
             progress=False,
@@ -87,7 +92,7 @@ class Launcher:
             self.say(f"  {run.id}: {run.config.env}, {run.config.steps:,} steps{after}")
         self.say(
             f"{len(self.runs)} runs, {sum(run.config.steps for run in self.runs):,} steps, {self.jobs} at a "
-            f"time with {self.logistics.threads} thread(s) each; a replay takes at most "
+            f"time with {self.threads['finetune']} thread(s) each; a replay takes at most "
             f"{config.training.replay_gib:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
         )
 
@@ -145,7 +150,8 @@ class Launcher:
         with disk_errors("the study's logs", logs, "finished runs are intact"):
             logs.mkdir(parents=True, exist_ok=True)
             job = logs / f"{run.id}.json"
-            Job(str(run_dir), run.config, self.logistics, run.plan, source, os.getpid()).save(job)
+            logistics = dataclasses.replace(self.logistics, threads=self.threads[run.config.phase])
+            Job(str(run_dir), run.config, logistics, run.plan, source, os.getpid()).save(job)
             log = (logs / f"{run.id}.txt").open("ab")
         command = [sys.executable, "-m", "experiments.worker", str(job)]
         # A session of its own, so that Ctrl-C reaches the launcher alone, which then asks every run to save.

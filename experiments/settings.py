@@ -27,13 +27,13 @@ def agent_preset(size: str) -> AgentConfig:
     model = for_size(size)
     if size != "tiny":
         return AgentConfig(model=model)
-    # A tiny model sees few updates: it takes larger steps and imagines from fewer rows. Large steps on few
-    # rows would make the policy certain of noise, so its entropy weighs more.
+    # A tiny model sees few updates: it takes larger steps and imagines from fewer rows. Such steps would make
+    # the policy certain of noise: the actor's are smaller, advantages are centred, and entropy weighs more.
     return AgentConfig(
         model=model,
-        behaviour=ActorCriticConfig(layers=2, starts=4, entropy=0.03),
+        behaviour=ActorCriticConfig(layers=2, starts=4, entropy=0.01, center=True),
         intrinsic=IntrinsicConfig(disagreement=DisagreementConfig(networks=5, layers=1)),
-        optimizer=OptimizerConfig(lr=2e-3, warmup=100),
+        optimizer=OptimizerConfig(lr=3e-3, warmup=100, actor_scale=0.1),
     )
 
 

@@ -116,12 +116,12 @@ def _quickstart() -> Study:
         env="crafter",
         intrinsic="disagreement",
         size="tiny",
-        pretrain_steps=8_000,
-        finetune_steps=3_000,
+        pretrain_steps=7_000,
+        finetune_steps=2_500,
         plans=("scratch", "policy", "model", "model+policy"),
         agent=agent_preset("tiny"),
         pretrain=dataclasses.replace(training_preset("tiny"), evaluation_episodes=8),
-        finetune=dataclasses.replace(training_preset("tiny"), evaluation_episodes=24),
+        finetune=dataclasses.replace(training_preset("tiny"), evaluation_episodes=16),
     )
 
 

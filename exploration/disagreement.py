@@ -26,7 +26,7 @@ class DisagreementConfig:
     """Hidden layers of each network."""
     units: int = 0
     """Width of the hidden layers; 0 takes the model's `units`."""
-    target: Literal["embedding", "stoch"] = "stoch"
+    target: Literal["embedding", "stoch"] = "embedding"
     """What is predicted of the next row: its embedding (the paper) or its stochastic state (public ports)."""
 
 

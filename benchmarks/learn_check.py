@@ -1,0 +1,203 @@
+"""Does the whole agent learn? `python -m benchmarks.learn_check [--json]`, or `make learn-check`.
+
+1. With reward it solves Catch (Mnih et al. 2014; bsuite's `catch`) from pixels and from vectors.
+2. Without reward, by disagreement, it covers a maze of long corridors faster than random actions do.
+
+Each part is a real run through `training.execute` in a process of its own. Exits with 1 if a bound is missed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents import AgentConfig
+from envs import make_vector
+from experiments.settings import agent_preset, training_preset
+from training import (
+    Checkpoint,
+    Logistics,
+    Replay,
+    RunConfig,
+    TrainingConfig,
+    execute,
+    open_checkpoint,
+    prepare_process,
+)
+from training.collector import row_spec
+from training.run import build_agent, most_rows
+
+CATCH_RETURN = 0.8
+"""Mean return over evaluation episodes that counts as solved; random play gets -0.6, perfect play 1."""
+COVERAGE_RATIO = 1.2
+"""Cells that disagreement must reach over those that random play reaches, with equal steps."""
+QUIET = Logistics(device="cpu", threads=1, wandb="off", progress=False)
+
+
+def agent(**changes: Any) -> AgentConfig:
+    """The tiny preset with changed fields of the world model."""
+    preset = agent_preset("tiny")
+    return dataclasses.replace(preset, model=dataclasses.replace(preset.model, **changes))
+
+
+def training(**changes: Any) -> TrainingConfig:
+    """The tiny preset with changed fields."""
+    return dataclasses.replace(training_preset("tiny"), heldout=8, **changes)
+
+
+CATCH_STEPS, MAZE_STEPS = 8000, 6000
+"""Environment steps: some 1,750 and 1,250 updates. Catch was seen to climb from 1,000 on."""
+CHECKPOINTS = (1000, 2000, 4000, MAZE_STEPS)
+"""Steps at which cells are counted; learning starts at 1,000, so the first is random play."""
+SEEDS = (0, 1)
+"""Seeds of disagreement; `none` runs the first alone, random play ten of its own."""
+
+
+def catch(env: str) -> RunConfig:
+    """Catch with reward; 32 pixels a side are enough for its 10 rows."""
+    shaped = _shaped(agent(units=256, free_nats=0.1, scale_dynamics=0.1, scale_representation=0.01), 10, 0.03)
+    schedule = training(
+        batch=32, length=8, train_ratio=64, learning_starts=1000, image_size=32, evaluation_episodes=64
+    )
+    return RunConfig(env, "finetune", None, "tiny", CATCH_STEPS, 0, shaped, schedule)
+
+
+def maze(intrinsic: str, seed: int) -> RunConfig:
+    """The maze without reward, from vectors."""
+    model = agent(units=256, free_nats=0.1, scale_dynamics=0.1, scale_representation=0.01, horizon=100)
+    shaped = _shaped(model, 12, 0.03, actor_scale=0.1)
+    # Embeddings tell unseen cells apart by an order of magnitude, stochastic states hardly.
+    ensemble = dataclasses.replace(shaped.intrinsic.disagreement, target="embedding", units=96)
+    shaped = dataclasses.replace(
+        shaped, intrinsic=dataclasses.replace(shaped.intrinsic, disagreement=ensemble)
+    )
+    schedule = training(batch=32, length=8, train_ratio=64, learning_starts=1000, evaluation_episodes=0)
+    return RunConfig("maze-vector", "pretrain", intrinsic, "tiny", MAZE_STEPS, seed, shaped, schedule)
+
+
+def _shaped(base: AgentConfig, imagination: int, entropy: float, actor_scale: float = 1.0) -> AgentConfig:
+    """Steps large enough for a thousand updates, and entropy enough that the actor outlasts a bad model."""
+    behaviour = dataclasses.replace(
+        base.behaviour, imagination=imagination, starts=2, entropy=entropy, center=True
+    )
+    optimizer = dataclasses.replace(base.optimizer, lr=3e-3, actor_scale=actor_scale)
+    return dataclasses.replace(base, behaviour=behaviour, optimizer=optimizer)
+
+
+def run_catch(env: str) -> float:
+    """Mean return of the trained policy, sampled."""
+    return _execute(catch(env), lambda _, result: float(result["metrics"]["return"]))
+
+
+def run_maze(intrinsic: str, seed: int) -> list[int]:
+    """Distinct cells by each of CHECKPOINTS, read from the replay, which holds the whole run."""
+    config = maze(intrinsic, seed)
+    return _execute(config, lambda run_dir, _: _replayed_cells(config, open_checkpoint(run_dir)))
+
+
+def run_random(seed: int) -> list[int]:
+    """The same count for uniformly random actions in as many environments."""
+    envs = make_vector("maze-vector", training().num_envs)
+    rng, rows = np.random.default_rng(seed), envs.reset(seed)
+    cells, steps = [_cells(rows["vector"])], [0]
+    while steps[-1] < MAZE_STEPS:
+        rows = envs.step(rng.integers(4, size=envs.num_envs))
+        cells.append(_cells(rows["vector"]))
+        steps.append(steps[-1] + int((~rows["is_first"]).sum()))
+    envs.close()
+    return _distinct(np.stack(cells), np.array(steps))
+
+
+def _execute(config: RunConfig, measure: Callable[[Path, dict[str, Any]], Any]) -> Any:
+    prepare_process(1)
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        outcome = execute(config, run_dir, QUIET)
+        if outcome.result is None:
+            raise SystemExit(f"The run on {config.env} was stopped before its end: start the check again.")
+        return measure(run_dir, outcome.result)
+
+
+def _replayed_cells(config: RunConfig, checkpoint: Checkpoint) -> list[int]:
+    count = config.training.num_envs
+    envs = make_vector(config.env, count)
+    spec = row_spec(envs, build_agent(config, envs, torch.device("cpu")), task_reward=False)
+    envs.close()
+    replay = Replay(count, spec, 2**30, most_rows(config.steps, count))
+    replay.load_state_dict(checkpoint.load("replay"), checkpoint.shared_files)
+    held = list(replay.sequences())
+    cells = np.stack([_cells(rows["vector"]) for rows in held], 1)  # (T, B)
+    steps = np.cumsum((~np.stack([rows["is_first"] for rows in held], 1)).sum(1))
+    return _distinct(cells, steps)
+
+
+def _cells(vectors: np.ndarray) -> np.ndarray:
+    """Number of the cell, (..., 98) -> (...): the last entry says whether the goal waits."""
+    return vectors[..., :-1].argmax(-1)
+
+
+def _distinct(cells: np.ndarray, steps: np.ndarray) -> list[int]:
+    """Distinct cells in rows (T, B) until each of CHECKPOINTS, by the steps made up to each row."""
+    return [len(np.unique(cells[: np.searchsorted(steps, at) + 1])) for at in CHECKPOINTS]
+
+
+def measure() -> dict[str, Any]:
+    """Run every part, two at a time."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        returns = {env: pool.submit(run_catch, env) for env in ("catch-pixels", "catch-vector")}
+        mazes = [pool.submit(run_maze, "disagreement", seed) for seed in SEEDS]
+        control = pool.submit(run_maze, "none", SEEDS[0])
+        coverage = {
+            "disagreement": [future.result() for future in mazes],
+            "none": [control.result()],
+            "random": [run_random(seed) for seed in range(10)],
+        }
+        solved = {env: future.result() for env, future in returns.items()}
+    means = {name: np.mean(curves, 0).tolist() for name, curves in coverage.items()}
+    return {"return": solved, "coverage": coverage, "coverage_mean": means, "steps": list(CHECKPOINTS)}
+
+
+def failures(found: dict[str, Any]) -> list[str]:
+    """What missed its bound, in words."""
+    missed = [
+        f"{env} returned {value:.2f}, below {CATCH_RETURN}"
+        for env, value in found["return"].items()
+        if not value >= CATCH_RETURN
+    ]
+    explored, random = (found["coverage_mean"][name][-1] for name in ("disagreement", "random"))
+    if explored < COVERAGE_RATIO * random:
+        missed.append(
+            f"disagreement saw {explored:.0f} cells, below {COVERAGE_RATIO} times random's {random:.0f}"
+        )
+    return missed
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    found = measure()
+    missed = failures(found)
+    if "--json" in sys.argv[1:]:
+        print(json.dumps({**found, "passed": not missed}, indent=2))
+    else:
+        for env, value in found["return"].items():
+            print(f"{env:<14} return {value:6.2f}   bound {CATCH_RETURN}")
+        print(f"{'cells after':<14}" + "".join(f"{step:>8,}" for step in CHECKPOINTS))
+        for name, curve in found["coverage_mean"].items():
+            print(f"{name:<14}" + "".join(f"{cells:8.1f}" for cells in curve))
+    if missed:
+        print(f"The agent did not learn: {'; '.join(missed)}.", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
