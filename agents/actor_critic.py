@@ -37,8 +37,8 @@ class ActorCriticConfig:
     slow_weight: float = 1.0
     """Weight of the critic's pull towards the slow critic."""
     center: bool = False
-    """Subtract the batch's mean advantage. The gradient's expectation stays; its noise falls where the critic
-    lags behind rewards that are all positive, which at a high learning rate makes a policy certain of noise."""
+    """Subtract the batch's mean advantage. The gradient's expectation stays; its noise falls where the
+    critic lags behind rewards that are all positive."""
     return_decay: float = 0.99
     """Decay of the return percentiles."""
     return_limit: float = 1.0

@@ -28,8 +28,8 @@ class OptimizerConfig:
     lr: float = 4e-5
     """Learning rate after warm-up."""
     actor_scale: float = 1.0
-    """Learning rate of the actor over `lr`. The optimiser's steps do not shrink with the gradient, so at a high
-    `lr` an actor follows noise to certainty before the model means anything."""
+    """Learning rate of the actor over `lr`. The optimiser's steps do not shrink with the gradient, so at a
+    high `lr` an actor follows noise to certainty before the model means anything."""
     warmup: int = 1000
     """Updates over which the learning rate rises."""
     clip: float = 0.3

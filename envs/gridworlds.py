@@ -32,7 +32,9 @@ MAZE = """\
 # #       #  G#
 ###############""".splitlines()
 
-BLACK, WALL, BLUE, GREEN, RED = (0, 0, 0), (110, 110, 110), (60, 130, 255), (40, 200, 80), (230, 70, 60)
+# Mid-grey floors: a decoder that ends in a sigmoid learns bright things late on a black ground, because it
+# saturates on the ground first.
+FLOOR, WALL, BLUE, GREEN, RED = (110, 110, 110), (30, 30, 30), (60, 130, 255), (40, 200, 80), (230, 70, 60)
 
 
 class _Canvas:
@@ -45,7 +47,7 @@ class _Canvas:
             )
         self._y = np.linspace(0, size, rows + 1).astype(int).tolist()
         self._x = np.linspace(0, size, columns + 1).astype(int).tolist()
-        self.background = np.zeros((size, size, 3), np.uint8)
+        self.background = np.full((size, size, 3), FLOOR, np.uint8)
 
     def paint(self, image: np.ndarray, row: int, column: int, colour: tuple[int, int, int]) -> None:
         """Fill one cell of `image`, (size, size, 3) uint8, in place."""
@@ -147,7 +149,7 @@ class Maze(_GridWorld):
     """A fixed maze of long corridors, which a random walk covers slowly.
 
     97 free cells of a 15x15 grid, always from the same corner. Observation: `image` uint8 (image_size,
-    image_size, 3) from above, walls grey, agent blue, goal green until it is reached; or `vector` float32
+    image_size, 3) from above, walls dark, agent blue, goal green until it is reached; or `vector` float32
     (98,), one-hot of the cell and 1 while the goal waits. Actions: up, down, left, right; a wall leaves the
     agent where it is. Reward: 1 on reaching the goal (52 moves away) for the first time in an episode. The
     episode goes on after that, so the goal does not disturb coverage, and is cut off (never terminal) after
@@ -232,7 +234,7 @@ class Maze(_GridWorld):
         canvas = super()._new_canvas(size)
         for y, line in enumerate(MAZE):
             for x, symbol in enumerate(line):
-                canvas.paint(canvas.background, y, x, WALL if symbol == "#" else BLACK)
+                canvas.paint(canvas.background, y, x, WALL if symbol == "#" else FLOOR)
         return canvas
 
     def _draw(self, canvas: _Canvas) -> np.ndarray:

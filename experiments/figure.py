@@ -15,7 +15,8 @@ from PIL import Image
 
 from experiments.anchors import RANDOM_POLICY, anchors_for
 from experiments.records import RunRecord, StudyRecord
-from experiments.report import METRICS, write_atomically
+from experiments.report import METRICS
+from training.state_tree import publish_bytes
 from transfer.contributions import CONTRASTS, contributions, paired_contributions
 
 QUESTION = "What was exploring without reward worth, and which part of it mattered?"
@@ -68,7 +69,7 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
         if rows:
             _fill(left, study, rows)
         figure.savefig(picture, format="png")
-    write_atomically(Path(path), picture.getvalue())
+    publish_bytes(Path(path), picture.getvalue())
     return Path(path)
 
 

@@ -16,13 +16,12 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from expedition import UserError, __version__
-from experiments.report import write_atomically
 from experiments.study import PlannedRun, Study, planned_runs
 from experiments.worker import Job
 from training import Logistics, read_result
 from training.folder import only_process, read_json
 from training.runtime import StopSignal, choose_device
-from training.state_tree import disk_errors
+from training.state_tree import disk_errors, publish_json
 from training.wandb_sink import resolve_wandb_mode
 
 POLL_SECONDS = 0.5
@@ -204,9 +203,7 @@ class Launcher:
                 for run in self.runs
             ],
         }
-        with disk_errors("the study's plan", self.folder, "nothing was started"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / "study.json", json.dumps(record, indent=1).encode())
+        publish_json(self.folder / "study.json", record)
 
 
 def _reason(code: int, log: Path) -> str:

@@ -1,16 +1,14 @@
 """The summary of a study, as data and as a table that fits 100 columns."""
 
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from expedition.errors import UserError
 from experiments.anchors import CRAFTER_ANCHORS
 from experiments.records import StudyRecord
+from training.state_tree import publish_bytes, publish_json
 from transfer.contributions import contributions
 from transfer.statistics import estimate
 
@@ -91,27 +89,9 @@ def write_report(study: StudyRecord, wall_seconds: float | None = None) -> str:
     """
     summary = summarise(study, wall_seconds)
     table = format_table(summary, study.missing())
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    write_atomically(study.folder / "summary.json", text.encode())
-    write_atomically(study.folder / "report.txt", table.encode())
+    publish_json(study.folder / "summary.json", summary)
+    publish_bytes(study.folder / "report.txt", table.encode())
     return table
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, so that a reader never sees half of it.
-
-    Raises:
-        UserError: the folder can't be written to.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} can't be written ({error.strerror}): free the disk or mend the folder's permissions."
-        ) from error
 
 
 def format_table(summary: Mapping[str, Any], notes: Sequence[str] = ()) -> str:

@@ -147,9 +147,19 @@ def publish_json(path: Path, value: Any, durable: bool = True) -> None:
     Raises:
         UserError: the disk refuses.
     """
-    errors = disk_errors(f"'{path.name}'", path.parent, "checkpoints that were there before are intact")
+    text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
+    publish_bytes(path, text.encode(), durable)
+
+
+def publish_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    errors = disk_errors(f"'{path.name}'", path.parent, "what was there before is intact")
     with errors, written_aside(path, durable) as aside:
-        aside.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        aside.write_bytes(content)
 
 
 def sync(path: Path) -> None:

@@ -78,8 +78,8 @@ def test_metrics_with_different_contributions(tmp_path, write_study):
 
 def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path, write_study):
     study = read_study(write_study(tmp_path, conditions=("scratch",), films=False))
-    with pytest.raises(UserError, match="can't be written"):
-        draw_report(study, tmp_path / "nowhere" / "report.png")
+    with pytest.raises(UserError, match="Could not write"):
+        draw_report(study, tmp_path / "study.json" / "report.png")
 
 
 def test_smoothing_keeps_constants_and_averages_neighbours():

@@ -127,7 +127,7 @@ def test_nothing_finished_gets_one_sentence(tmp_path, write_study):
 def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path, write_study):
     study = read_study(write_study(tmp_path))
     (tmp_path / "summary.json").mkdir()
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(UserError, match="Could not write"):
         write_report(study)
     assert not list(tmp_path.glob(".*.tmp"))
 
