@@ -1,5 +1,6 @@
 """A whole study on this machine: its results, its order, its end by signals, and what breaks it."""
 
+import dataclasses
 import json
 import math
 import os
@@ -249,11 +250,16 @@ def test_negative_jobs_are_refused(study_file, tmp_path, jobs):
         launcher(study_file, tmp_path / "out", jobs=jobs)
 
 
-def test_cores_are_shared_out(study_file, tmp_path):
-    study = find_study(str(study_file()), {})
-    it = Launcher(study, 1, tmp_path / "out", 2, Logistics(device="cpu", wandb="off"), "x", print)
-    assert it.logistics.threads >= 1
+def test_cores_are_shared_out(study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    study, settings = find_study(str(study_file()), {}), Logistics(device="cpu", wandb="off")
+    it = Launcher(study, 1, tmp_path / "out", 2, settings, "x", print)
+    assert it.threads == {
+        "pretrain": 8,
+        "finetune": 4,
+    }  # one run that the others wait for, then two at a time
     assert not it.logistics.progress
     assert it.logistics.group == "out"
-    alone = Launcher(study, 1, tmp_path / "out", 1, Logistics(device="cpu", wandb="off"), "x", print)
-    assert alone.logistics.threads >= it.logistics.threads
+    assert Launcher(study, 4, tmp_path / "out", 8, settings, "x", print).threads["pretrain"] == 2
+    fixed = dataclasses.replace(settings, threads=3)
+    assert Launcher(study, 1, tmp_path / "out", 2, fixed, "x", print).threads["pretrain"] == 3
