@@ -226,12 +226,11 @@ def _study(command: StudyCommand, typed: str) -> int:
 
 
 def _evaluate(command: Evaluate) -> int:
-    from training import evaluate_run, open_checkpoint, prepare_process
+    from training import evaluate_run, prepare_process
 
     if command.episodes < 1:
         raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
     prepare_process(0)
-    open_checkpoint(command.source)
     summary = evaluate_run(command.source, command.episodes, command.seed, command.device)
     if command.json:
         print(json.dumps(summary))

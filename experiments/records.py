@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from expedition.errors import UserError
+from training.folder import read_json
 
+_ANEW = "run the study again to write it anew"
 FACTORIAL = ("scratch", "policy", "model", "model+policy")
 
 
@@ -132,7 +134,7 @@ def read_study(folder: Path | str) -> StudyRecord:
         raise UserError(f"There is no study at {folder}: give the folder that `expedition study` wrote.")
     if not (folder / "study.json").is_file():
         raise UserError(f"{folder} holds no study.json: give the folder that `expedition study` wrote.")
-    head = _json_object(folder / "study.json")
+    head = read_json(folder / "study.json", _ANEW)
     try:
         return StudyRecord(
             name=str(head["name"]),
@@ -157,13 +159,13 @@ def _read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
     fixed = (str(entry["id"]), str(entry["phase"]), condition, int(entry["seed"]), folder)
     if not (folder / "status.json").is_file():
         return RunRecord(*fixed)
-    status = _json_object(folder / "status.json")
+    status = read_json(folder / "status.json", _ANEW)
     state, step = str(status["state"]), int(status.get("env_step", 0))
     wall_seconds = float(status.get("wall_seconds", 0.0))
     if state != "finished" or not (folder / "result.json").is_file():
         state = "finished without a result" if state == "finished" else state
         return RunRecord(*fixed, state=state, env_step=step, wall_seconds=wall_seconds)
-    result = _json_object(folder / "result.json")
+    result = read_json(folder / "result.json", _ANEW)
     metrics = {str(name): _number(value) for name, value in result["metrics"].items()}
     return RunRecord(
         *fixed,
@@ -186,18 +188,6 @@ def _number(value: float | None) -> float:
 
 def _reason(error: Exception) -> str:
     return f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): check its permissions.") from error
-    except ValueError as error:
-        raise UserError(f"{path} isn't whole JSON: run the study again to write it anew.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} isn't a file of Expedition: run the study again to write it anew.")
-    return value
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, float]]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from agents import DreamerAgent
@@ -348,8 +347,8 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     Raises:
         UserError: no run or no whole checkpoint there.
     """
-    config = read_config(run_dir)
     checkpoint = open_checkpoint(run_dir)
+    config = read_config(run_dir)
     envs = make_vector(config.env, 1, config.training.image_size)
     try:
         agent = build_agent(config, envs, choose_device(device))
@@ -359,4 +358,4 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
         module.load_state_dict(checkpoint.load(name))
     found = evaluate_policy(agent, config.env, episodes, seed, config.training.image_size)
     summary = summarise_episodes(config.env, found)
-    return summary | {"episodes": float(np.float64(len(found)))}
+    return summary | {"episodes": float(len(found))}

@@ -70,10 +70,10 @@ def test_missing_foreign_and_torn_studies_get_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"holds no study\.json"):
         read_study(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "half')
-    with pytest.raises(UserError, match="isn't whole JSON"):
+    with pytest.raises(UserError, match="is not whole JSON"):
         read_study(tmp_path)
     (tmp_path / "study.json").write_text("[]")
-    with pytest.raises(UserError, match="isn't a file of Expedition"):
+    with pytest.raises(UserError, match="is not a file of Expedition"):
         read_study(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "another tool"}')
     with pytest.raises(UserError, match="it lacks 'command'"):
