@@ -81,15 +81,6 @@ def paired_contrast(
     }
 
 
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Estimate:
-    """Estimate the mean of `a - b` over the seeds that both have; seeds that only one has are left out.
-
-    Raises:
-        ValueError: they share no seed, or a shared value isn't finite.
-    """
-    return estimate(paired_contrast({"a": a, "b": b}, {"a": 1, "b": -1}).values(), confidence)
-
-
 def _finite(values: Iterable[float]) -> np.ndarray:
     array = np.asarray(list(values), dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
