@@ -32,6 +32,9 @@ class OptimizerConfig:
     high `lr` an actor follows noise to certainty before the model means anything."""
     warmup: int = 1000
     """Updates over which the learning rate rises."""
+    beta2: float = 0.999
+    """Decay of the squared gradient, whose root divides each step. Early gradients, of the mean picture, are
+    by far the largest: 0.999 remembers them for a thousand updates, in which all steps after are too small."""
     clip: float = 0.3
     """Adaptive gradient clipping: largest gradient norm over parameter norm, by tensor."""
     eps: float = 1e-20
@@ -108,7 +111,14 @@ class DreamerAgent(nn.Module):
             {"params": [p for p in trained if p not in actor], "lr": config.lr},
             {"params": [p for p in trained if p in actor], "lr": config.lr * config.actor_scale},
         ]
-        return LaProp(groups, lr=config.lr, warmup=config.warmup, clip=config.clip, eps=config.eps)
+        return LaProp(
+            groups,
+            lr=config.lr,
+            betas=(0.9, config.beta2),
+            warmup=config.warmup,
+            clip=config.clip,
+            eps=config.eps,
+        )
 
     def attach_prior(self, prior: PolicyPrior) -> None:
         """Put a frozen teacher beside the agent."""

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.suite import Suite, Task
 from expedition import UserError
 
 NUM_ACTIONS = 17
@@ -44,17 +45,12 @@ class Crafter(gymnasium.Env[Any, Any]):
             render_mode: "rgb_array" or None.
 
         Raises:
-            UserError: crafter is not installed, or a size is too small.
+            UserError: a size is too small.
         """
         if min(image_size, render_size) < 9:
             raise UserError("Crafter's pictures show 9 by 9 cells: give an image size of at least 9 pixels.")
-        try:
-            from envs import crafter_mends
-        except ImportError as error:
-            raise UserError(
-                f"Environment 'crafter' needs a package that is not installed ({error}): "
-                "run `pip install crafter==1.8.3`."
-            ) from error
+        from envs import crafter_mends  # needs the package
+
         self.render_mode = render_mode
         self._render_size = (render_size, render_size)
         self._upstream = crafter_mends.upstream(image_size, length)
@@ -130,3 +126,19 @@ def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "achievements": float(sum(rate > 0 for rate in success.values())),
         **{f"success/{name}": rate for name, rate in success.items()},
     }
+
+
+SUITE = Suite(
+    "crafter",
+    {
+        "": Task(
+            "Survival in a 2D world with 22 achievements (Hafner 2021), 10,000 steps at most.",
+            "image uint8 (64, 64, 3)",
+            "Discrete(17)",
+        )
+    },
+    lambda task, options, image_size: Crafter(image_size),
+    packages=("crafter", "numba", "opensimplex"),
+    extra="crafter",
+    summarise=summarise,
+)

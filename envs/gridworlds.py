@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.suite import Suite, Task
 from expedition import UserError
 
 Observation = dict[str, np.ndarray]
@@ -260,6 +261,29 @@ def summarise_maze(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     free = sum(symbol != "#" for line in MAZE for symbol in line)
     goals = sum(row["goal_reached"] for row in rows) / len(rows)
     return {"cells_visited": cells, "coverage": cells / free, "goal_reached": goals}
+
+
+_CATCH = "Be under the falling ball: 9 steps, reward 1 caught or -1 missed."
+_MAZE = "A fixed maze of long corridors: 97 cells, 200 steps, a goal 52 moves from the start."
+_IMAGE = "image uint8 (64, 64, 3)"
+
+CATCH_SUITE = Suite(
+    "catch",
+    {
+        "pixels": Task(_CATCH, _IMAGE, "Discrete(3)"),
+        "vector": Task(_CATCH, "vector float32 (50,)", "Discrete(3)"),
+    },
+    lambda task, options, image_size: Catch(task, image_size),
+)
+MAZE_SUITE = Suite(
+    "maze",
+    {
+        "pixels": Task(_MAZE, _IMAGE, "Discrete(4)"),
+        "vector": Task(_MAZE, "vector float32 (98,)", "Discrete(4)"),
+    },
+    lambda task, options, image_size: Maze(task, image_size),
+    summarise=summarise_maze,
+)
 
 
 class Scripted(gymnasium.Env[Any, Any]):

@@ -1,24 +1,26 @@
-"""The environments by name: our own, and everything that is registered with gymnasium."""
+"""The environments by name: our suites, those of users' packages, and all that gymnasium has registered."""
 
 import functools
 import importlib
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any
 
 import gymnasium
 
 from envs import crafter, gridworlds
 from envs.adapter import adapt
+from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from expedition import UserError, unknown_name
 
-Summarise = Callable[[Sequence[Mapping[str, Any]]], dict[str, float]]
+logger = logging.getLogger(__name__)
 
+ENTRY_POINTS = "expedition.environments"
+"""Group of Python entry points by which a package of a user adds a suite, or a class, under its name."""
 
-def no_summary(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return no measures: for an environment whose return says it all."""
-    return {}
+_OWN = (crafter.SUITE, gridworlds.CATCH_SUITE, gridworlds.MAZE_SUITE)
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,12 @@ class EnvironmentInfo:
 
     Attributes:
         name: the id that `make` takes. description: one sentence. observation: the entries of its
-        observation, with dtype and shape at the default image size. action: its action space in words.
-        installed: whether the packages it needs are there; for gymnasium's, only making one tells, so True.
+        observation at the default options and image size. action: its action space in words.
+        missing: the packages that it needs and that are not installed. how_to_install: the command for them.
         snapshot: whether an episode repeats exactly under its seed and actions, so that
-        `VectorEnv.load_state_dict`
-            continues exactly.
-        extra: the extra of this project that brings its packages, if any.
+            `VectorEnv.load_state_dict` continues exactly.
+        slow: whether worker processes pay off.
+        options: what may follow the name after commas.
         summarise: from episode summaries (`VectorEnv.pop_episodes`) to the suite's measures.
     """
 
@@ -40,21 +42,24 @@ class EnvironmentInfo:
     description: str
     observation: str
     action: str
-    installed: bool = True
+    missing: tuple[str, ...] = ()
+    how_to_install: str = ""
     snapshot: bool = True
-    extra: str | None = None
+    slow: bool = False
+    options: Mapping[str, Option] = field(default_factory=dict)
     summarise: Summarise = no_summary
 
 
-_MAZE = "A fixed maze of long corridors: 97 cells, 200 steps, a goal 52 moves from the start."
-_CATCH = "Be under the falling ball: 9 steps, reward 1 caught or -1 missed."
-_FACTORIES: dict[str, Callable[[int], gymnasium.Env[Any, Any]]] = {
-    "catch-pixels": lambda image_size: gridworlds.Catch("pixels", image_size),
-    "catch-vector": lambda image_size: gridworlds.Catch("vector"),
-    "crafter": lambda image_size: crafter.Crafter(image_size),
-    "maze-pixels": lambda image_size: gridworlds.Maze("pixels", image_size),
-    "maze-vector": lambda image_size: gridworlds.Maze("vector"),
-}
+@functools.cache
+def suites() -> dict[str, Suite]:
+    """Return our suites, and those that installed packages add through entry points, by name."""
+    found = {suite.name: suite for suite in _OWN}
+    for point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        if point.name in found:
+            logger.warning("The entry point '%s' is left out: the name is taken.", point.value)
+        else:
+            found[point.name] = _from_entry_point(point)
+    return found
 
 
 def make(env_id: str, *, image_size: int = 64) -> gymnasium.Env[Any, Any]:
@@ -62,68 +67,91 @@ def make(env_id: str, *, image_size: int = 64) -> gymnasium.Env[Any, Any]:
 
     Args:
         env_id: one of `environments()`, an id registered with gymnasium ("CartPole-v1"), or "module:Name-v0",
-        for
-            which `module` is imported first so that it can register the id.
+            for which `module` is imported first so that it can register the id; with options after commas.
         image_size: height and width of pictures, in pixels.
 
     Raises:
-        UserError: unknown id, missing package, or spaces that cannot be brought to shape.
+        UserError: unknown id or option, missing package, or spaces that cannot be brought to shape.
     """
-    if env_id in _FACTORIES:
-        return _FACTORIES[env_id](image_size)
-    spec = _find_spec(env_id)
+    name, options = split_id(env_id)
+    if name in _tasks():
+        suite, task = _tasks()[name]
+        return adapt(suite.make(task, options, image_size), image_size)
+    spec = _find_spec(name)
+    keywords = {key: read_value(text) for key, text in options.items()}
     try:
-        env = gymnasium.make(spec, **_render_mode(spec))
+        env = gymnasium.make(spec, **_render_mode(spec), **keywords)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise missing_package(env_id, error) from error
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, TypeError) as error:
+        if isinstance(error, TypeError) and not options:
+            raise
         raise UserError(f"Environment '{env_id}' cannot be made: {str(error).rstrip('.')}.") from error
     return adapt(env, image_size)
 
 
 def environments() -> dict[str, EnvironmentInfo]:
-    """Return our own environments by name, in alphabetical order; gymnasium's come on top of them."""
-    image, vector = "image uint8 (64, 64, 3)", "vector float32 ({},)"
-    maze = functools.partial(
-        EnvironmentInfo, description=_MAZE, action="Discrete(4)", summarise=gridworlds.summarise_maze
-    )
-    catch = functools.partial(EnvironmentInfo, description=_CATCH, action="Discrete(3)")
-    survival = EnvironmentInfo(
-        name="crafter",
-        description="Survival in a 2D world with 22 achievements (Hafner 2021), 10,000 steps at most.",
-        observation=image,
-        action="Discrete(17)",
-        installed=importlib.util.find_spec("crafter") is not None,
-        extra="crafter",
-        summarise=crafter.summarise,
-    )
-    infos = [
-        catch(name="catch-pixels", observation=image),
-        catch(name="catch-vector", observation=vector.format(50)),
-        survival,
-        maze(name="maze-pixels", observation=image),
-        maze(name="maze-vector", observation=vector.format(98)),
-    ]
-    return {info.name: info for info in infos}
+    """Return the environments of all suites by name, suite by suite; gymnasium's come on top of them."""
+    return {name: _info(name, suite, task) for name, (suite, task) in _tasks().items()}
 
 
 def environment_info(env_id: str) -> EnvironmentInfo:
     """Return what is known of an environment of ours or of gymnasium's, without making it.
 
     Raises:
-        UserError: unknown id.
+        UserError: unknown id or option.
     """
-    own = environments()
-    if env_id in own:
-        return own[env_id]
-    spec = _find_spec(env_id)
+    name, options = split_id(env_id)
+    if name in _tasks():
+        suite, task = _tasks()[name]
+        suite.read_options(options)
+        return _info(name, suite, task)
+    spec = _find_spec(name)
     return EnvironmentInfo(
-        name=env_id,
+        name=name,
         description="Registered with gymnasium.",
         observation="as registered, brought to images and vectors",
         action="as registered, boxes scaled to [-1, 1]",
         snapshot=not spec.nondeterministic,
     )
+
+
+@functools.cache
+def _tasks() -> dict[str, tuple[Suite, str]]:
+    """Every id of a suite, with the suite and its task."""
+    return {suite.id(task): (suite, task) for suite in suites().values() for task in suite.tasks}
+
+
+def _info(name: str, suite: Suite, task: str) -> EnvironmentInfo:
+    described = suite.tasks[task]
+    return EnvironmentInfo(
+        name=name,
+        description=described.description,
+        observation=described.observation,
+        action=described.action,
+        missing=tuple(suite.missing()),
+        how_to_install=suite.how_to_install,
+        snapshot=suite.snapshot,
+        slow=suite.slow,
+        options=suite.options,
+        summarise=suite.summarise,
+    )
+
+
+def _from_entry_point(point: metadata.EntryPoint) -> Suite:
+    """Return the suite that a package adds; a class is imported only when one is made."""
+
+    def build(task: str, options: Mapping[str, Any], image_size: int) -> gymnasium.Env[Any, Any]:
+        try:
+            return point.load()()
+        except (ImportError, AttributeError) as error:
+            raise UserError(
+                f"Environment '{point.name}' cannot be loaded from '{point.value}' ({error}): "
+                "mend the package that names it."
+            ) from error
+
+    task = Task(f"From the package of {point.value}.", "as the class shows it", "as the class takes it")
+    return Suite(point.name, {"": task}, build)
 
 
 def missing_package(env_id: str, error: ImportError | gymnasium.error.DependencyNotInstalled) -> UserError:
@@ -153,5 +181,5 @@ def _find_spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
                 f"Environment '{env_id}': cannot import '{module}' ({error}); is its folder in PYTHONPATH?"
             ) from error
     if name not in gymnasium.registry:
-        raise unknown_name("environment", env_id, [*_FACTORIES, *gymnasium.registry])
+        raise unknown_name("environment", env_id, [*_tasks(), *gymnasium.registry])
     return gymnasium.spec(name)

@@ -22,7 +22,7 @@ def catalogue() -> Catalogue:
                 "description": info.description,
                 "observation": info.observation,
                 "action": info.action,
-                "installed": info.installed,
+                "installed": not info.missing,
                 "snapshot": info.snapshot,
             }
             for name, info in environments().items()

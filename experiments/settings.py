@@ -33,7 +33,7 @@ def agent_preset(size: str) -> AgentConfig:
         model=model,
         behaviour=ActorCriticConfig(layers=2, starts=4, entropy=0.01, center=True),
         intrinsic=IntrinsicConfig(disagreement=DisagreementConfig(networks=5, layers=1)),
-        optimizer=OptimizerConfig(lr=3e-3, warmup=100, actor_scale=0.1),
+        optimizer=OptimizerConfig(lr=3e-3, beta2=0.95, warmup=100, actor_scale=0.1),
     )
 
 

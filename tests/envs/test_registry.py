@@ -61,7 +61,7 @@ def test_what_the_list_says_is_what_is_made(env_id):
     assert info.observation == f"{key} {box.dtype} {box.shape}"
     assert info.action == str(env.action_space)
     assert env_id == info.name
-    assert info.installed
+    assert not info.missing
     assert info.snapshot
 
 
