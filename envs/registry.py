@@ -78,7 +78,7 @@ def make(env_id: str, *, image_size: int = 64) -> gymnasium.Env[Any, Any]:
         suite, task = _tasks()[name]
         return adapt(suite.make(task, options, image_size), image_size)
     spec = _find_spec(name)
-    keywords = {key: read_value(text) for key, text in options.items()}
+    keywords: dict[str, Any] = {key: read_value(text) for key, text in options.items()}
     try:
         env = gymnasium.make(spec, **_render_mode(spec), **keywords)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:

@@ -129,8 +129,8 @@ class Suite:
         lacking = self.missing()
         if lacking:
             raise UserError(
-                f"Environment '{self.id(task)}' needs packages that are not installed ({', '.join(lacking)}): "
-                f"run `{self.how_to_install}`."
+                f"Environment '{self.id(task)}' needs packages that are not installed "
+                f"({', '.join(lacking)}): run `{self.how_to_install}`."
             )
         return self.build(task, options, image_size)
 
