@@ -55,9 +55,9 @@ def training(**changes: Any) -> TrainingConfig:
     return dataclasses.replace(training_preset("tiny"), heldout=8, **changes)
 
 
-STEPS = 7000
-"""Environment steps of each run: some 1,500 updates."""
-CHECKPOINTS = (1000, 2000, 4000, STEPS)
+CATCH_STEPS, MAZE_STEPS = 8000, 7000
+"""Environment steps: some 1,750 and 1,500 updates."""
+CHECKPOINTS = (1000, 2000, 4000, MAZE_STEPS)
 """Steps at which cells are counted; learning starts at 1,000, so the first is random play."""
 SEEDS = (0, 1)
 """Seeds of disagreement; random play has ten of its own."""
@@ -70,7 +70,7 @@ def catch(env: str) -> RunConfig:
     schedule = training(
         batch=32, length=8, train_ratio=64, learning_starts=1000, image_size=32, evaluation_episodes=64
     )
-    return RunConfig(env, "finetune", None, "tiny", STEPS, 0, shaped, schedule)
+    return RunConfig(env, "finetune", None, "tiny", CATCH_STEPS, 0, shaped, schedule)
 
 
 def maze(seed: int) -> RunConfig:
@@ -83,7 +83,7 @@ def maze(seed: int) -> RunConfig:
         shaped, intrinsic=dataclasses.replace(shaped.intrinsic, disagreement=ensemble)
     )
     schedule = training(batch=32, length=8, train_ratio=64, learning_starts=1000, evaluation_episodes=0)
-    return RunConfig("maze-vector", "pretrain", "disagreement", "tiny", STEPS, seed, shaped, schedule)
+    return RunConfig("maze-vector", "pretrain", "disagreement", "tiny", MAZE_STEPS, seed, shaped, schedule)
 
 
 def _shaped(base: AgentConfig, imagination: int, entropy: float, actor_scale: float) -> AgentConfig:
@@ -111,7 +111,7 @@ def run_random(seed: int) -> list[int]:
     envs = make_vector("maze-vector", training().num_envs)
     rng, rows = np.random.default_rng(seed), envs.reset(seed)
     cells, steps = [_cells(rows["vector"])], [0]
-    while steps[-1] < STEPS:
+    while steps[-1] < MAZE_STEPS:
         rows = envs.step(rng.integers(4, size=envs.num_envs))
         cells.append(_cells(rows["vector"]))
         steps.append(steps[-1] + int((~rows["is_first"]).sum()))

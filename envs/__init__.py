@@ -1,15 +1,23 @@
 """Where to act: environments by name, brought to one shape and stepped side by side."""
 
 from envs.adapter import Adapter, adapt
+from envs.lane import TASK, Rows
 from envs.registry import EnvironmentInfo, environment_info, environments, make
-from envs.vector import Rows, SerialVectorEnv, VectorEnv, make_vector
+from envs.suite import Option, Suite, Task
+from envs.vector import SerialVectorEnv, VectorEnv
+from envs.workers import WorkerVectorEnv, make_vector
 
 __all__ = [
     "Adapter",
     "EnvironmentInfo",
+    "TASK",
+    "Option",
     "Rows",
     "SerialVectorEnv",
+    "Suite",
+    "Task",
     "VectorEnv",
+    "WorkerVectorEnv",
     "adapt",
     "environment_info",
     "environments",

@@ -39,7 +39,7 @@ class Crafter(gymnasium.Env[Any, Any]):
         """Build the world; importing upstream takes a second the first time.
 
         Args:
-            image_size: height and width of the observation, in pixels; at least 9, a pixel for each cell.
+            image_size: height and width of the observation, in pixels; at least 18, two for each cell.
             render_size: height and width of what `render` returns, in pixels.
             length: steps until the episode is cut off; 0 for never.
             render_mode: "rgb_array" or None.
@@ -47,8 +47,8 @@ class Crafter(gymnasium.Env[Any, Any]):
         Raises:
             UserError: a size is too small.
         """
-        if min(image_size, render_size) < 9:
-            raise UserError("Crafter's pictures show 9 by 9 cells: give an image size of at least 9 pixels.")
+        if min(image_size, render_size) < 18:
+            raise UserError("Crafter's pictures show 9 by 9 cells: give an image size of at least 18 pixels.")
         from envs import crafter_mends  # needs the package
 
         self.render_mode = render_mode
@@ -140,5 +140,6 @@ SUITE = Suite(
     lambda task, options, image_size: Crafter(image_size),
     packages=("crafter", "numba", "opensimplex"),
     extra="crafter",
+    slow_reset=True,
     summarise=summarise,
 )

@@ -34,6 +34,7 @@ class EnvironmentInfo:
         snapshot: whether an episode repeats exactly under its seed and actions, so that
             `VectorEnv.load_state_dict` continues exactly.
         slow: whether worker processes pay off.
+        slow_reset: whether they begin next episodes ahead of time.
         options: what may follow the name after commas.
         summarise: from episode summaries (`VectorEnv.pop_episodes`) to the suite's measures.
     """
@@ -46,6 +47,7 @@ class EnvironmentInfo:
     how_to_install: str = ""
     snapshot: bool = True
     slow: bool = False
+    slow_reset: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
     summarise: Summarise = no_summary
 
@@ -133,6 +135,7 @@ def _info(name: str, suite: Suite, task: str) -> EnvironmentInfo:
         how_to_install=suite.how_to_install,
         snapshot=suite.snapshot,
         slow=suite.slow,
+        slow_reset=suite.slow_reset,
         options=suite.options,
         summarise=suite.summarise,
     )

@@ -84,6 +84,7 @@ class Suite:
         extra: the extra of this project that brings them.
         snapshot: whether an episode repeats exactly under its seed and actions.
         slow: whether a step costs so much more than passing it between processes that workers pay off.
+        slow_reset: whether a reset takes so long that workers begin next episodes ahead of time.
         summarise: from episode summaries (`VectorEnv.pop_episodes`) to the suite's measures.
     """
 
@@ -95,6 +96,7 @@ class Suite:
     extra: str | None = None
     snapshot: bool = True
     slow: bool = False
+    slow_reset: bool = False
     summarise: Summarise = no_summary
 
     def id(self, task: str) -> str:

@@ -149,7 +149,11 @@ def _logistics(command: Pretrain | Finetune | StudyCommand) -> Logistics:
 
     machine = command.machine
     return Logistics(
-        device=machine.device, threads=machine.threads, wandb=machine.wandb, project=machine.project
+        device=machine.device,
+        threads=machine.threads,
+        workers=machine.workers,
+        wandb=machine.wandb,
+        project=machine.project,
     )
 
 

@@ -12,12 +12,9 @@ import torch
 from agents import DreamerAgent
 from agents.dreamer import ActState
 from agents.prior import PREFIX, PriorState
-from envs import Rows, VectorEnv
+from envs import TASK, Rows, VectorEnv
 from training.replay import Replay
 from world_model import Latent, action_width
-
-TASK = "task/"
-"""Replayed names under this prefix are never shown to the learner."""
 
 
 def to_env_actions(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
@@ -32,6 +29,7 @@ def row_spec(envs: VectorEnv, agent: DreamerAgent, task_reward: bool) -> dict[st
     spec = {key: (box.shape or (), np.dtype(box.dtype)) for key, box in envs.observation_space.items()}
     spec |= {"action": ((width,), np.dtype(np.float32))}
     spec |= {"reward" if task_reward else TASK + "reward": ((), np.dtype(np.float32))}
+    spec |= {TASK + name: ((), np.dtype(np.float32)) for name in envs.task_rewards}
     spec |= {flag: ((), np.dtype(bool)) for flag in flags}
     if agent.prior is not None:
         names = ("logits",) if agent.behaviour.discrete else ("mean", "std")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from agents import DreamerAgent
-from envs import environment_info, make_vector
+from envs import VectorEnv, environment_info
 from training.collector import to_env_actions
 from world_model import WorldModel, action_width
 
 PARALLEL = 8
 """Environments side by side while judging."""
 WINDOWS_A_BLOCK = 8
+MakeEnvs = Callable[[int], VectorEnv]
+"""From a number of environments to as many of them."""
 
 
 def evaluate_policy(
-    agent: DreamerAgent, env_id: str, episodes: int, seed: int, image_size: int
+    agent: DreamerAgent, make_envs: MakeEnvs, episodes: int, seed: int
 ) -> list[dict[str, Any]]:
     """Run the agent's policy, sampled, for a number of episodes.
 
@@ -32,7 +35,7 @@ def evaluate_policy(
     width = min(PARALLEL, episodes)
     if width == 0:
         return []
-    envs = make_vector(env_id, width, image_size)
+    envs = make_envs(width)
     quota = [episodes // width + (index < episodes % width) for index in range(width)]
     kept: list[dict[str, Any]] = []
     try:
@@ -57,9 +60,7 @@ def summarise_episodes(env_id: str, episodes: list[dict[str, Any]]) -> dict[str,
     return means | environment_info(env_id).summarise(episodes)
 
 
-def heldout_sequences(
-    env_id: str, count: int, length: int, seed: int, image_size: int
-) -> dict[str, np.ndarray]:
+def heldout_sequences(make_envs: MakeEnvs, count: int, length: int, seed: int) -> dict[str, np.ndarray]:
     """Sequences of a uniformly random policy that no learner ever trains on.
 
     Windows follow each other in time without overlap; one that holds the beginning of an episode after its
@@ -68,7 +69,7 @@ def heldout_sequences(
     Returns:
         Rows (count, length, ...) by the rule of time.
     """
-    envs = make_vector(env_id, PARALLEL, image_size)
+    envs = make_envs(PARALLEL)
     rng = np.random.default_rng(seed)
     windows: list[dict[str, np.ndarray]] = []
     try:

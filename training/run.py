@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import secrets
 import time
@@ -49,6 +50,8 @@ class Logistics:
     """Where to compute: auto, cpu or cuda."""
     threads: int = 0
     """CPU threads of torch; 0 leaves the choice to torch."""
+    workers: int = -1
+    """Processes that step the environments: 0 for none, -1 for one a core where a step is slow."""
     wandb: str = "auto"
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"
@@ -62,6 +65,7 @@ class Logistics:
 
     def __post_init__(self) -> None:
         at_least("threads", self.threads, 0)
+        at_least("workers", self.workers, -1)
 
 
 class Initialiser(Protocol):
@@ -141,7 +145,10 @@ class _Session:
         self.checkpoint = self.checkpointer.latest()
         # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
         truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
-        self.envs = make_vector(config.env, training.num_envs, training.image_size)
+        self.make_envs = functools.partial(
+            make_vector, config.env, image_size=training.image_size, workers=logistics.workers
+        )
+        self.envs = self.make_envs(training.num_envs)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
             initialiser.prepare(self.agent)
@@ -156,11 +163,10 @@ class _Session:
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
         self.heldout = heldout_sequences(
-            config.env,
+            self.make_envs,
             training.heldout,
             training.context + training.open_loop,
             config.seed + HELDOUT_SEED,
-            training.image_size,
         )
         self.sink = self._open_sinks()
         self.status = Status(run_dir, config, logistics.progress)
@@ -259,11 +265,7 @@ class _Session:
         config, training, step = self.config, self.config.training, self.trainer.env_step
         start = read_json(self.run_dir / "open_loop_start.json", "delete the run's folder and start anew")
         episodes = evaluate_policy(
-            self.agent,
-            config.env,
-            training.evaluation_episodes,
-            config.seed + EVALUATION_SEED,
-            training.image_size,
+            self.agent, self.make_envs, training.evaluation_episodes, config.seed + EVALUATION_SEED
         )
         # Logged after the long part, so that a crash in it leaves no line to be logged twice.
         end = self._open_loop("end", step)
@@ -349,13 +351,14 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     """
     checkpoint = open_checkpoint(run_dir)
     config = read_config(run_dir)
-    envs = make_vector(config.env, 1, config.training.image_size)
+    make_envs = functools.partial(make_vector, config.env, image_size=config.training.image_size, workers=-1)
+    envs = make_envs(1)
     try:
         agent = build_agent(config, envs, choose_device(device))
     finally:
         envs.close()
     for name, module in agent.components().items():
         module.load_state_dict(checkpoint.load(name))
-    found = evaluate_policy(agent, config.env, episodes, seed, config.training.image_size)
+    found = evaluate_policy(agent, make_envs, episodes, seed)
     summary = summarise_episodes(config.env, found)
     return summary | {"episodes": float(len(found))}

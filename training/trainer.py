@@ -138,7 +138,10 @@ class Trainer:
                 f"Training diverged before step {self.env_step:,} ({', '.join(broken[:3])} not finite); the "
                 "last checkpoint is intact: lower --agent.optimizer.lr and start a new run."
             )
-        self.sink.write(self.env_step, {**metrics, "updates": self.updates, "episodes": self.episodes})
+        metrics |= {"updates": self.updates, "episodes": self.episodes}
+        if self.collector.envs.restarts:
+            metrics["worker_restarts"] = self.collector.envs.restarts
+        self.sink.write(self.env_step, metrics)
 
     def save(self) -> None:
         """Write a checkpoint of everything that the next step depends on."""

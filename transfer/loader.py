@@ -11,6 +11,7 @@ import numpy as np
 
 from agents import DreamerAgent, PolicyPrior
 from agents.prior import PREFIX
+from envs import TASK
 from expedition import UserError
 from training import (
     Checkpoint,
@@ -21,7 +22,6 @@ from training import (
     read_config,
     to_dict,
 )
-from training.collector import TASK
 from training.run import most_rows
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 
@@ -176,10 +176,12 @@ class Transfer:
         unknown = {
             name: np.full((replay.num_envs, *shape), np.nan, dtype)
             for name, (shape, dtype) in replay.row_spec.items()
-            if name == "reward" or name.startswith(PREFIX)
+            if name == "reward"
+            or name.startswith(PREFIX)
+            or (name.startswith(TASK) and name not in saved["head"])
         }
         spec = {name: entry for name, entry in replay.row_spec.items() if name not in unknown}
-        spec[TASK + "reward"] = replay.row_spec["reward"]
+        spec |= {name: replay.row_spec["reward"] for name in saved["head"] if name.startswith(TASK)}
         if training.num_envs != replay.num_envs:
             raise UserError(
                 f"The carried replay has {training.num_envs} environments side by side, this run "

@@ -184,9 +184,9 @@ def test_an_action_out_of_range_is_refused():
         env.step(-1)
 
 
-def test_a_size_below_the_grid_is_refused():
-    with pytest.raises(UserError, match="at least 9"):
-        make("crafter", image_size=8)
+def test_a_size_too_small_to_draw_is_refused():
+    with pytest.raises(UserError, match="at least 18"):
+        make("crafter", image_size=17)
 
 
 def episode(**counts):

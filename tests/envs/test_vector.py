@@ -258,3 +258,25 @@ def test_render_gives_a_picture_or_says_why_not():
     blind.reset(seed=0)
     with pytest.raises(UserError, match="draws no pictures"):
         blind.render(0)
+
+
+class TwoTasks(gymnasium.Env):
+    """Tells another task's reward."""
+
+    observation_space = gymnasium.spaces.Box(0, 9, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    task_rewards = ("other",)
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, action == 1, False, {"task_rewards": {"other": 2.5 + action}}
+
+
+def test_rewards_of_other_tasks_stand_in_the_rows():
+    vector = SerialVectorEnv(TwoTasks, 2)
+    assert vector.task_rewards == ("other",)
+    rows = [vector.reset(0), vector.step(np.array([0, 1])), vector.step(np.array([0, 0]))]
+    assert [row["task/other"].tolist() for row in rows] == [[0, 0], [2.5, 3.5], [2.5, 0]]
+    assert rows[0]["task/other"].dtype == np.float32

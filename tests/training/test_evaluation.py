@@ -1,5 +1,7 @@
 """Judging: exactly the episodes asked for, sequences by the rule of time, and honest errors."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,10 @@ AGENT = AgentConfig(
 )
 
 
+def making(env):
+    return functools.partial(make_vector, env, image_size=32)
+
+
 def agent_for(env):
     envs = make_vector(env, 1, 32)
     return DreamerAgent(envs.observation_space, envs.action_space, AGENT, None, 0, torch.device("cpu"))
@@ -28,7 +34,7 @@ def agent():
 
 @pytest.mark.parametrize("episodes", [1, 3, PARALLEL, PARALLEL + 3])
 def test_exactly_the_episodes_asked_for_spread_evenly(agent, episodes):
-    found = evaluate_policy(agent, "catch-vector", episodes, 0, 32)
+    found = evaluate_policy(agent, making("catch-vector"), episodes, 0)
     assert len(found) == episodes
     by_env = np.bincount([episode["env"] for episode in found])
     assert by_env.max() - by_env.min() <= 1
@@ -36,7 +42,7 @@ def test_exactly_the_episodes_asked_for_spread_evenly(agent, episodes):
 
 
 def test_no_episodes_no_measures(agent):
-    assert evaluate_policy(agent, "catch-vector", 0, 0, 32) == []
+    assert evaluate_policy(agent, making("catch-vector"), 0, 0) == []
     assert summarise_episodes("catch-vector", []) == {}
 
 
@@ -45,7 +51,7 @@ def test_evaluation_follows_its_seed_and_leaves_the_agent_as_it_was(agent):
     generator = agent.generator.get_state()
 
     def returns(seed):
-        episodes = evaluate_policy(agent, "catch-vector", 24, seed, 32)
+        episodes = evaluate_policy(agent, making("catch-vector"), 24, seed)
         return [(episode["env"], episode["return"]) for episode in episodes]
 
     assert returns(0) == returns(0)
@@ -60,28 +66,28 @@ def test_means_of_episodes():
 
 
 def test_held_out_sequences_obey_the_rule_of_time():
-    held = heldout_sequences("catch-vector", 12, 6, 3, 32)
+    held = heldout_sequences(making("catch-vector"), 12, 6, 3)
     assert held["vector"].shape == (12, 6, 50)
     assert held["action"].shape == (12, 6, 3)
     assert not held["is_first"][:, 1:].any()  # whole pieces of one episode
     zero = held["action"].sum(-1) == 0
     assert np.array_equal(zero, held["is_first"])
     assert held["is_first"].any()
-    again = heldout_sequences("catch-vector", 12, 6, 3, 32)
+    again = heldout_sequences(making("catch-vector"), 12, 6, 3)
     assert all(np.array_equal(held[name], again[name]) for name in held)
-    other = heldout_sequences("catch-vector", 12, 6, 4, 32)
+    other = heldout_sequences(making("catch-vector"), 12, 6, 4)
     assert not np.array_equal(held["vector"], other["vector"])
 
 
 def test_episodes_shorter_than_a_window_still_fill_it():
-    held = heldout_sequences("catch-vector", 4, 14, 0, 32)
+    held = heldout_sequences(making("catch-vector"), 4, 14, 0)
     assert held["vector"].shape == (4, 14, 50)
     assert held["is_first"][:, 1:].any()
 
 
 def test_held_out_actions_move_the_world_as_they_say():
     """In catch the paddle moves by action - 1: an action a row early or late would be seen here."""
-    held = heldout_sequences("catch-vector", 16, 5, 0, 32)
+    held = heldout_sequences(making("catch-vector"), 16, 5, 0)
     grid = held["vector"].reshape(16, 5, -1, 5)
     paddle = grid[:, :, -1].argmax(-1)
     for window in range(16):
@@ -93,7 +99,7 @@ def test_held_out_actions_move_the_world_as_they_say():
 
 
 def test_continuous_random_actions_fill_their_range():
-    held = heldout_sequences("Pendulum-v1", 8, 10, 0, 32)
+    held = heldout_sequences(making("Pendulum-v1"), 8, 10, 0)
     actions = held["action"][~held["is_first"]]
     assert actions.min() < -0.8
     assert actions.max() > 0.8
@@ -122,7 +128,7 @@ class Oracle(torch.nn.Module):
 
 @pytest.mark.parametrize(("env", "frames"), [("catch-vector", False), ("catch-pixels", True)])
 def test_the_error_is_the_mean_square_over_the_rows_after_the_context(env, frames):
-    held = heldout_sequences(env, 5, 6, 0, 32)
+    held = heldout_sequences(making(env), 5, 6, 0)
     seen = open_loop(Oracle(agent_for(env), 0.5), held, 2, 0, show=3)
     assert seen.by_horizon == pytest.approx([0.25, 1.0, 2.25, 4.0], rel=1e-5)
     assert seen.error == pytest.approx(np.mean([0.25, 1.0, 2.25, 4.0]), rel=1e-5)
@@ -135,11 +141,11 @@ def test_the_error_is_the_mean_square_over_the_rows_after_the_context(env, frame
 
 
 def test_a_perfect_model_has_no_error(agent):
-    held = heldout_sequences("catch-vector", 3, 5, 0, 32)
+    held = heldout_sequences(making("catch-vector"), 3, 5, 0)
     assert open_loop(Oracle(agent, 0.0), held, 2, 0).error == 0.0
 
 
 def test_open_loop_follows_its_seed_and_takes_no_gradient(agent):
-    held = heldout_sequences("catch-vector", 3, 5, 0, 32)
+    held = heldout_sequences(making("catch-vector"), 3, 5, 0)
     assert open_loop(agent.world_model, held, 2, 1) == open_loop(agent.world_model, held, 2, 1)
     assert all(p.grad is None for p in agent.parameters())

@@ -1,0 +1,198 @@
+"""One environment among several: its running episode, its row, its snapshot."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+logger = logging.getLogger(__name__)
+
+Rows = dict[str, np.ndarray]
+"""Observation keys, `reward` float32, `is_first`, `is_last`, `is_terminal` bool, `task/<name>` float32."""
+
+TASK = "task/"
+"""Names under this prefix are recorded, and never shown to a learner."""
+FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+def task_rewards(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
+    """Return the names of the other tasks whose rewards `env` tells in `info["task_rewards"]`."""
+    return tuple(env.get_wrapper_attr("task_rewards")) if env.has_wrapper_attr("task_rewards") else ()
+
+
+def row_layout(space: spaces.Dict, tasks: tuple[str, ...]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Return shape and dtype of everything in one row."""
+    layout = {key: (box.shape or (), np.dtype(box.dtype)) for key, box in space.items()}
+    layout |= {name: ((), np.dtype(np.float32)) for name in ("reward", *(TASK + task for task in tasks))}
+    return layout | {flag: ((), np.dtype(bool)) for flag in FLAGS}
+
+
+def episode_seed(seed: int, index: int, episode: int) -> int:
+    """Return the seed of one episode of one environment, 31 bits."""
+    words = np.random.SeedSequence([seed, index, episode]).generate_state(1)
+    return int(words[0]) & 0x7FFFFFFF
+
+
+def summary(
+    index: int, total: float, length: int, terminal: bool, metrics: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Return what is told of an episode that ended."""
+    told = {"env": index, "return": total, "length": length, "terminal": terminal}
+    return told | {key: float(value) for key, value in (metrics or {}).items()}
+
+
+class Lane:
+    """Steps one environment and writes its rows.
+
+    Each episode is reset with a seed made of (seed, environment, episode number), so it is a function of that
+    and of its actions alone: a snapshot holds only the actions of the running episode.
+
+    Args:
+        env: what is stepped.
+        index: its number among all.
+        name: how messages call it.
+        rows: arrays (N, ...) of which it writes `rows[key][at]`.
+        at: its place in them.
+        spare: a second, equal environment in which the next episode may be begun ahead of time.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        index: int,
+        name: str,
+        rows: Rows,
+        at: int,
+        spare: gymnasium.Env[Any, Any] | None = None,
+    ) -> None:
+        self.env = env
+        self.ended = False
+        self.episodes: list[dict[str, Any]] = []
+        self._index, self._name, self._rows, self._at = index, name, rows, at
+        self._keys = tuple(env.observation_space.keys())  # type: ignore[attr-defined]
+        self._tasks = task_rewards(env)
+        self._spare = spare
+        self._ready: tuple[int, int, Mapping[str, Any]] | None = None
+        self._seed = self._episode = 0
+        self._actions: list[Any] = []
+        self._return = 0.0
+
+    def begin(self, seed: int, episode: int = 0) -> None:
+        """Begin an episode and write its first row."""
+        self._seed, self._episode = seed, episode
+        self._actions, self._return, self.ended = [], 0.0, False
+        self._write(self._first_observation(), 0.0, first=True)
+
+    def step(self, move: Any) -> None:
+        """Act, or begin the next episode where the last row had `is_last`."""
+        if self.ended:
+            self.begin(self._seed, self._episode + 1)
+        else:
+            self._advance(move)
+
+    def prepare(self) -> bool:
+        """Begin the next episode in the spare environment; say whether there was anything to do."""
+        if self._spare is None or self._ready is not None:
+            return False
+        episode = self._episode + 1
+        observation, _ = self._spare.reset(seed=episode_seed(self._seed, self._index, episode))
+        self._ready = (self._seed, episode, observation)
+        return True
+
+    def pop_episodes(self) -> list[dict[str, Any]]:
+        """Return and forget the summaries of the episodes that ended."""
+        episodes, self.episodes = self.episodes, []
+        return episodes
+
+    def save(self) -> dict[str, Any]:
+        """Return the episode's number and, if it goes on, its actions and a hash of what was last seen."""
+        saved = {"episode": self._episode, "ended": self.ended}
+        if self.ended:
+            return saved
+        space = self.env.action_space
+        actions = np.array(self._actions, np.int64 if isinstance(space, spaces.Discrete) else np.float32)
+        actions = actions.reshape(len(self._actions), *(space.shape or ()))
+        return saved | {"actions": actions, "return": self._return, "observation": self._fingerprint()}
+
+    def load(self, seed: int, saved: Mapping[str, Any]) -> None:
+        """Live a running episode again, and give it up where it does not repeat itself."""
+        if saved["ended"]:
+            self.lose(seed, int(saved["episode"]))
+            return
+        told = len(self.episodes)
+        self.begin(seed, int(saved["episode"]))
+        actions = np.asarray(saved["actions"])
+        for move in actions.tolist() if actions.dtype == np.int64 else actions.astype(np.float32):
+            if self.ended:
+                break
+            self._advance(move)
+        del self.episodes[told:]
+        if not self.ended and self._fingerprint() == saved["observation"]:
+            return
+        logger.warning(
+            "Environment %d of '%s' does not repeat itself: its interrupted episode counts as cut off.",
+            self._index,
+            self._name,
+        )
+        self.ended = True
+        self.episodes.append(summary(self._index, float(saved["return"]), len(actions), False))
+
+    def lose(self, seed: int, episode: int) -> None:
+        """Take an episode as ended; the next step begins the one after it."""
+        self._seed, self._episode, self._actions, self.ended = seed, episode, [], True
+
+    def close(self) -> None:
+        """Close the environment and its spare."""
+        self.env.close()
+        if self._spare is not None:
+            self._spare.close()
+
+    def _first_observation(self) -> Mapping[str, Any]:
+        ready, self._ready = self._ready, None
+        if ready is not None and ready[:2] == (self._seed, self._episode):
+            assert self._spare is not None
+            self.env, self._spare = self._spare, self.env
+            return ready[2]
+        return self.env.reset(seed=episode_seed(self._seed, self._index, self._episode))[0]
+
+    def _advance(self, move: Any) -> None:
+        observation, reward, terminated, truncated, info = self.env.step(move)
+        self._actions.append(move)
+        self._return += float(reward)
+        self.ended = bool(terminated or truncated)
+        self._write(observation, float(reward), last=self.ended, terminal=bool(terminated))
+        for task in self._tasks:
+            self._rows[TASK + task][self._at] = info["task_rewards"][task]
+        if self.ended:
+            metrics = info.get("episode_metrics")
+            length = len(self._actions)
+            self.episodes.append(summary(self._index, self._return, length, bool(terminated), metrics))
+
+    def _write(
+        self,
+        observation: Mapping[str, Any],
+        reward: float,
+        *,
+        first: bool = False,
+        last: bool = False,
+        terminal: bool = False,
+    ) -> None:
+        rows, at = self._rows, self._at
+        for key in self._keys:
+            rows[key][at] = observation[key]
+        rows["reward"][at] = reward
+        for task in self._tasks:
+            rows[TASK + task][at] = 0.0
+        rows["is_first"][at] = first
+        rows["is_last"][at] = last
+        rows["is_terminal"][at] = terminal
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for key in self._keys:
+            digest.update(self._rows[key][self._at].tobytes())
+        return digest.hexdigest()
