@@ -15,7 +15,7 @@ from expedition import UserError, __version__, unknown_name
 
 # What needs torch is imported where it is used, so that help and a mistyped command answer at once.
 if TYPE_CHECKING:
-    from experiments.commands import Evaluate, Finetune, ListCommand, Pretrain, Report, StudyCommand
+    from experiments.commands import CheckEnv, Evaluate, Finetune, ListCommand, Pretrain, Report, StudyCommand
     from training import Logistics, Outcome
 
 USAGE = """usage: expedition COMMAND [flags]
@@ -28,6 +28,7 @@ What did an agent learn while it explored without reward, and what is each part 
   evaluate     evaluate the policy in a run's newest checkpoint
   report       write a study's summary and figure again
   list         environments, intrinsic rewards, plans, studies, sizes
+  check-env ID whether an environment keeps the promises that learning relies on
 
 `expedition COMMAND --help` explains its flags; `expedition --version` prints the version."""
 
@@ -263,6 +264,23 @@ def _list(command: ListCommand) -> int:
     return 0
 
 
+def _check_env(command: CheckEnv) -> int:
+    from envs.conformance import check
+
+    words = {True: "ok", False: "FAILED", None: "-"}
+    findings = []
+    for finding in check(command.env, steps=command.steps, seed=command.seed, image_size=command.image_size):
+        findings.append(finding)
+        if not command.json:
+            print(f"{finding.name:<22} {words[finding.passed]:<7} {finding.detail}", flush=True)
+    failed = [finding.name for finding in findings if finding.passed is False]
+    if command.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    if failed:
+        print(f"expedition: '{command.env}' failed: {', '.join(failed)}.", file=sys.stderr)
+    return 1 if failed else 0
+
+
 _HANDLERS: dict[str, Callable[..., int]] = {
     "study": _study,
     "pretrain": _pretrain,
@@ -270,6 +288,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "evaluate": _evaluate,
     "report": _report,
     "list": _list,
+    "check-env": _check_env,
 }
 
 

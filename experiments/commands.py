@@ -148,6 +148,25 @@ class ListCommand:
     """Print JSON."""
 
 
+@dataclasses.dataclass(frozen=True)
+class CheckEnv:
+    """Check an environment: spaces, rows, endings, determinism, snapshots, videos, speed.
+
+    Exit code 1 and a reason if a check fails; `-` stands where nothing is promised or nothing was seen.
+    """
+
+    env: Positional[str]
+    """Environment id, as for pretrain; your own as module:Name-v0."""
+    steps: int = 300
+    """Random steps of each check, in each of two environments; fewer where they take over 10 seconds."""
+    seed: int = 0
+    """Seed of episodes and actions."""
+    image_size: int = 64
+    """Height and width of pictures, in pixels."""
+    json: bool = False
+    """Print JSON."""
+
+
 COMMANDS: dict[str, type] = {
     "study": StudyCommand,
     "pretrain": Pretrain,
@@ -155,6 +174,7 @@ COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "report": Report,
     "list": ListCommand,
+    "check-env": CheckEnv,
 }
 
 
