@@ -2,7 +2,7 @@
 
 from envs.adapter import Adapter, adapt
 from envs.lane import TASK, Rows
-from envs.registry import EnvironmentInfo, environment_info, environments, make
+from envs.registry import EnvironmentInfo, environment_info, environments, make, suites
 from envs.suite import Option, Suite, Task
 from envs.vector import SerialVectorEnv, VectorEnv
 from envs.workers import WorkerVectorEnv, make_vector
@@ -23,4 +23,5 @@ __all__ = [
     "environments",
     "make",
     "make_vector",
+    "suites",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from envs import environments
+from envs import Suite, environments, suites
 from experiments.study import STUDIES
 from exploration import INTRINSIC
 from transfer.plan import PLANS
@@ -23,7 +24,9 @@ def catalogue() -> Catalogue:
                 "observation": info.observation,
                 "action": info.action,
                 "installed": not info.missing,
+                "install": info.how_to_install,
                 "snapshot": info.snapshot,
+                "options": {key: option.default for key, option in info.options.items()},
             }
             for name, info in environments().items()
         },
@@ -52,12 +55,37 @@ def catalogue() -> Catalogue:
 
 
 def format_catalogue(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """The catalogue as text, one line a name."""
+    """The catalogue as text, one line a name; environments by suite."""
     blocks = []
     for kind, entries in found.items():
-        width = max(len(name) for name in entries)
-        lines = [f"  {name:<{width}}  {entry['description']}" for name, entry in entries.items()]
         if kind == "environments":
+            lines = [line for suite in suites().values() for line in _format_suite(suite)]
             lines.append("  Any Gymnasium id with Box or Discrete spaces works too, such as CartPole-v1.")
+        else:
+            width = max(len(name) for name in entries)
+            lines = [f"  {name:<{width}}  {entry['description']}" for name, entry in entries.items()]
         blocks.append("\n".join([kind, *lines]))
     return "\n\n".join(blocks)
+
+
+def _format_suite(suite: Suite) -> list[str]:
+    """What is to be known of one suite: its ids, spaces, options, and whether it is there."""
+    ids = [suite.id(task) for task in suite.tasks]
+    first = next(iter(suite.tasks.values()))
+    seen = sorted({task.observation for task in suite.tasks.values()})
+    acts = sorted({task.action for task in suite.tasks.values()})
+    said = {task.description for task in suite.tasks.values()}
+    state = "installed" if not suite.missing() else f"not installed: {suite.how_to_install}"
+    restore = "snapshot" if suite.snapshot else "no snapshot"
+    lines = [f"  {suite.name}  ({state}; {restore})"]
+    lines.append(f"      {first.description if len(said) == 1 else f'{len(ids)} environments'}")
+    if ids != [suite.name]:
+        lines += textwrap.wrap(" ".join(ids), 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    lines.append(f"      {_few(seen)}  ->  {_few(acts)}")
+    for name, option in suite.options.items():
+        lines.append(f"      ,{name}={option.default}  {option.help}")
+    return lines
+
+
+def _few(words: list[str]) -> str:
+    return " | ".join(words) if len(words) <= 2 else f"{words[0]} | ... ({len(words)} kinds)"

@@ -2,7 +2,7 @@
 
 import json
 
-from envs import environments
+from envs import environments, suites
 from experiments.catalogue import catalogue, format_catalogue
 from experiments.study import STUDIES
 from exploration import INTRINSIC
@@ -24,9 +24,11 @@ def test_everything_with_a_name_is_listed():
     assert found["studies"]["quickstart"]["plans"] == ["scratch", "policy", "model", "model+policy"]
 
 
-def test_the_text_has_one_line_a_name_that_fits():
-    text = format_catalogue(catalogue())
-    for entries in catalogue().values():
-        for name in entries:
-            assert sum(line.startswith(f"  {name} ") for line in text.splitlines()) == 1
-    assert max(map(len, text.splitlines())) <= 110
+def test_the_text_names_everything_once_and_fits():
+    lines = format_catalogue(catalogue()).splitlines()
+    words = [word for line in lines for word in line.split()]
+    assert all(words.count(name) == 1 for name in environments() if "-" in name)
+    for kind, entries in catalogue().items():
+        for name in entries if kind != "environments" else suites():
+            assert sum(line.startswith(f"  {name} ") for line in lines) == 1
+    assert max(map(len, lines)) <= 110

@@ -1,0 +1,175 @@
+"""Time of one full update of world model, actor and critic: `python -m benchmarks.update --size M --json`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import statistics
+import sys
+import time
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from agents import AgentConfig, DreamerAgent
+from exploration import DisagreementConfig, IntrinsicConfig
+from training import prepare_process
+from training.runtime import choose_device
+from world_model import SIZES, WorldModelConfig
+
+M = WorldModelConfig(deter=512, hidden=256, stoch=32, classes=16, units=256, depth=16)
+"""The width at which the peers were measured."""
+ACTIONS = 17
+NETWORKS = 8
+
+
+def build(arguments: argparse.Namespace) -> DreamerAgent:
+    """Make the agent that is timed."""
+    model = M if arguments.size == "M" else SIZES[arguments.size]
+    model = dataclasses.replace(model, conv=arguments.conv)
+    intrinsic = IntrinsicConfig(disagreement=DisagreementConfig(networks=NETWORKS))
+    config = AgentConfig(model=model, intrinsic=intrinsic)
+    name = None if arguments.intrinsic == "none" else arguments.intrinsic
+    device = choose_device(arguments.device)
+    return DreamerAgent(
+        spaces(arguments.observe), gymnasium.spaces.Discrete(ACTIONS), config, name, 0, device
+    )
+
+
+def spaces(observe: str) -> gymnasium.spaces.Dict:
+    """Observations of 64 x 64 x 3 pixels, or of 32 numbers."""
+    if observe == "pixels":
+        return gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)})
+    return gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-10, 10, (32,), np.float32)})
+
+
+def batch_of(agent: DreamerAgent, batch: int, length: int, task: bool) -> dict[str, np.ndarray]:
+    """Random rows (B, T, ...), the same in every call."""
+    rng = np.random.default_rng(0)
+    rows: dict[str, np.ndarray] = {}
+    for key, box in agent.observation_space.items():
+        shape = (batch, length, *box.shape)  # type: ignore[misc]
+        image = box.dtype == np.uint8
+        rows[key] = rng.integers(0, 256, shape, np.uint8) if image else rng.normal(size=shape).astype("f4")
+    rows["action"] = np.eye(ACTIONS, dtype=np.float32)[rng.integers(ACTIONS, size=(batch, length))]
+    rows["is_first"] = rng.random((batch, length)) < 0.01
+    rows["is_last"] = np.zeros((batch, length), bool)
+    rows["is_terminal"] = np.zeros((batch, length), bool)
+    if task:
+        rows["reward"] = rng.normal(size=(batch, length)).astype(np.float32)
+    return rows
+
+
+def timed(agent: DreamerAgent, rows: dict[str, np.ndarray], updates: int) -> tuple[float, float]:
+    """Median CPU-seconds and wall seconds of an update."""
+    cpu, wall = [], []
+    for _ in range(updates):
+        synchronise(agent.device)
+        began = time.process_time(), time.perf_counter()
+        agent.update(rows)
+        synchronise(agent.device)
+        cpu.append(time.process_time() - began[0])
+        wall.append(time.perf_counter() - began[1])
+    return statistics.median(cpu), statistics.median(wall)
+
+
+def throughput(agent: DreamerAgent, rows: dict[str, np.ndarray], updates: int) -> float:
+    """Updates a second when nobody waits for each."""
+    synchronise(agent.device)
+    began = time.perf_counter()
+    for _ in range(updates):
+        agent.update(rows)
+    synchronise(agent.device)
+    return updates / (time.perf_counter() - began)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the GPU, if it is one."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product."""
+    width = 8192 if device.type == "cuda" else 1024
+    a = torch.randn(width, width, device=device, dtype=dtype)
+    a @ a
+    synchronise(device)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ a
+        synchronise(device)
+        best = min(best, time.perf_counter() - began)
+    return 2 * width**3 / best
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Most memory of the process so far, or of the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Build, warm up, time, count."""
+    prepare_process(arguments.threads)
+    agent = build(arguments)
+    rows = batch_of(agent, arguments.batch, arguments.length, task=agent.intrinsic is None)
+    with FlopCounterMode(display=False) as counter:
+        agent.update(rows)
+    for _ in range(arguments.warmup):
+        agent.update(rows)
+    cpu, wall = timed(agent, rows, arguments.updates)
+    flops = counter.get_total_flops()
+    rate = matmul_rate(agent.device, torch.float32)
+    return {
+        "size": arguments.size,
+        "conv": arguments.conv,
+        "intrinsic": arguments.intrinsic,
+        "observe": arguments.observe,
+        "batch": [arguments.batch, arguments.length],
+        "device": torch.cuda.get_device_name() if agent.device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "parameters": sum(p.numel() for p in agent.parameters() if p.requires_grad),
+        "cpu_seconds_per_update": cpu,
+        "wall_seconds_per_update": wall,
+        "updates_per_second": throughput(agent, rows, arguments.updates),
+        "peak_bytes": peak_bytes(agent.device),
+        "flops_per_update": flops,
+        "matmul_flops_per_second": rate,
+        "fraction_of_matmul_rate": flops / wall / rate,
+    }
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="M", choices=["M", *SIZES])
+    parser.add_argument("--conv", default="pooled", choices=["pooled", "strided"])
+    parser.add_argument("--intrinsic", default="none", choices=["none", "disagreement"])
+    parser.add_argument("--observe", default="pixels", choices=["pixels", "vector"])
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--updates", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    found = measure(parser.parse_args())
+    if "--json" in sys.argv:
+        print(json.dumps(found, indent=1))
+    else:
+        for name, value in found.items():
+            print(f"{name:<26} {value:.4g}" if isinstance(value, float) else f"{name:<26} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
