@@ -23,8 +23,8 @@ def prepare_process(threads: int) -> None:
         torch.set_num_threads(threads)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # from malloc.h
-        libc.mallopt(mmap_threshold, 1 << 30)
+        trim_threshold, top_pad, mmap_max = -1, -2, -4  # from malloc.h
+        libc.mallopt(mmap_max, 0)  # glibc refuses a threshold above 32 MiB
         libc.mallopt(trim_threshold, (1 << 31) - 1)
         libc.mallopt(top_pad, 64 << 20)
 
