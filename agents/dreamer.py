@@ -33,8 +33,8 @@ class OptimizerConfig:
     warmup: int = 1000
     """Updates over which the learning rate rises."""
     beta2: float = 0.999
-    """Decay of the squared gradient, whose root divides each step. Early gradients, of the mean picture, are
-    by far the largest: 0.999 remembers them for a thousand updates, in which all steps after are too small."""
+    """Decay of the squared gradient, whose root divides each step. The first gradients, of the mean picture,
+    are by far the largest: 0.999 remembers them for a thousand updates, whose steps are then too small."""
     clip: float = 0.3
     """Adaptive gradient clipping: largest gradient norm over parameter norm, by tensor."""
     eps: float = 1e-20
