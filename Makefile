@@ -1,4 +1,4 @@
-# Targets for people: quickstart, test, learn-check. For developers: format, lint, type, imports.
+# Targets for people: quickstart, install-all, test, learn-check. For developers: format, lint, type, imports.
 PYTHON ?= python3
 VENV ?= .venv
 # torch is installed by its own line, so that a machine can choose its build, for instance
@@ -7,7 +7,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart install test learn-check format lint type imports clean
+.PHONY: quickstart install install-all test learn-check format lint type imports clean
 
 quickstart: install
 	$(BIN)/expedition study quickstart
@@ -26,6 +26,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev]'
 	touch $@
+
+# Every suite. Procgen without its dependencies, which would take numpy back below 2.
+install-all: install
+	$(PIP) --editable '.[robotics,atari,minigrid,go,procgen,sokoban]'
+	$(PIP) --no-deps gym3==0.3.3 "$$($(BIN)/python -c 'import sys; print("procgen" if sys.version_info < (3, 11) else "procgen-mirror")')==0.10.7"
+	$(BIN)/expedition list environments
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 
-from envs import crafter, gridworlds
+from envs import atari, crafter, go, gridworlds, minigrid, procgen, sokoban
 from envs.adapter import adapt
 from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from expedition import UserError, unknown_name
@@ -20,7 +20,16 @@ logger = logging.getLogger(__name__)
 ENTRY_POINTS = "expedition.environments"
 """Group of Python entry points by which a package of a user adds a suite, or a class, under its name."""
 
-_OWN = (crafter.SUITE, gridworlds.CATCH_SUITE, gridworlds.MAZE_SUITE)
+_OWN = (
+    crafter.SUITE,
+    procgen.SUITE,
+    atari.SUITE,
+    minigrid.SUITE,
+    go.SUITE,
+    sokoban.SUITE,
+    gridworlds.CATCH_SUITE,
+    gridworlds.MAZE_SUITE,
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,14 @@ def _info(name: str, suite: Suite, task: str) -> EnvironmentInfo:
 
 
 def _from_entry_point(point: metadata.EntryPoint) -> Suite:
-    """Return the suite that a package adds; a class is imported only when one is made."""
+    """Return the suite that a package adds: one of its own, or one class (imported when it is made)."""
+    if point.attr == "SUITE":
+        try:
+            loaded = point.load()
+            assert isinstance(loaded, Suite)
+            return loaded
+        except (ImportError, AttributeError, AssertionError) as error:
+            logger.warning("The entry point '%s' leads to no suite: %s", point.value, error)
 
     def build(task: str, options: Mapping[str, Any], image_size: int) -> gymnasium.Env[Any, Any]:
         try:
@@ -153,7 +169,7 @@ def _from_entry_point(point: metadata.EntryPoint) -> Suite:
                 "mend the package that names it."
             ) from error
 
-    task = Task(f"From the package of {point.value}.", "as the class shows it", "as the class takes it")
+    task = Task(f"From a package: {point.value}.", "as the class shows it", "as the class takes it")
     return Suite(point.name, {"": task}, build)
 
 

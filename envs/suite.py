@@ -82,6 +82,7 @@ class Suite:
         options: by name.
         packages: names to import that must be there.
         extra: the extra of this project that brings them.
+        install: the command that brings them, where the extra is not the whole of it.
         snapshot: whether an episode repeats exactly under its seed and actions.
         slow: whether a step costs so much more than passing it between processes that workers pay off.
         slow_reset: whether a reset takes so long that workers begin next episodes ahead of time.
@@ -94,6 +95,7 @@ class Suite:
     options: Mapping[str, Option] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     extra: str | None = None
+    install: str | None = None
     snapshot: bool = True
     slow: bool = False
     slow_reset: bool = False
@@ -140,7 +142,7 @@ class Suite:
     def how_to_install(self) -> str:
         """The command that brings the packages."""
         wanted = f"'expedition[{self.extra}]'" if self.extra else " ".join(self.packages)
-        return f"pip install {wanted}"
+        return self.install or f"pip install {wanted}"
 
 
 def split_id(env_id: str) -> tuple[str, dict[str, str]]:

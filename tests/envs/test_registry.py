@@ -2,6 +2,7 @@ import dataclasses
 import pathlib
 import re
 import warnings
+from importlib import metadata
 
 import gymnasium
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
-from envs import Adapter, adapt, environment_info, environments, make
+from envs import Adapter, adapt, environment_info, environments, make, registry, suites
+from envs.registry import ENTRY_POINTS
 from expedition import UserError
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs" / "environments.md"
@@ -32,6 +34,10 @@ class Recorder(gymnasium.Env):
         return self.shown, 0.0, False, False, {}
 
 
+EXAMPLES = [suite.id(next(iter(suite.tasks))) for suite in suites().values() if not suite.missing()]
+"""One of each suite; each suite's own tests look at the others."""
+
+
 def see(space, shown=None, image_size=64):
     """Return the adapted observation of `shown` and check that it is in the adapted space."""
     inner = Recorder(space)
@@ -42,7 +48,7 @@ def see(space, shown=None, image_size=64):
     return observation
 
 
-@pytest.mark.parametrize("env_id", [*environments(), "CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
+@pytest.mark.parametrize("env_id", [*EXAMPLES, "CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
 def test_gymnasiums_checker_passes(env_id):
     with warnings.catch_warnings():
         warnings.filterwarnings("error")
@@ -51,14 +57,18 @@ def test_gymnasiums_checker_passes(env_id):
 
 
 def test_the_page_tells_of_every_environment():
-    assert all(f"| `{env_id}` |" in DOCS.read_text() for env_id in environments())
+    page = DOCS.read_text()
+    for suite in suites().values():
+        family = f"| `{suite.name}-<" in page
+        assert family or all(f"| `{suite.id(task)}` |" in page for task in suite.tasks), suite.name
+        assert all(f"`{option}" in page for option in suite.options), suite.name
 
 
-@pytest.mark.parametrize("env_id", environments())
+@pytest.mark.parametrize("env_id", EXAMPLES)
 def test_what_the_list_says_is_what_is_made(env_id):
     info, env = environments()[env_id], make(env_id)
-    ((key, box),) = env.observation_space.items()
-    assert info.observation == f"{key} {box.dtype} {box.shape}"
+    told = [f"{key} {box.dtype} {box.shape}" for key, box in env.observation_space.items()]
+    assert info.observation == ", ".join(told)
     assert info.action == str(env.action_space)
     assert env_id == info.name
     assert not info.missing
@@ -183,3 +193,86 @@ def test_what_fits_is_left_alone():
 def test_spaces_that_cannot_be_brought_to_shape(observation, action, problem):
     with pytest.raises(UserError, match=problem):
         adapt(Recorder(observation, action))
+
+
+@pytest.fixture
+def entry_points(monkeypatch, tmp_path):
+    """A function that installs entry points, name -> value."""
+    (tmp_path / "their_world.py").write_text(WORLD)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(**points):
+        found = [metadata.EntryPoint(name, value, ENTRY_POINTS) for name, value in points.items()]
+        monkeypatch.setattr("envs.registry.metadata.entry_points", lambda group: found)
+        suites.cache_clear()
+        registry._tasks.cache_clear()
+
+    yield install
+    suites.cache_clear()
+    registry._tasks.cache_clear()
+
+
+WORLD = """
+import gymnasium
+from envs import Option, Suite, Task
+
+class Blank(gymnasium.Env):
+    observation_space = gymnasium.spaces.Discrete(3)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, cell=0):
+        self.cell = cell
+
+    def reset(self, *, seed=None, options=None):
+        return self.cell, {}
+
+SUITE = Suite(
+    "theirs",
+    {"blank": Task("Nothing.", "vector float32 (3,)", "Discrete(2)")},
+    lambda task, options, image_size: Blank(**options),
+    options={"cell": Option(0, "where", least=0)},
+)
+"""
+
+
+def test_a_package_adds_a_class_by_an_entry_point(entry_points):
+    entry_points(blank="their_world:Blank")
+    assert make("blank").reset(seed=0)[0]["vector"].tolist() == [1, 0, 0]
+    assert "their_world:Blank" in environment_info("blank").description
+    assert "crafter" in environments()
+
+
+def test_a_package_adds_a_suite_by_an_entry_point(entry_points):
+    entry_points(theirs="their_world:SUITE")
+    assert make("theirs-blank,cell=2").reset(seed=0)[0]["vector"].tolist() == [0, 0, 1]
+    assert "theirs-blank" in environments()
+
+
+def test_an_entry_point_that_leads_nowhere_is_told_when_it_is_used(entry_points, caplog):
+    entry_points(lost="their_world:Missing", crafter="their_world:Blank")
+    assert "crafter" in environments()
+    assert "the name is taken" in caplog.text
+    with pytest.raises(UserError, match="'lost' cannot be loaded from 'their_world:Missing'"):
+        make("lost")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("theirs-blank,cell=two", "'cell' must be a whole number, not 'two'"),
+        ("theirs-blank,cell=-1", "at least 0"),
+        ("theirs-blank,cel=1", "did you mean cell"),
+        ("theirs-blank,cell", "has 'cell' after a comma"),
+        ("theirs-blank,cell=1,cell=2", "gives 'cell' twice"),
+        ("maze-vector,cell=1", "have no options"),
+        ("CartPole-v1,gravity=9", "cannot be made"),
+    ],
+)
+def test_bad_options_get_one_sentence(entry_points, given, message):
+    entry_points(theirs="their_world:SUITE")
+    with pytest.raises(UserError, match=message):
+        make(given)
+
+
+def test_options_of_gymnasiums_own_reach_the_constructor():
+    assert make("CartPole-v1,sutton_barto_reward=true").unwrapped._sutton_barto_reward is True
