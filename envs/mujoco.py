@@ -11,7 +11,7 @@ SYSTEM_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri"
 
 RENDER = Option(
     "faithful",
-    "faithful: the package's own picture; fast: without shadows, reflections and smoothed edges",
+    "the package's own picture, or a fast one without shadows, reflections, smooth edges",
     ("faithful", "fast"),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 
-from envs import atari, crafter, go, gridworlds, minigrid, procgen, sokoban
+from envs import atari, crafter, dmc, go, gridworlds, mazes, minigrid, minipacman, procgen, sokoban
 from envs.adapter import adapt
 from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from expedition import UserError, unknown_name
@@ -22,11 +22,14 @@ ENTRY_POINTS = "expedition.environments"
 
 _OWN = (
     crafter.SUITE,
+    dmc.SUITE,
     procgen.SUITE,
     atari.SUITE,
     minigrid.SUITE,
     go.SUITE,
     sokoban.SUITE,
+    mazes.SUITE,
+    minipacman.SUITE,
     gridworlds.CATCH_SUITE,
     gridworlds.MAZE_SUITE,
 )

@@ -71,7 +71,7 @@ class RandomFeatures(nn.Module):
         if self.images:
             height, wide, _ = next(iter(self.images.values()))
             self.convolutions = ImageEncoder(sum(shape[2] for shape in self.images.values()), config)
-            width += config.depth * MULTIPLIERS[-1] * (height // 16) * (wide // 16)
+            width += config.depth * MULTIPLIERS[config.conv][-1] * (height // 16) * (wide // 16)
         if self.vectors:
             self.mlp = MLP(sum(self.vectors.values()), config.units, 2)
             width += config.units

@@ -46,7 +46,7 @@ class ImageDecoder(nn.Module):
     def __init__(self, shape: tuple[int, int, int], config: WorldModelConfig) -> None:
         super().__init__()
         height, width, channels = shape
-        depths = [config.depth * m for m in reversed(MULTIPLIERS)]
+        depths = [config.depth * m for m in reversed(MULTIPLIERS[config.conv])]
         self.config = config
         self.grid = (height // 16, width // 16)
         first = self.grid[0] * self.grid[1] * depths[0]

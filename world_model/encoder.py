@@ -15,8 +15,9 @@ from world_model.nets import MLP, ChannelNormSiLU, init_truncated_
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
 
-MULTIPLIERS = (2, 3, 4, 4)
-"""Channels of the four stages over the base depth; each stage halves the image."""
+MULTIPLIERS: dict[ConvStyle, tuple[int, ...]] = {"pooled": (2, 3, 4, 4), "strided": (1, 2, 4, 8)}
+"""Channels of the four stages over the base depth (DreamerV3's code of 2024, and of 2023); each stage halves
+the image."""
 
 
 def init_conv_(conv: nn.Conv2d | nn.ConvTranspose2d, fan_in: int) -> None:
@@ -50,7 +51,7 @@ class ImageEncoder(nn.Sequential):
     """Four stages of convolution; the channels of all images are stacked."""
 
     def __init__(self, channels: int, config: WorldModelConfig) -> None:
-        widths = [channels, *(config.depth * m for m in MULTIPLIERS)]
+        widths = [channels, *(config.depth * m for m in MULTIPLIERS[config.conv])]
         super().__init__(*(DownStage(i, o, config.conv) for i, o in zip(widths, widths[1:], strict=False)))
 
 
@@ -64,7 +65,7 @@ class Encoder(nn.Module):
         if self.images:
             height, width, _ = next(iter(self.images.values()))
             self.convolutions = ImageEncoder(sum(shape[2] for shape in self.images.values()), config)
-            self.width += config.depth * MULTIPLIERS[-1] * (height // 16) * (width // 16)
+            self.width += config.depth * MULTIPLIERS[config.conv][-1] * (height // 16) * (width // 16)
         if self.vectors:
             self.mlp = MLP(sum(self.vectors.values()), config.units, config.vector_layers)
             self.width += config.units

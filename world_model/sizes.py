@@ -30,9 +30,10 @@ class WorldModelConfig:
     units: int = 256
     """Width of encoder, decoder and head MLPs."""
     depth: int = 16
-    """Base channels of the convolutions, multiplied by (2, 3, 4, 4) stage by stage."""
+    """Base channels of the convolutions, times (2, 3, 4, 4) stage by stage; `strided`: (1, 2, 4, 8)."""
     conv: ConvStyle = "pooled"
-    """Convolutions: `pooled` (5x5 and max-pooling, as DreamerV3's code) or `strided` (4x4, stride 2)."""
+    """Convolutions: `pooled` (5x5 and max-pooling, DreamerV3's code of 2024) or `strided` (4x4, stride 2, that
+    of 2023)."""
     vector_layers: int = 3
     """Layers of the vector encoder and decoder."""
     unimix: float = 0.01
@@ -73,7 +74,7 @@ def _ruled(hidden: int) -> WorldModelConfig:
 SIZES: dict[str, WorldModelConfig] = {
     # Ours, for two laptop cores: the quickstart, the tests and the learn-check.
     "tiny": WorldModelConfig(
-        deter=256, hidden=96, stoch=16, classes=8, units=96, depth=4, vector_layers=2, conv="strided"
+        deter=256, hidden=96, stoch=16, classes=8, units=96, depth=6, vector_layers=2, conv="strided"
     ),
     # DreamerV3's 1m keeps a wider state than the rule gives.
     "1m": WorldModelConfig(deter=512, hidden=64, classes=4, units=64, depth=4),

@@ -11,7 +11,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from envs import SerialVectorEnv
-from envs.levels import END, Dice, Maze, carve
+from envs.levels import END, Dice, Maze, carve, put
 from envs.minipacman import (
     FLOOR,
     FOOD,
@@ -185,7 +185,7 @@ def test_walls_stop_and_food_and_pills_are_eaten():
 
 def test_a_ghost_that_is_met_ends_the_episode_or_is_eaten():
     maze = ring()
-    walked_into = state(maze, at(1, 1), [(at(1, 2), RIGHT), (at(5, 4), UP)])
+    walked_into = state(maze, at(1, 1), [(at(1, 2), RIGHT), (at(5, 4), UP)], stage=20)  # they would move on
     after, reward, caught = advance(maze, walked_into, RIGHT)
     assert (caught, reward, after.kills) == (True, 0, 0)
     after, reward, caught = advance(maze, walked_into._replace(power=2), RIGHT)
@@ -193,7 +193,7 @@ def test_a_ghost_that_is_met_ends_the_episode_or_is_eaten():
     assert after.ghosts == ((at(5, 4), UP),)  # one a step: the other's turn was over
     _, reward, caught = advance(maze, walked_into._replace(power=1), RIGHT)
     assert (caught, reward) == (True, 0)  # the power falls before anything moves
-    walks_in = state(maze, at(1, 1), [(at(1, 2), LEFT)], stage=6)  # certain to move
+    walks_in = state(maze, at(1, 1), [(at(1, 2), LEFT)], stage=6)
     _, reward, caught = advance(maze, walks_in, STAY)
     assert (caught, reward) == (True, 0)
 
@@ -258,17 +258,13 @@ def test_the_last_food_begins_the_next_stage_in_the_same_maze():
     env.reset(seed=0)
     begun = env.clone()
     maze = env.maze(begun.level)
-    board = bytearray(maze.board)
-    board[begun.pacman] = FOOD
     for stage, ghosts in ((2, 1), (3, 2), (4, 2), (5, 3)):
         now = env.clone()
-        env.restore(
-            now._replace(board=bytes(maze.board[: now.pacman] + b"\x02" + maze.board[now.pacman + 1 :]))
-        )
+        env.restore(now._replace(power=9, board=put(maze.board, now.pacman, FOOD)))
         _, reward, terminated, *_ = env.step(STAY)
         now = env.clone()
         assert (reward, terminated, now.stage, len(now.ghosts)) == (1, False, stage, ghosts)
-        assert now.level == begun.level
+        assert (now.level, now.power) == (begun.level, 0)
         assert now.board.count(FOOD) + now.board.count(PILL) == len(maze.floor)
         assert now.board.count(PILL) == 2
 
@@ -345,6 +341,14 @@ def test_the_limit_truncates_and_the_last_step_tells():
     }
     with pytest.raises(ResetNeeded):
         env.step(STAY)
+
+
+def test_a_death_in_the_last_step_is_a_death():
+    env = Minipacman(limit=1)
+    env.reset(seed=1)
+    now = env.clone()
+    env.restore(now._replace(ghosts=((now.pacman, UP),)))
+    assert env.step(STAY)[2:4] == (True, False)
 
 
 def test_what_cannot_be_is_refused():

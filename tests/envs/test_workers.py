@@ -66,7 +66,7 @@ def three(world):
     vector.close()
 
 
-@pytest.mark.parametrize(("env", "workers"), [("CartPole-v1", 2), ("maze-pixels", 3), ("crafter", 2)])
+@pytest.mark.parametrize(("env", "workers"), [("catch-vector", 2), ("maze-pixels", 3), ("crafter", 2)])
 def test_rows_episodes_and_snapshots_equal_those_of_one_process(env, workers):
     rng = np.random.default_rng(0)
     count = 4 if env == "crafter" else 300

@@ -54,7 +54,7 @@ def test_losses_by_hand():
 def test_can_fit_one_picture(style):
     # a spatial layout mixed up between features and pixels could not place a corner
     torch.manual_seed(0)
-    decoder = Decoder(spaces.Dict({"image": IMAGE}), dataclasses.replace(CONFIG, conv=style, depth=4))
+    decoder = Decoder(spaces.Dict({"image": IMAGE}), dataclasses.replace(CONFIG, conv=style, depth=8))
     features = torch.randn(1, 1, 24)
     image = torch.zeros(1, 1, 32, 48, 3, dtype=torch.uint8)
     image[..., :8, 32:, 0] = 255
