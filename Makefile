@@ -23,14 +23,19 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
 
+# Procgen without its dependencies, which would take numpy back below 2.
+PROCGEN = $(PIP) --no-deps gym3==0.3.3 "$$($(BIN)/python -c 'import sys; print("procgen" if sys.version_info < (3, 11) else "procgen-mirror")')==0.10.7"
+SUITES := robotics,atari,minigrid,go,procgen
+
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,$(SUITES)]'
+	$(PROCGEN)
 	touch $@
 
-# Every suite. Procgen without its dependencies, which would take numpy back below 2.
+# Every suite.
 install-all: install
-	$(PIP) --editable '.[robotics,atari,minigrid,go,procgen,sokoban]'
-	$(PIP) --no-deps gym3==0.3.3 "$$($(BIN)/python -c 'import sys; print("procgen" if sys.version_info < (3, 11) else "procgen-mirror")')==0.10.7"
+	$(PIP) --editable '.[$(SUITES),sokoban]'
+	$(PROCGEN)
 	$(BIN)/expedition list environments
 
 test: $(VENV)/.installed-dev

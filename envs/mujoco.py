@@ -34,6 +34,7 @@ def draw_fast(model: Any) -> None:
     model.light_castshadow[:] = 0
     model.mat_reflectance[:] = 0
     model.vis.quality.offsamples = 0
+    model.vis.quality.shadowsize = 0  # saves the memory of a map that nothing uses
 
 
 def rendering_failed(env_id: str, error: Exception) -> UserError:

@@ -1,0 +1,1 @@
+"""Other projects' updates, timed beside ours at the same widths."""
