@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from gymnasium import spaces
 
 from world_model import WorldModelConfig
-from world_model.decoder import Decoder
+from world_model.decoder import Decoder, upsampled_convolution
 
 CONFIG = WorldModelConfig(
     deter=16, hidden=8, stoch=2, classes=4, blocks=2, units=12, depth=2, vector_layers=2
@@ -89,3 +90,18 @@ def test_a_block_of_the_state_feeds_its_own_channels_everywhere():
     moved = (maps[0] != maps[1])[0]  # (8 channels, 2, 3)
     assert not moved[:4].any()
     assert moved[4:].all()
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "shape"), [(5, 7, (4, 4)), (3, 2, (1, 3)), (4, 3, (8, 5))])
+def test_upsampled_convolution_equals_the_composed_form(inputs, outputs, shape):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, inputs, *shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(outputs, inputs, 5, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(outputs, generator=generator, dtype=torch.float64, requires_grad=True)
+    plain = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias, padding=2)
+    ours = upsampled_convolution(x, weight, bias)
+    torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+    cotangent = torch.randn(plain.shape, generator=generator, dtype=torch.float64)
+    expected = torch.autograd.grad(plain, (x, weight, bias), cotangent)
+    found = torch.autograd.grad(ours, (x, weight, bias), cotangent)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
