@@ -80,12 +80,18 @@ class ActorCritic(nn.Module):
                 slow.lerp_(fast, self.config.slow_rate)
 
     def imagination_loss(
-        self, features: Tensor, actions: Tensor, rewards: Tensor, continues: Tensor
+        self,
+        features: Tensor,
+        policy: ActionDistribution,
+        actions: Tensor,
+        rewards: Tensor,
+        continues: Tensor,
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Losses of actor and critic on imagined rows.
 
         Args:
             features: (N, H + 1, F), without gradient.
+            policy: that chose the actions in rows 0 to H - 1, over (N, H, A), with gradient into the actor.
             actions: (N, H + 1, A); row h led to row h.
             rewards: (N, H + 1); row h arrived at row h.
             continues: (N, H + 1), discount included.
@@ -104,7 +110,6 @@ class ActorCritic(nn.Module):
         advantages = (returns - values[:, :-1]) / self.return_scale.scale()
         if self.config.center:
             advantages = advantages - (weights * advantages).sum() / weights.sum().clamp_min(1e-3)
-        policy = self.policy(features[:, :-1])
         entropy = policy.entropy()
         gain = policy.log_prob(actions[:, 1:]) * advantages + self.config.entropy * entropy
         critic = self._critic_loss(logits[:, :-1], returns, slow_values[:, :-1])

@@ -6,6 +6,7 @@ Without `torch.distributions`: its wrappers cost time in the imagination loop.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -91,6 +92,12 @@ def from_network(output: Tensor, discrete: bool) -> ActionDistribution:
         return Categorical(unimix_log_probs(output.float(), UNIMIX))
     mean, raw = output.float().chunk(2, -1)
     return BoundedNormal(mean.tanh(), (MAX_STD - MIN_STD) * torch.sigmoid(raw + 2) + MIN_STD)
+
+
+def stack(distributions: Sequence[ActionDistribution]) -> ActionDistribution:
+    """Put T distributions over (N, A) side by side: one over (N, T, A)."""
+    parts = [distribution.parameters() for distribution in distributions]
+    return from_parameters({name: torch.stack([part[name] for part in parts], 1) for name in parts[0]})
 
 
 def from_parameters(parameters: dict[str, Tensor]) -> ActionDistribution:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
+from agents.distributions import ActionDistribution, stack
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorConfig, PriorState
 from exploration import IntrinsicConfig, IntrinsicReward, make_intrinsic
@@ -252,17 +253,14 @@ class DreamerAgent(nn.Module):
         starts = min(config.starts or length, length)
         tail = latents.map(lambda x: x[:, -starts:])
         first = tail.detach().map(lambda x: x.flatten(0, 1))  # (B * K, ...)
-        imagined, actions = self.world_model.imagine(
-            first,
-            lambda f: self.behaviour.policy(f).sample(self.generator),
-            config.imagination,
-            self.generator,
-        )
+        imagined, actions, policy = self._imagine(first)
         features = imagined.features  # (N, H + 1, F)
         with torch.no_grad():
             rewards = self._imagined_reward(imagined, actions, features)
             continues = self.world_model.predict_continue(features)
-        losses, returns, metrics = self.behaviour.imagination_loss(features, actions, rewards, continues)
+        losses, returns, metrics = self.behaviour.imagination_loss(
+            features, policy, actions, rewards, continues
+        )
         if config.replay_critic > 0 and starts > 1:
             reward = rows["reward"][:, -starts:]
             with torch.no_grad():  # where the reward is unknown, the model's guess stands in
@@ -277,6 +275,19 @@ class DreamerAgent(nn.Module):
             )
         metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
         return losses, metrics
+
+    def _imagine(self, first: Latent) -> tuple[Latent, Tensor, ActionDistribution]:
+        """Imagine from `first` (N, ...): latents and actions (N, H + 1, ...), and the policy (N, H, A) there."""
+        policies: list[ActionDistribution] = []
+
+        def act(features: Tensor) -> Tensor:
+            with torch.enable_grad():  # the one gradient that imagination needs, kept for the actor's loss
+                policies.append(self.behaviour.policy(features))
+            return policies[-1].sample(self.generator)
+
+        horizon = self.config.behaviour.imagination
+        imagined, actions = self.world_model.imagine(first, act, horizon, self.generator)
+        return imagined, actions, stack(policies)
 
     def _imagined_reward(self, imagined: Latent, actions: Tensor, features: Tensor) -> Tensor:
         """Reward of imagined rows (N, H + 1): the intrinsic one where it can be computed, or the head's."""

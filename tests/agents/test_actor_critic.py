@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from agents import ActorCritic, ActorCriticConfig
+from agents.distributions import stack
 from agents.returns import lambda_returns
 from world_model.distributions import twohot_loss, twohot_mean
 
@@ -38,11 +39,16 @@ def imagined(discrete=True, seed=0):
     return features, actions, rewards, continues
 
 
+def learn(behaviour, features, *rows):
+    """The losses under the policy that acted."""
+    return behaviour.imagination_loss(features, behaviour.policy(features[:, :-1]), *rows)
+
+
 @pytest.mark.parametrize("discrete", [True, False])
 def test_imagination_losses_row_by_row(discrete):
     behaviour = make(discrete, entropy=0.1, slow_weight=0.7)
     features, actions, rewards, continues = imagined(discrete)
-    losses, returns, _ = behaviour.imagination_loss(features, actions, rewards, continues)
+    losses, returns, _ = learn(behaviour, features, actions, rewards, continues)
     with torch.no_grad():
         values = twohot_mean(behaviour.critic(features)).numpy()
         slow = twohot_mean(behaviour.slow_critic(features))
@@ -73,7 +79,7 @@ def test_imagination_losses_row_by_row(discrete):
 def test_gradients_go_only_where_they_should():
     behaviour = make()
     inputs = imagined()
-    losses, returns, _ = behaviour.imagination_loss(*inputs)
+    losses, returns, _ = learn(behaviour, *inputs)
     assert not returns.requires_grad
     losses["actor"].sum().backward(retain_graph=True)
     assert all(p.grad is not None for p in behaviour.actor.parameters())
@@ -92,7 +98,7 @@ def test_a_better_action_becomes_more_likely():
     optimizer = torch.optim.Adam(behaviour.actor.parameters(), 1e-2)
     before = behaviour.policy(features).log_probs[..., 1].mean()
     for _ in range(20):
-        losses, _, _ = behaviour.imagination_loss(features, actions, rewards, torch.full((N, H + 1), 0.1))
+        losses, _, _ = learn(behaviour, features, actions, rewards, torch.full((N, H + 1), 0.1))
         optimizer.zero_grad()
         losses["actor"].mean().backward()
         optimizer.step()
@@ -164,7 +170,17 @@ def test_slow_critic_starts_equal():
 def test_returns_use_the_fast_critic():
     behaviour = make()
     features, actions, rewards, continues = imagined()
-    _, returns, _ = behaviour.imagination_loss(features, actions, rewards, continues)
+    _, returns, _ = learn(behaviour, features, actions, rewards, continues)
     values = twohot_mean(behaviour.critic(features)).detach()
     expected = lambda_returns(rewards, values, continues, torch.zeros(N, H + 1, dtype=torch.bool), 0.95)
     assert torch.equal(returns, expected)
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+def test_policies_put_side_by_side_equal_one(discrete):
+    behaviour = make(discrete)
+    features, actions, _, _ = imagined(discrete)
+    one = behaviour.policy(features)
+    joined = stack([behaviour.policy(features[:, h]) for h in range(H + 1)])
+    torch.testing.assert_close(joined.log_prob(actions), one.log_prob(actions), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(joined.entropy(), one.entropy(), rtol=1e-5, atol=1e-5)
