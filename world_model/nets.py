@@ -63,29 +63,29 @@ class NormSiLU(nn.Module):
 class _NormSiLURows(torch.autograd.Function):
     """RMSNorm, then SiLU, over the rows of a large (M, C) matrix, with the gradient written out.
 
-    Composed of matrix products and elementwise passes without broadcasting, which on a CPU takes a third
-    of the time of the composed form when C is small and M large. Equal to it up to rounding.
+    Few elementwise passes over large memory, which on a CPU takes a third of the time of the composed form
+    when C is small and M large. Equal to it up to rounding.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         """X (M, C), weight (C,) -> (M, C)."""
-        mean = x.new_full(weight.shape, 1 / len(weight))
-        inverse = ((x * x) @ mean).add_(NORM_EPS).rsqrt_()  # (M,)
-        normed = torch.outer(inverse, weight).mul_(x)
-        ctx.save_for_backward(x, weight, inverse, normed)
-        return F.silu(normed)
+        square = torch.linalg.vector_norm(x, dim=-1).square_()
+        inverse = square.div_(len(weight)).add_(NORM_EPS).rsqrt_()[:, None]  # (M, 1)
+        ctx.save_for_backward(x, weight, inverse)
+        return F.silu((x * inverse).mul_(weight), inplace=True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of x and weight."""
-        x, weight, inverse, normed = ctx.saved_tensors
+        x, weight, inverse = ctx.saved_tensors
+        normed = (x * inverse).mul_(weight)  # made again: keeping it would cost as much memory as x
         gradient = torch.ops.aten.silu_backward(gradient.contiguous(), normed)
-        product = gradient * x
-        shrink = (product @ weight) * inverse.pow(3) / len(weight)  # (M,)
-        to_x = torch.outer(inverse, weight).mul_(gradient)
-        to_x.sub_(torch.outer(shrink, torch.ones_like(weight)).mul_(x))
-        return to_x, product.t() @ inverse
+        product = torch.mul(gradient, x, out=normed)
+        to_weight = product.t() @ inverse[:, 0]
+        shrink = (product @ weight)[:, None] * inverse.pow(3) / len(weight)  # (M, 1)
+        to_x = gradient.mul_(inverse).mul_(weight).addcmul_(x, shrink, value=-1)
+        return to_x, to_weight
 
 
 class ChannelNormSiLU(nn.Module):
