@@ -277,7 +277,7 @@ class DreamerAgent(nn.Module):
         return losses, metrics
 
     def _imagine(self, first: Latent) -> tuple[Latent, Tensor, ActionDistribution]:
-        """Imagine from `first` (N, ...): latents and actions (N, H + 1, ...), and the policy (N, H, A) there."""
+        """Imagine from `first` (N, ...): latents and actions (N, H + 1, ...), and the policy (N, H, A)."""
         policies: list[ActionDistribution] = []
 
         def act(features: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ The five mends and why each is needed are told in docs/environments.md. Rewards,
 are upstream's own.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,6 +55,7 @@ class Crafter(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self._render_size = (render_size, render_size)
         self._upstream = crafter_mends.upstream(image_size, length)
+        self._making_world = functools.partial(crafter_mends.cell_noise, self._upstream._area)
         self.observation_space = spaces.Dict(
             {"image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)}
         )
@@ -70,7 +72,8 @@ class Crafter(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         self._upstream._seed = int(self.np_random.integers(2**31 - 1)) if seed is None else int(seed)
         self._upstream._episode = 0
-        return {"image": self._upstream.reset()}, {}
+        with self._making_world():
+            return {"image": self._upstream.reset()}, {}
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Act once. `info`: `inventory` and `achievements` (name -> count), `player_pos` (x, y).

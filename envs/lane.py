@@ -74,7 +74,7 @@ class Lane:
         self.episodes: list[dict[str, Any]] = []
         self._index, self._name, self._rows, self._at = index, name, rows, at
         self._keys = tuple(env.observation_space.keys())  # type: ignore[attr-defined]
-        self._tasks = task_rewards(env)
+        self._tasks = [(task, rows[TASK + task]) for task in task_rewards(env)]
         self._spare = spare
         self._ready: tuple[int, int, Mapping[str, Any]] | None = None
         self._seed = self._episode = 0
@@ -86,6 +86,8 @@ class Lane:
         self._seed, self._episode = seed, episode
         self._actions, self._return, self.ended = [], 0.0, False
         self._write(self._first_observation(), 0.0, first=True)
+        for _, column in self._tasks:
+            column[self._at] = 0.0
 
     def step(self, move: Any) -> None:
         """Act, or begin the next episode where the last row had `is_last`."""
@@ -165,8 +167,10 @@ class Lane:
         self._return += float(reward)
         self.ended = bool(terminated or truncated)
         self._write(observation, float(reward), last=self.ended, terminal=bool(terminated))
-        for task in self._tasks:
-            self._rows[TASK + task][self._at] = info["task_rewards"][task]
+        if self._tasks:
+            told = info["task_rewards"]
+            for task, column in self._tasks:
+                column[self._at] = told[task]
         if self.ended:
             metrics = info.get("episode_metrics")
             length = len(self._actions)
@@ -185,8 +189,6 @@ class Lane:
         for key in self._keys:
             rows[key][at] = observation[key]
         rows["reward"][at] = reward
-        for task in self._tasks:
-            rows[TASK + task][at] = 0.0
         rows["is_first"][at] = first
         rows["is_last"][at] = last
         rows["is_terminal"][at] = terminal

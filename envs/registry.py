@@ -10,7 +10,20 @@ from typing import Any
 
 import gymnasium
 
-from envs import atari, crafter, dmc, go, gridworlds, mazes, metaworld, minigrid, minipacman, procgen, sokoban
+from envs import (
+    atari,
+    crafter,
+    dmc,
+    go,
+    gridworlds,
+    mazes,
+    metaworld,
+    minigrid,
+    minipacman,
+    procgen,
+    robodesk,
+    sokoban,
+)
 from envs.adapter import adapt
 from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from expedition import UserError, unknown_name
@@ -22,6 +35,7 @@ ENTRY_POINTS = "expedition.environments"
 
 _OWN = (
     crafter.SUITE,
+    robodesk.SUITE,
     metaworld.SUITE,
     dmc.SUITE,
     procgen.SUITE,

@@ -16,7 +16,6 @@ from world_model.nets import MLP, BlockLinear, ChannelNormSiLU, Linear, NormSiLU
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
 
-
 # Nearest upsampling puts the taps of a 5x5 kernel on 3x3 pixels of the small image, in four ways: which taps
 # (columns) meet which pixel (rows), for output pixels of even and of odd index.
 _EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))

@@ -32,8 +32,8 @@ class WorldModelConfig:
     depth: int = 16
     """Base channels of the convolutions, times (2, 3, 4, 4) stage by stage; `strided`: (1, 2, 4, 8)."""
     conv: ConvStyle = "pooled"
-    """Convolutions: `pooled` (5x5 and max-pooling, DreamerV3's code of 2024) or `strided` (4x4, stride 2, that
-    of 2023)."""
+    """Convolutions: `pooled` (5x5 and max-pooling, DreamerV3's code of 2024) or `strided` (4x4 of stride 2,
+    its code of 2023)."""
     vector_layers: int = 3
     """Layers of the vector encoder and decoder."""
     unimix: float = 0.01

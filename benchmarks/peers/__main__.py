@@ -1,6 +1,6 @@
 """Our update beside sheeprl's, in turns: `python -m benchmarks.peers --python PEER_PYTHON [--json]`.
 
-PEER_PYTHON is an interpreter of a virtual environment with `pip install sheeprl==0.8.4`. Both have one thread, fp32,
+PEER_PYTHON is the interpreter where one ran `pip install sheeprl==0.8.4`. Each has one thread, fp32,
 batch 16 x 64, horizon 15 and width M; the figure is the ratio of the medians of CPU-seconds an update.
 """
 

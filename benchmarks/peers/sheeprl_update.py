@@ -1,4 +1,4 @@
-"""Run by an interpreter that has sheeprl 0.8.4: one update for each line read, its CPU-seconds and peak bytes told.
+"""Run by an interpreter that has sheeprl 0.8.4: an update for each line read, whose cost it tells.
 
 Arguments: number of mlp layers. It imports nothing of ours, since the two need different packages.
 """
