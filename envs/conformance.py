@@ -65,6 +65,7 @@ def check(
     if steps < 1:
         raise UserError(f"The number of steps must be at least 1, not {steps}.")
     info = environment_info(env_id)
+    make(env_id, image_size=image_size).close()  # what a person must mend is told as it is
     yield _attempt("gymnasium's checker", lambda: _gymnasium(env_id, image_size))
     before = _global_generators()
     try:
