@@ -16,10 +16,12 @@ from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.distributions import ActionDistribution, stack
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorConfig, PriorState
+from expedition import unknown_name
 from exploration import IntrinsicConfig, IntrinsicReward, make_intrinsic
 from world_model import Latent, WorldModel, WorldModelConfig, for_size
 
 Mode = Literal["train", "evaluate"]
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,13 @@ class AgentConfig:
     intrinsic: IntrinsicConfig = IntrinsicConfig()
     prior: PriorConfig = PriorConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    precision: Precision = "fp32"
+    """Of matrix products and convolutions in an update: fp32, or bf16 where the processor or GPU has it.
+    States, distributions and losses stay fp32."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise unknown_name("precision", self.precision, ["fp32", "bf16"])
 
 
 class ActState(NamedTuple):
@@ -198,7 +207,8 @@ class DreamerAgent(nn.Module):
         rows = {key: torch.as_tensor(value).to(self.device) for key, value in batch.items()}
         # A row before the first of another episode is a last one, also where a crash cut it off unseen.
         rows["is_last"] = rows["is_last"] | F.pad(rows["is_first"][:, 1:], (0, 1))
-        losses, metrics = self._losses(rows, env_step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            losses, metrics = self._losses(rows, env_step)
         total = torch.stack([loss.mean() for loss in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()

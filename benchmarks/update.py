@@ -33,7 +33,7 @@ def build(arguments: argparse.Namespace) -> DreamerAgent:
     model = M if arguments.size == "M" else SIZES[arguments.size]
     model = dataclasses.replace(model, conv=arguments.conv)
     intrinsic = IntrinsicConfig(disagreement=DisagreementConfig(networks=NETWORKS))
-    config = AgentConfig(model=model, intrinsic=intrinsic)
+    config = AgentConfig(model=model, intrinsic=intrinsic, precision=arguments.precision)
     name = None if arguments.intrinsic == "none" else arguments.intrinsic
     device = choose_device(arguments.device)
     return DreamerAgent(
@@ -133,6 +133,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "conv": arguments.conv,
         "intrinsic": arguments.intrinsic,
         "observe": arguments.observe,
+        "precision": arguments.precision,
         "batch": [arguments.batch, arguments.length],
         "device": torch.cuda.get_device_name() if agent.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
@@ -156,6 +157,7 @@ def main() -> int:
     parser.add_argument("--intrinsic", default="none", choices=["none", "disagreement"])
     parser.add_argument("--observe", default="pixels", choices=["pixels", "vector"])
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)

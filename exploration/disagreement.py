@@ -49,7 +49,7 @@ class Ensemble(nn.Module):
         for index, norm in enumerate(self.norms):
             x = torch.baddbmm(self.biases[index], x, self.weights[index])
             x = F.silu(F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * norm)
-        return torch.baddbmm(self.biases[-1], x, self.weights[-1])
+        return torch.baddbmm(self.biases[-1], x, self.weights[-1]).float()
 
 
 def ensemble_variance(predictions: Tensor) -> Tensor:

@@ -122,7 +122,8 @@ class RND(IntrinsicReward):
     def _error(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Mean squared error (B, T)."""
         normalised = self.normalise(observations)
-        return (self.predictor(normalised) - self.target(normalised)).square().mean(-1)
+        error = self.predictor(normalised).float() - self.target(normalised).float()
+        return error.square().mean(-1)
 
     def take_in(self, batch: Mapping[str, Tensor]) -> None:
         """Move the observations' moments."""

@@ -106,7 +106,7 @@ class ImageDecoder(nn.Module):
         x = self.norm_in(x)
         for stage, norm in zip(self.stages[:-1], self.norms, strict=True):
             x = norm(stage(x))
-        return rearrange(torch.sigmoid(self.stages[-1](x)), "n c h w -> n h w c")
+        return rearrange(torch.sigmoid(self.stages[-1](x).float()), "n c h w -> n h w c")
 
 
 class Decoder(nn.Module):
@@ -133,7 +133,7 @@ class Decoder(nn.Module):
             parts = images.split([shape[2] for shape in self.images.values()], -1)
             decoded |= dict(zip(self.images, parts, strict=True))
         if self.vectors:
-            parts = self.mlp(features).split(list(self.vectors.values()), -1)
+            parts = self.mlp(features).float().split(list(self.vectors.values()), -1)
             decoded |= dict(zip(self.vectors, parts, strict=True))
         return decoded
 

@@ -39,7 +39,7 @@ def twohot_mean(logits: Tensor) -> Tensor:
     Pairs of opposite bins are summed first, so that a uniform prediction is exactly zero
     although the outer bins are near 5e8.
     """
-    probs = logits.softmax(-1)
+    probs = logits.float().softmax(-1)
     bins = twohot_bins(logits.device, logits.shape[-1])
     middle = logits.shape[-1] // 2
     upper, lower = probs[..., middle + 1 :], probs[..., :middle].flip(-1)
@@ -57,7 +57,7 @@ def twohot_loss(logits: Tensor, target: Tensor) -> Tensor:
     above = torch.searchsorted(bins, target.contiguous()).clamp(1, len(bins) - 1)
     below = above - 1
     weight = (target - bins[below]) / (bins[above] - bins[below])
-    log_probs = logits.log_softmax(-1)
+    log_probs = logits.float().log_softmax(-1)
     pair = torch.stack([below, above], -1)
     picked = log_probs.gather(-1, pair)
     return -((1 - weight) * picked[..., 0] + weight * picked[..., 1])

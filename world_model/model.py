@@ -100,7 +100,7 @@ class WorldModel(nn.Module):
 
     def predict_continue(self, features: Tensor) -> Tensor:
         """Probability of going on times the discount, for `features` (..., F) -> (...)."""
-        return self.continuation(features).squeeze(-1).sigmoid()
+        return self.continuation(features).squeeze(-1).float().sigmoid()
 
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
@@ -133,7 +133,7 @@ class WorldModel(nn.Module):
     def _continue_loss(self, features: Tensor, is_terminal: Tensor) -> Tensor:
         """Cross-entropy of the continuation head; the target holds the discount (DreamerV3's contdisc)."""
         target = (~is_terminal).float() * self.config.discount
-        logits = self.continuation(features).squeeze(-1)
+        logits = self.continuation(features).squeeze(-1).float()
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
     @torch.no_grad()

@@ -22,7 +22,8 @@ from benchmarks.update import batch_of, build, peak_bytes
 from training import prepare_process
 
 prepare_process(1)
-agent = build(Namespace(size="M", conv="strided", intrinsic=sys.argv[1], observe="pixels", device="cpu"))
+settings = dict(size="M", conv="strided", observe="pixels", device="cpu", precision="fp32")
+agent = build(Namespace(intrinsic=sys.argv[1], **settings))
 rows = batch_of(agent, 16, 64, task=agent.intrinsic is None)
 print(sum(p.numel() for p in agent.parameters() if p.requires_grad), flush=True)
 for _ in sys.stdin:

@@ -10,6 +10,7 @@ import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from agents.dreamer import OptimizerConfig
+from expedition import UserError
 from world_model import for_size
 
 IMAGE = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
@@ -246,3 +247,25 @@ class TestIntrinsic:
         assert "loss/reward" in metrics
         agent = make(intrinsic="disagreement")
         assert "loss/reward" not in agent.update(rows(reward=False))
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+@pytest.mark.parametrize("intrinsic", [None, "disagreement", "rnd"])
+@pytest.mark.parametrize("conv", ["pooled", "strided"])
+def test_bf16_stays_near_fp32_and_leaves_weights_in_fp32(actions, intrinsic, conv):
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, conv=conv))
+    found = {}
+    for precision in ("fp32", "bf16"):
+        agent = make("both", actions, intrinsic, config=dataclasses.replace(config, precision=precision))
+        metrics = [agent.update(rows("both", actions, reward=intrinsic is None)) for _ in range(4)][-1]
+        assert {value.dtype for value in agent.state_dict().values()} == {torch.float32}
+        assert {value.dtype for value in metrics.values()} == {torch.float32}
+        found[precision] = {name: value.item() for name, value in metrics.items()}
+    assert found["bf16"] != found["fp32"]
+    for name in ("loss/reconstruction_image", "loss/reconstruction_vector", "loss/continue", "loss/total"):
+        assert found["bf16"][name] == pytest.approx(found["fp32"][name], rel=0.05)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UserError, match="did you mean fp32"):
+        AgentConfig(precision="fp23")
