@@ -254,7 +254,7 @@ SUITE = Suite(
         "render": RENDER,
         "defects": Option(
             "kept",
-            "kept: rewards take the blocks' present places for their first; mended: as the package means it",
+            "mended: rewards compare the blocks with where they began, as the package means to",
             ("kept", "mended"),
         ),
         "action_repeat": Option(1, "how many of the package's steps an action lasts", least=1),

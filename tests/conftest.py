@@ -1,5 +1,9 @@
-"""One thread a process: the tests' tensors are small, and threads that wait for each other only cost time."""
+"""What must be set before torch and MuJoCo are imported, whoever imports them first."""
 
 import os
+import sys
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # for this process, before torch, and for those it starts
+# One thread a process: the tests' tensors are small, and threads that wait for each other only cost time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+if sys.platform == "linux":
+    os.environ.setdefault("MUJOCO_GL", "egl")
