@@ -10,7 +10,9 @@ from typing import Any
 
 import gymnasium
 
-from envs import (
+from envs.adapter import adapt
+from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
+from envs.suites import (
     atari,
     crafter,
     dmc,
@@ -24,8 +26,6 @@ from envs import (
     robodesk,
     sokoban,
 )
-from envs.adapter import adapt
-from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from expedition import UserError, unknown_name
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from benchmarks.cases import Case
-from envs.mujoco import prepare_rendering
+from envs.suites.mujoco import prepare_rendering
 
 _PLAIN = """
 import sys

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from envs import SerialVectorEnv, make_vector
-from envs.crafter import Crafter
-from envs.gridworlds import Maze, Scripted
+from envs.suites.crafter import Crafter
+from envs.suites.gridworlds import Maze, Scripted
 from expedition import UserError
 
 SOURCES = {

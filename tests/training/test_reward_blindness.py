@@ -6,7 +6,7 @@ import torch
 
 from agents import ActorCriticConfig, AgentConfig
 from agents.dreamer import OptimizerConfig
-from envs.gridworlds import Catch
+from envs.suites.gridworlds import Catch
 from training import Logistics, RunConfig, TrainingConfig, execute
 from training.checkpoint import open_checkpoint
 from world_model import for_size

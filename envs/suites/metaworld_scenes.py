@@ -1,7 +1,7 @@
 """Meta-World's scenes as the package makes them, their goals, and how they are drawn.
 
-Importing this module imports `metaworld` and MuJoCo (a second or so), so `envs.metaworld` does it only when
-an environment is made.
+Importing this module imports `metaworld` and MuJoCo (a second or so), so `envs.suites.metaworld` does it only
+when an environment is made.
 """
 
 import atexit
@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-from envs.mujoco import draw_fast
+from envs.suites.mujoco import draw_fast
 
 NUM_GOALS = 50
 GOAL_SEED = 0
@@ -28,7 +28,7 @@ class Scene:
     """One environment of the package, with the goal that it is told.
 
     Attributes:
-        name: the package's. fast: see `envs.mujoco.draw_fast`.
+        name: the package's. fast: see `envs.suites.mujoco.draw_fast`.
         env: the package's environment; step it as it is.
         drawer: what an OpenGL context holds of it, while it is drawn.
     """

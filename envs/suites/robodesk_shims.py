@@ -16,8 +16,8 @@ import mujoco
 import numpy as np
 from PIL import Image
 
-from envs.mujoco import draw_fast
-from envs.robodesk_rewards import BLOCKS, COLOURS, Scene
+from envs.suites.mujoco import draw_fast
+from envs.suites.robodesk_rewards import BLOCKS, COLOURS, Scene
 
 
 @contextmanager
@@ -150,7 +150,7 @@ class Painter:
     """Draws a desk as the package does, with one scene and no more of the picture than the package keeps."""
 
     def __init__(self, physics: Any, fast: bool) -> None:
-        """Set the model up for drawing; `fast`: see `envs.mujoco.draw_fast`."""
+        """Set the model up for drawing; `fast`: see `envs.suites.mujoco.draw_fast`."""
         self._physics, self._fast = physics, fast
         model = physics.model
         if fast:

@@ -4,7 +4,7 @@ import pytest
 from gymnasium.error import InvalidAction
 from gymnasium.utils.env_checker import check_env
 
-from envs.minigrid import SUITE, UPSTREAM_IDS, MiniGrid, summarise
+from envs.suites.minigrid import SUITE, UPSTREAM_IDS, MiniGrid, summarise
 from expedition import UserError
 
 pytest.importorskip("minigrid")

@@ -11,8 +11,8 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from envs import SerialVectorEnv
-from envs.levels import END, Dice, Maze, carve, put
-from envs.minipacman import (
+from envs.suites.levels import END, Dice, Maze, carve, put
+from envs.suites.minipacman import (
     FLOOR,
     FOOD,
     HEIGHT,
@@ -27,7 +27,7 @@ from envs.minipacman import (
 )
 from expedition import UserError
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 UP, DOWN, LEFT, RIGHT = range(4)
 
 # A ring with a crossing in the middle; the rest of the 15 x 19 board is wall.
@@ -35,8 +35,8 @@ RING = ("#######", "#.....#", "#.#.#.#", "#.....#", "#.#.#.#", "#.....#", "#####
 
 FINGERPRINT = """
 import hashlib
-from envs.levels import Dice
-from envs.minipacman import Minipacman
+from envs.suites.levels import Dice
+from envs.suites.minipacman import Minipacman
 digest, dice, env = hashlib.sha256(), Dice(0), Minipacman(observe="symbols")
 env.reset(seed=3)
 for _ in range(2000):

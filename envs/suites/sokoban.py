@@ -12,8 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.gridworlds import BLUE, FLOOR, GREEN, RED, WALL
 from envs.suite import Option, Suite, Task
+from envs.suites.gridworlds import BLUE, FLOOR, GREEN, RED, WALL
 from expedition import UserError
 
 NUM_LEVELS = 1000

@@ -1,7 +1,7 @@
 """Upstream's Crafter with its chunks in a fixed order and its drawing sped up; nothing else differs.
 
-Importing this module imports `crafter` (a second or so), so `envs.crafter` does it only when one is made.
-What is replaced here draws the same pixels from the same random numbers as PyPI's crafter 1.8.3; a test
+Importing this module imports `crafter` (a second or so), so `envs.suites.crafter` does it only when one is
+made. What is replaced here draws the same pixels from the same random numbers as PyPI's crafter 1.8.3; a test
 compares them.
 """
 

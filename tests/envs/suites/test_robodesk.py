@@ -11,8 +11,8 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs.mujoco import prepare_rendering
-from envs.robodesk import SUITE, TASKS, RoboDesk
+from envs.suites.mujoco import prepare_rendering
+from envs.suites.robodesk import SUITE, TASKS, RoboDesk
 from envs.vector import SerialVectorEnv
 from expedition import UserError
 
@@ -22,7 +22,7 @@ prepare_rendering()
 import mujoco  # noqa: E402  # after the renderer is chosen
 
 HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 
 FINGERPRINT = """
 from test_robodesk import play
@@ -31,7 +31,7 @@ print(play(7, 60))
 NO_RENDERER = """
 import sys
 sys.modules["OpenGL"] = None
-from envs.robodesk import SUITE
+from envs.suites.robodesk import SUITE
 env = SUITE.make("stack", {"observe": "state"}, 64)
 env.reset(seed=0)
 print(env.step(env.action_space.sample())[1] > 0, "gym" in sys.modules)

@@ -13,8 +13,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.mujoco import RENDER, draw_fast, prepare_rendering, rendering_failed
 from envs.suite import Option, Suite, Task
+from envs.suites.mujoco import RENDER, draw_fast, prepare_rendering, rendering_failed
 from expedition import UserError
 
 USUAL_CAMERA = -1
@@ -68,7 +68,7 @@ class DMControl(gymnasium.Env[Any, Any]):
         prepare_rendering()
         self._id = f"dmc-{domain}-{task}"
         try:
-            from envs import dmc_tasks  # needs the package
+            from envs.suites import dmc_tasks  # needs the package
         except (ImportError, AttributeError, RuntimeError) as error:  # it loads its renderer at once
             raise rendering_failed(self._id, error) from error
 

@@ -10,19 +10,19 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
-from envs import atari
-from envs.atari import GAMES, SUITE, Atari
+from envs.suites import atari
+from envs.suites.atari import GAMES, SUITE, Atari
 from expedition import UserError
 
 ale_py = pytest.importorskip("ale_py")
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 NOOP, FIRE, RIGHT, LEFT = 0, 1, 3, 4
 
 FINGERPRINT = """
 import hashlib
 import numpy as np
-from envs.atari import Atari
+from envs.suites.atari import Atari
 
 env, digest, random = Atari("ms_pacman"), hashlib.sha256(), np.random.RandomState(3)
 digest.update(env.reset(seed=3)[0]["image"].tobytes())

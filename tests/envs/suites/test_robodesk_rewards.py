@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from envs.robodesk import SUITE, TASKS
-from envs.robodesk_rewards import BLOCKS, COLOURS, dense, solved
+from envs.suites.robodesk import SUITE, TASKS
+from envs.suites.robodesk_rewards import BLOCKS, COLOURS, dense, solved
 
 if SUITE.missing():
     pytest.skip("RoboDesk is not installed", allow_module_level=True)

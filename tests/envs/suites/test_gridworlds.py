@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs import environment_info, make
-from envs.gridworlds import FLOOR, MAZE, RED, Catch, Maze, Scripted
+from envs.suites.gridworlds import FLOOR, MAZE, RED, Catch, Maze, Scripted
 from expedition import UserError
 
 LEFT, STAY, RIGHT = range(3)

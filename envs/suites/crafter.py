@@ -50,7 +50,7 @@ class Crafter(gymnasium.Env[Any, Any]):
         """
         if min(image_size, render_size) < 18:
             raise UserError("Crafter's pictures show 9 by 9 cells: give an image size of at least 18 pixels.")
-        from envs import crafter_mends  # needs the package
+        from envs.suites import crafter_mends  # needs the package
 
         self.render_mode = render_mode
         self._render_size = (render_size, render_size)

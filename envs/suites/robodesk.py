@@ -13,9 +13,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.mujoco import RENDER, prepare_rendering, rendering_failed
-from envs.robodesk_rewards import Point, dense, solved
 from envs.suite import Option, Suite, Task
+from envs.suites.mujoco import RENDER, prepare_rendering, rendering_failed
+from envs.suites.robodesk_rewards import Point, dense, solved
 
 ACTION_SIZE = 5
 _STATE_SIZES = {"kept": 73, "mended": 76}
@@ -182,12 +182,12 @@ def _package(task: str, drawing: bool) -> ModuleType:
     """Import the package; without a renderer where nothing must be drawn and there is none to be had."""
     prepare_rendering()
     try:
-        from envs import robodesk_shims
+        from envs.suites import robodesk_shims
     except _NO_RENDERER as error:  # it loads its renderer at once
         if drawing:
             raise rendering_failed(SUITE.id(task), error) from error
         os.environ["MUJOCO_GL"] = "disable"  # what failed once will fail again in this process
-        from envs import robodesk_shims
+        from envs.suites import robodesk_shims
     return robodesk_shims
 
 

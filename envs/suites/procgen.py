@@ -98,7 +98,7 @@ class Procgen(gymnasium.Env[Any, Any]):
             )
         if start_level + num_levels > _END:
             raise UserError(f"Procgen has levels 0 to {_END - 1}: lower start_level or num_levels.")
-        from envs.procgen_mends import Native  # needs the package
+        from envs.suites.procgen_mends import Native  # needs the package
 
         self.render_mode = render_mode
         self._game = GAMES[game]

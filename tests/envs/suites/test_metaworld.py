@@ -12,15 +12,15 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from envs import SerialVectorEnv
-from envs.metaworld import CAMERAS, MIXTURES, SCENES, SUITE, MetaWorld, summarise
-from envs.mujoco import draw_fast, prepare_rendering
+from envs.suites.metaworld import CAMERAS, MIXTURES, SCENES, SUITE, MetaWorld, summarise
+from envs.suites.mujoco import draw_fast, prepare_rendering
 from expedition import UserError
 
 prepare_rendering()
 pytest.importorskip("metaworld")
 
 HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (500, 4)).astype(np.float32)
 
 
@@ -317,7 +317,7 @@ def test_filming_changes_nothing_and_is_large(make):
 
 
 def test_closing_frees_all_that_is_drawn_with():
-    from envs import metaworld_scenes
+    from envs.suites import metaworld_scenes
 
     assert metaworld_scenes._studio is None or metaworld_scenes._studio() is None  # others have closed theirs
     envs = [SUITE.make(name, {"render": "fast"}, 32) for name in ("reach-v3", "ml10-test")]

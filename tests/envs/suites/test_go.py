@@ -3,7 +3,7 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs.go import PASS, SUITE, Go, summarise
+from envs.suites.go import PASS, SUITE, Go, summarise
 from expedition import UserError
 
 pyspiel = pytest.importorskip("pyspiel")

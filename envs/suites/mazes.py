@@ -18,11 +18,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.gridworlds import BLUE, GREEN, RED
-from envs.gridworlds import FLOOR as FLOOR_COLOUR
-from envs.gridworlds import WALL as WALL_COLOUR
-from envs.levels import FLOOR, LARGE, MOVES, OPTIONS, WALL, Canvas, Dice, LevelGame, Maze, carve, means, put
 from envs.suite import Option, Suite, Task
+from envs.suites.gridworlds import BLUE, GREEN, RED
+from envs.suites.gridworlds import FLOOR as FLOOR_COLOUR
+from envs.suites.gridworlds import WALL as WALL_COLOUR
+from envs.suites.levels import (
+    FLOOR,
+    LARGE,
+    MOVES,
+    OPTIONS,
+    WALL,
+    Canvas,
+    Dice,
+    LevelGame,
+    Maze,
+    carve,
+    means,
+    put,
+)
 from expedition import UserError
 
 AGENT, GOAL, GOLD, SILVER, DANGER = 2, 3, 4, 5, 6  # codes on a board, beside those of walls and floor

@@ -12,8 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.mujoco import RENDER, prepare_rendering, rendering_failed
 from envs.suite import Option, Suite, Task
+from envs.suites.mujoco import RENDER, prepare_rendering, rendering_failed
 from expedition import UserError
 
 CAMERAS = ("corner2", "corner", "corner3", "corner4", "topview", "behindGripper", "gripperPOV")
@@ -64,7 +64,7 @@ class MetaWorld(gymnasium.Env[Any, Any]):
         """
         prepare_rendering()
         try:
-            from envs import metaworld_scenes  # needs the package
+            from envs.suites import metaworld_scenes  # needs the package
         except (ImportError, AttributeError, RuntimeError) as error:  # MuJoCo loads its renderer at once
             raise rendering_failed("metaworld", error) from error
 

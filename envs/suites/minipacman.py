@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.levels import FLOOR, LARGE, MOVES, OPTIONS, Canvas, Dice, LevelGame, Maze, carve, means, put
 from envs.suite import Option, Suite, Task
+from envs.suites.levels import FLOOR, LARGE, MOVES, OPTIONS, Canvas, Dice, LevelGame, Maze, carve, means, put
 
 HEIGHT, WIDTH = 15, 19
 FOOD, PILL, PACMAN, GHOST = 2, 3, 4, 5  # codes on a board; a ghost's is GHOST + power

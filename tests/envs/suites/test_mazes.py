@@ -6,8 +6,8 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from envs import SerialVectorEnv
-from envs.levels import Dice, carve
-from envs.mazes import AGENT, DANGER, FLOOR, GOAL, GOLD, SILVER, SUITE, TILES, WALL, Mazes
+from envs.suites.levels import Dice, carve
+from envs.suites.mazes import AGENT, DANGER, FLOOR, GOAL, GOLD, SILVER, SUITE, TILES, WALL, Mazes
 from expedition import UserError
 
 

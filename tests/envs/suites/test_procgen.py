@@ -10,21 +10,21 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs.procgen import GAMES, SUITE, summarise
+from envs.suites.procgen import GAMES, SUITE, summarise
 from expedition import UserError
 
 if SUITE.missing():
     pytest.skip("Procgen is not installed.", allow_module_level=True)
 
-from envs import procgen_mends
+from envs.suites import procgen_mends
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 NOOP, RIGHT, RIGHT_UP, UP = 4, 7, 8, 5
 
 FINGERPRINT = """
 import hashlib
 import numpy as np
-from envs.procgen import SUITE
+from envs.suites.procgen import SUITE
 
 env, digest, random = SUITE.make("bigfish", {}, 64), hashlib.sha256(), np.random.RandomState(3)
 digest.update(env.reset(seed=3)[0]["image"].tobytes())

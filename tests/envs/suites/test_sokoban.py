@@ -5,8 +5,8 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs.gridworlds import BLUE, FLOOR, GREEN, RED, WALL
-from envs.sokoban import NUM_LEVELS, SUITE, Sokoban, summarise
+from envs.suites.gridworlds import BLUE, FLOOR, GREEN, RED, WALL
+from envs.suites.sokoban import NUM_LEVELS, SUITE, Sokoban, summarise
 from expedition import UserError
 
 envpool = pytest.importorskip("envpool")

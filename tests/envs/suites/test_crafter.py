@@ -11,10 +11,10 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 
 from envs import environment_info, make
-from envs.crafter import Crafter, summarise
+from envs.suites.crafter import Crafter, summarise
 from expedition import UserError
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 NOOP, SLEEP = 0, 6
 
 FINGERPRINT = """
@@ -76,7 +76,7 @@ def test_pictures_and_rewards_are_upstreams_own():
     env = make("crafter")
     import crafter
 
-    from envs.crafter_mends import OrderedSet
+    from envs.suites.crafter_mends import OrderedSet
 
     reference = crafter.Env(seed=3)
     world, reset = reference._world, reference._world.reset

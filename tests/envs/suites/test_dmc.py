@@ -10,8 +10,8 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs.dmc import SUITE, DMControl
-from envs.mujoco import prepare_rendering
+from envs.suites.dmc import SUITE, DMControl
+from envs.suites.mujoco import prepare_rendering
 from expedition import UserError
 
 pytest.importorskip("dm_control")
@@ -19,7 +19,7 @@ prepare_rendering()
 mujoco = pytest.importorskip("mujoco")
 
 HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 
 FINGERPRINT = """
 from test_dmc import play
@@ -352,7 +352,7 @@ def test_misuse_is_told(make):
 
 
 def test_without_a_renderer_the_remedy_is_named():
-    code = "from envs.dmc import DMControl; DMControl('cheetah', 'run')"
+    code = "from envs.suites.dmc import DMControl; DMControl('cheetah', 'run')"
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
