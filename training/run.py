@@ -270,8 +270,9 @@ class _Session:
         # Logged after the long part, so that a crash in it leaves no line to be logged twice.
         end = self._open_loop("end", step)
         summary = summarise_episodes(config.env, episodes)
-        success = {k.removeprefix("success/"): v for k, v in summary.items() if k.startswith("success/")}
-        metrics = {k: v for k, v in summary.items() if not k.startswith("success/")}
+        # Measures of one achievement or task each are kept apart from those of the whole.
+        success = {k.partition("/")[2]: v for k, v in summary.items() if "/" in k}
+        metrics = {k: v for k, v in summary.items() if "/" not in k}
         metrics |= {"open_loop_error_start": start["error"], "open_loop_error_end": end.error}
         result = {
             "metrics": metrics,
