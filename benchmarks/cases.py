@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,3 +29,19 @@ class Case:
     workers: int = 0
     ratio: float | None = None
     rate: float | None = None
+
+
+def elsewhere(code: str, *arguments: str) -> Callable[[], None]:
+    """Run `code` in an interpreter of its own; the function returned makes it read a line and write one."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    to, back = process.stdin, process.stdout
+    assert to is not None
+    assert back is not None
+
+    def step() -> None:
+        print(file=to, flush=True)
+        back.readline()
+
+    return step

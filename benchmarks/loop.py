@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import AgentConfig
+from benchmarks.table import show
 from benchmarks.update import M
 from experiments.settings import agent_preset, training_preset
 from training import Logistics, RunConfig, execute, prepare_process
@@ -69,12 +70,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that step the environments")
     parser.add_argument("--json", action="store_true")
-    found = measure(parser.parse_args())
-    if "--json" in sys.argv[1:]:
-        print(json.dumps(found, indent=1))
-    else:
-        for name, value in found.items():
-            print(f"{name:<20} {value:.4g}" if isinstance(value, float) else f"{name:<20} {value}")
+    arguments = parser.parse_args()
+    show(measure(arguments), arguments.json)
     return 0
 
 

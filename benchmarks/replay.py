@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.table import show
 from training import Replay
 
 ENVS, BATCH, LENGTH = 4, 16, 64
@@ -66,11 +66,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = measure(arguments.frames)
-    if arguments.json:
-        print(json.dumps(found, indent=1))
-    else:
-        for name, value in found.items():
-            print(f"{name:<26} {value:.4g}" if isinstance(value, float) else f"{name:<26} {value}")
+    show(found, arguments.json)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import resource
 import statistics
 import sys
@@ -17,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents import AgentConfig, DreamerAgent
+from benchmarks.table import show
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
 from training.runtime import choose_device
@@ -164,12 +164,8 @@ def main() -> int:
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--updates", type=int, default=5)
     parser.add_argument("--json", action="store_true")
-    found = measure(parser.parse_args())
-    if "--json" in sys.argv:
-        print(json.dumps(found, indent=1))
-    else:
-        for name, value in found.items():
-            print(f"{name:<26} {value:.4g}" if isinstance(value, float) else f"{name:<26} {value}")
+    arguments = parser.parse_args()
+    show(measure(arguments), arguments.json)
     return 0
 
 

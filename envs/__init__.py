@@ -5,7 +5,7 @@ from envs.lane import TASK, Rows
 from envs.registry import EnvironmentInfo, environment_info, environments, make, suites
 from envs.suite import Option, Suite, Task
 from envs.vector import SerialVectorEnv, VectorEnv
-from envs.workers import WorkerVectorEnv, make_vector
+from envs.workers import WorkerVectorEnv, choose_workers, cores, make_vector
 
 __all__ = [
     "Adapter",
@@ -19,6 +19,8 @@ __all__ = [
     "VectorEnv",
     "WorkerVectorEnv",
     "adapt",
+    "choose_workers",
+    "cores",
     "environment_info",
     "environments",
     "make",

@@ -55,8 +55,7 @@ class Lane:
         env: what is stepped.
         index: its number among all.
         name: how messages call it.
-        rows: arrays (N, ...) of which it writes `rows[key][at]`.
-        at: its place in them.
+        rows: arrays (N, ...) of which it writes `rows[key][index]`.
         spare: a second, equal environment in which the next episode may be begun ahead of time.
     """
 
@@ -66,13 +65,12 @@ class Lane:
         index: int,
         name: str,
         rows: Rows,
-        at: int,
         spare: gymnasium.Env[Any, Any] | None = None,
     ) -> None:
         self.env = env
         self.ended = False
         self.episodes: list[dict[str, Any]] = []
-        self._index, self._name, self._rows, self._at = index, name, rows, at
+        self._index, self._name, self._rows = index, name, rows
         self._keys = tuple(env.observation_space.keys())  # type: ignore[attr-defined]
         self._tasks = [(task, rows[TASK + task]) for task in task_rewards(env)]
         self._spare = spare
@@ -87,7 +85,7 @@ class Lane:
         self._actions, self._return, self.ended = [], 0.0, False
         self._write(self._first_observation(), 0.0, first=True)
         for _, column in self._tasks:
-            column[self._at] = 0.0
+            column[self._index] = 0.0
 
     def step(self, move: Any) -> None:
         """Act, or begin the next episode where the last row had `is_last`."""
@@ -170,7 +168,7 @@ class Lane:
         if self._tasks:
             told = info["task_rewards"]
             for task, column in self._tasks:
-                column[self._at] = told[task]
+                column[self._index] = told[task]
         if self.ended:
             metrics = info.get("episode_metrics")
             length = len(self._actions)
@@ -185,7 +183,7 @@ class Lane:
         last: bool = False,
         terminal: bool = False,
     ) -> None:
-        rows, at = self._rows, self._at
+        rows, at = self._rows, self._index
         for key in self._keys:
             rows[key][at] = observation[key]
         rows["reward"][at] = reward
@@ -196,5 +194,5 @@ class Lane:
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         for key in self._keys:
-            digest.update(self._rows[key][self._at].tobytes())
+            digest.update(self._rows[key][self._index].tobytes())
         return digest.hexdigest()

@@ -187,7 +187,7 @@ class SerialVectorEnv(VectorEnv):
         self.task_rewards = task_rewards(envs[0])
         layout = row_layout(self.observation_space, self.task_rewards)
         self._rows = {key: np.zeros((num_envs, *shape), dtype) for key, (shape, dtype) in layout.items()}
-        self._lanes = [Lane(env, i, self._name, self._rows, i) for i, env in enumerate(envs)]
+        self._lanes = [Lane(env, i, self._name, self._rows) for i, env in enumerate(envs)]
 
     def render(self, index: int) -> np.ndarray:
         """Return a picture of environment `index`, uint8 (h, w, 3)."""

@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import sys
 import threading
 import time
 import traceback
@@ -52,8 +51,9 @@ class _Worker:
     def make(self, source: Source, image_size: int, indices: tuple[int, ...], spares: bool) -> tuple:
         """Make the environments and return their spaces and the names of task rewards."""
         self._name, self._indices = name_of(source), indices
-        pairs = [(build(source, image_size), spares) for _ in indices]
-        self._envs = [(env, build(source, image_size) if spare else None) for env, spare in pairs]
+        self._envs = [
+            (build(source, image_size), build(source, image_size) if spares else None) for _ in indices
+        ]
         env = self._envs[0][0]
         return env.observation_space, env.action_space, task_rewards(env)
 
@@ -61,7 +61,7 @@ class _Worker:
         """Find the rows in the shared memory."""
         rows = map_rows(mmap.mmap(self._memory_fd, row_bytes(layout, num_envs)), layout, num_envs)
         self._lanes = [
-            Lane(env, index, self._name, rows, index, spare)
+            Lane(env, index, self._name, rows, spare)
             for index, (env, spare) in zip(self._indices, self._envs, strict=True)
         ]
 
@@ -118,7 +118,6 @@ def serve(connection_fd: int, memory_fd: int, parent: int) -> None:
     """Answer calls until the parent closes the connection."""
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     connection = Connection(connection_fd)
-    sys.path[:] = connection.recv()
     worker = _Worker(memory_fd)
     while True:
         try:

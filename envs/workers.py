@@ -53,7 +53,6 @@ class _Handle:
         )
         theirs.close()
         self.connection = Connection(ours.detach())
-        self.ask(*sys.path)
 
     def ask(self, *message: Any) -> None:
         """Send a call; a worker that is gone is noticed at its answer."""
@@ -127,16 +126,20 @@ class WorkerVectorEnv(VectorEnv):
         shares = np.array_split(np.arange(num_envs), min(workers, num_envs))
         self._workers = [_Handle(self._memory_fd, share.tolist()) for share in shares]
         try:
-            self._map(self._call("make", lambda worker: self._make_arguments(worker)))
+            self._map(self._call("make", self._make_arguments))
         except BaseException:
             self.close()
             raise
 
     def render(self, index: int) -> np.ndarray:
         """Return a picture of environment `index`, uint8 (h, w, 3)."""
-        worker = next(worker for worker in self._workers if index in worker.envs)
-        worker.ask("render", index)
-        return worker.answer(time.monotonic() + START_PATIENCE)
+        place = next(place for place, worker in enumerate(self._workers) if index in worker.envs)
+        try:
+            return self._ask_alone(place, "render", index)
+        except WorkerLost as loss:
+            raise UserError(
+                f"A worker of environment '{self._name}' {loss} while it drew: the next step replaces it."
+            ) from loss
 
     def close(self) -> None:
         """End the workers; kill those that do not leave within seconds."""
@@ -165,7 +168,19 @@ class WorkerVectorEnv(VectorEnv):
         return episodes
 
     def _save(self) -> list[dict[str, Any]]:
-        return [slot for share in self._call("save", lambda _: ()) for slot in share]
+        saved: list[dict[str, Any]] = []
+        for place in range(len(self._workers)):
+            try:
+                saved += self._ask_alone(place, "save")
+            except WorkerLost as loss:  # it died unnoticed since the last step
+                self._episodes += self._replace(place, str(loss))
+                self._ended[list(self._workers[place].envs)] = True
+                saved += self._ask_alone(place, "save")
+        return saved
+
+    def _ask_alone(self, place: int, name: str, *arguments: Any) -> Any:
+        self._workers[place].ask(name, *arguments)
+        return self._workers[place].answer(time.monotonic() + START_PATIENCE)
 
     def _load(self, seed: int, saved: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         told = self._call("load", lambda worker: (seed, [saved[i] for i in worker.envs]))
@@ -200,7 +215,6 @@ class WorkerVectorEnv(VectorEnv):
         self._memory_file.truncate(size)
         self._rows = map_rows(mmap.mmap(self._memory_fd, size), self._layout, self.num_envs)
         self._call("map", lambda _: (self._layout, self.num_envs))
-        self._before = self._copy()
         self._note([0] * self.num_envs)
 
     # What the parent remembers, to go on when a worker is lost
@@ -240,9 +254,8 @@ class WorkerVectorEnv(VectorEnv):
             ("take_over", self._seed, begun),
         )
         for call in calls:
-            worker.ask(*call)
             try:
-                worker.answer(time.monotonic() + START_PATIENCE)
+                self._ask_alone(place, *call)
             except WorkerLost as loss:
                 return self._replace(place, f"{loss} at its start")
         return [self._cut_off(i) for i in worker.envs if not self._ended[i]]
@@ -263,15 +276,17 @@ def make_vector(env_id: str, num_envs: int, image_size: int = 64, workers: int =
         env_id: see `make`.
         num_envs: how many, at least 1.
         image_size: height and width of pictures, in pixels.
-        workers: processes that step them; 0 for this one, -1 for one a core where a step is slow enough. The
-            rows are the same.
+        workers: processes that step them; 0 for this one. The rows are the same.
     """
-    info = environment_info(env_id)
-    if workers < 0:
-        workers = cores() if info.slow and num_envs > 1 else 0
     if workers == 0:
         return SerialVectorEnv(env_id, num_envs, image_size=image_size)
-    return WorkerVectorEnv(env_id, num_envs, workers, image_size=image_size, spares=info.slow_reset)
+    spares = environment_info(env_id).slow_reset
+    return WorkerVectorEnv(env_id, num_envs, workers, image_size=image_size, spares=spares)
+
+
+def choose_workers(env_id: str, most: int) -> int:
+    """Return how many workers pay off: one a core, of `most`, where a step is slow enough; else none."""
+    return most if most > 1 and environment_info(env_id).slow else 0
 
 
 def cores() -> int:

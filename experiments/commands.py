@@ -24,7 +24,7 @@ class Machine:
     threads: int = 0
     """CPU threads of a run; 0: torch's choice, or in a study the cores shared out among the runs."""
     workers: int = -1
-    """Processes that step a run's environments; 0: none, -1: one a core where a step is slow."""
+    """Processes that step a run's environments; 0: none, -1: as many as threads where a step is slow."""
     wandb: str = "auto"
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from envs import cores
 from expedition import UserError, __version__
 from experiments.study import PlannedRun, Study, planned_runs
 from experiments.worker import Job
@@ -63,14 +64,13 @@ class Launcher:
             raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
         self.study, self.folder, self.say = study, folder, say
         self.runs = planned_runs(study, seeds)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         on_gpu = choose_device(logistics.device).type == "cuda"
-        self.jobs = jobs or (1 if on_gpu else min(cores, len(self.runs)))
+        self.jobs = jobs or (1 if on_gpu else min(cores(), len(self.runs)))
         first = sum(run.plan is None for run in self.runs)
         # The others wait for pre-training: it may use every core, and leaves few of them idle.
         self.threads = {
-            "pretrain": logistics.threads or max(1, cores // first),
-            "finetune": logistics.threads or max(1, cores // self.jobs),
+            "pretrain": logistics.threads or max(1, cores() // first),
+            "finetune": logistics.threads or max(1, cores() // self.jobs),
         }
         self.logistics = dataclasses.replace(
             logistics,

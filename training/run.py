@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from agents import DreamerAgent
-from envs import make_vector
+from envs import choose_workers, cores, make_vector
 from expedition import UserError, __version__
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
@@ -51,7 +51,7 @@ class Logistics:
     threads: int = 0
     """CPU threads of torch; 0 leaves the choice to torch."""
     workers: int = -1
-    """Processes that step the environments: 0 for none, -1 for one a core where a step is slow."""
+    """Processes that step the environments: 0 for none, -1 for one each of `threads` where a step is slow."""
     wandb: str = "auto"
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"
@@ -145,8 +145,11 @@ class _Session:
         self.checkpoint = self.checkpointer.latest()
         # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
         truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
+        workers = logistics.workers
+        if workers < 0:
+            workers = choose_workers(config.env, logistics.threads or cores())
         self.make_envs = functools.partial(
-            make_vector, config.env, image_size=training.image_size, workers=logistics.workers
+            make_vector, config.env, image_size=training.image_size, workers=workers
         )
         self.envs = self.make_envs(training.num_envs)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
@@ -352,7 +355,7 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     """
     checkpoint = open_checkpoint(run_dir)
     config = read_config(run_dir)
-    make_envs = functools.partial(make_vector, config.env, image_size=config.training.image_size, workers=-1)
+    make_envs = functools.partial(make_vector, config.env, image_size=config.training.image_size)
     envs = make_envs(1)
     try:
         agent = build_agent(config, envs, choose_device(device))

@@ -7,12 +7,13 @@ batch 16 x 64, horizon 15 and width M; the figure is the ratio of the medians of
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks.table import show
 
 SCRIPT = Path(__file__).parent / "sheeprl_update.py"
 OURS = """
@@ -87,11 +88,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = measure(arguments.python, arguments.layers, arguments.turns)
-    if arguments.json:
-        print(json.dumps(found, indent=1))
-    else:
-        for name, value in found.items():
-            print(f"{name:<28} {value:.4g}" if isinstance(value, float) else f"{name:<28} {value}")
+    show(found, arguments.json)
     return 0
 
 

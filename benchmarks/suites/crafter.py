@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 
-from benchmarks.cases import Case
+from benchmarks.cases import Case, elsewhere
 
 _PLAIN = """
 import sys
@@ -25,19 +23,8 @@ for _ in sys.stdin:
 
 
 def plain() -> Callable[[], None]:
-    """The package in an interpreter of its own, which makes one step for each line that it reads."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PLAIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    to, back = process.stdin, process.stdout
-    assert to is not None
-    assert back is not None
-
-    def step() -> None:
-        print(file=to, flush=True)
-        back.readline()
-
-    return step
+    """The package in an interpreter of its own."""
+    return elsewhere(_PLAIN)
 
 
 CASES = (

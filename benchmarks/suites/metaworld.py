@@ -1,10 +1,8 @@
 """Meta-World against the package's `gymnasium.make("Meta-World/MT1")`, drawing 64x64 pixels or nothing."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 
-from benchmarks.cases import Case
+from benchmarks.cases import Case, elsewhere
 from envs.suites.mujoco import prepare_rendering
 
 _PLAIN = """
@@ -34,21 +32,7 @@ def _plain(scene: str, show: str) -> Callable[[], Callable[[], None]]:
 
     def build() -> Callable[[], None]:
         prepare_rendering()
-        process = subprocess.Popen(
-            [sys.executable, "-c", _PLAIN, scene, show],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        to, back = process.stdin, process.stdout
-        assert to is not None
-        assert back is not None
-
-        def step() -> None:
-            print(file=to, flush=True)
-            back.readline()
-
-        return step
+        return elsewhere(_PLAIN, scene, show)
 
     return build
 

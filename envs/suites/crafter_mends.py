@@ -6,7 +6,6 @@ compares them.
 """
 
 import collections
-import sys
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,24 +14,10 @@ import numpy as np
 from numba import njit
 from opensimplex.internals import _noise3
 
-
-@contextmanager
-def _without(name: str) -> Iterator[None]:
-    """Make `import name` fail inside, and leave `sys.modules` as it was."""
-    absent = object()
-    before = sys.modules.get(name, absent)
-    sys.modules[name] = None  # type: ignore[assignment]  # the import system's way to say "not there"
-    try:
-        yield
-    finally:
-        if before is absent:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before  # type: ignore[assignment]
-
+from envs.suites.imports import known_as
 
 # The old gym is unmaintained and, where it is installed, only brings warnings; crafter runs without it.
-with _without("gym"):
+with known_as({"gym": None}):
     import crafter
     from crafter import engine, worldgen
 

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.suite import Option, Suite, Task
-from envs.suites.mujoco import RENDER, draw_fast, prepare_rendering, rendering_failed
+from envs.suites.mujoco import NO_RENDERER, RENDER, draw_fast, prepare_rendering, rendering_failed
 from expedition import UserError
 
 USUAL_CAMERA = -1
@@ -69,7 +69,7 @@ class DMControl(gymnasium.Env[Any, Any]):
         self._id = f"dmc-{domain}-{task}"
         try:
             from envs.suites import dmc_tasks  # needs the package
-        except (ImportError, AttributeError, RuntimeError) as error:  # it loads its renderer at once
+        except NO_RENDERER as error:
             raise rendering_failed(self._id, error) from error
 
         self._package = dmc_tasks

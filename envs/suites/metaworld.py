@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.suite import Option, Suite, Task
-from envs.suites.mujoco import RENDER, prepare_rendering, rendering_failed
+from envs.suites.mujoco import NO_RENDERER, RENDER, prepare_rendering, rendering_failed
 from expedition import UserError
 
 CAMERAS = ("corner2", "corner", "corner3", "corner4", "topview", "behindGripper", "gripperPOV")
@@ -65,7 +65,7 @@ class MetaWorld(gymnasium.Env[Any, Any]):
         prepare_rendering()
         try:
             from envs.suites import metaworld_scenes  # needs the package
-        except (ImportError, AttributeError, RuntimeError) as error:  # MuJoCo loads its renderer at once
+        except NO_RENDERER as error:
             raise rendering_failed("metaworld", error) from error
 
         self._package = metaworld_scenes

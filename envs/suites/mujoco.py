@@ -7,6 +7,9 @@ from typing import Any
 from envs.suite import Option
 from expedition import UserError
 
+NO_RENDERER = (ImportError, AttributeError, RuntimeError)
+"""What the import of MuJoCo raises where it finds nothing to draw with: it loads its renderer at once."""
+
 SYSTEM_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri"
 
 RENDER = Option(

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from envs.suites.imports import known_as
+
 _GYM = ("gym", "gym.envs", "gym.envs.registration")
 
 
@@ -23,18 +25,13 @@ def _clean_import() -> Iterator[None]:
     The old gym is unmaintained; Procgen asks it for `register` alone.
     """
     path = list(sys.path)
-    before = {name: sys.modules[name] for name in _GYM if name in sys.modules}
     stubs = {name: ModuleType(name) for name in _GYM}
     vars(stubs[_GYM[-1]])["register"] = lambda **_: None
-    sys.modules.update(stubs)
     try:
-        with warnings.catch_warnings():
+        with known_as(stubs), warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # upstream leaves a file open
             yield
     finally:
-        for name in _GYM:
-            del sys.modules[name]
-        sys.modules.update(before)
         sys.path[:] = path  # procgen-mirror adds its builder's home
 
 

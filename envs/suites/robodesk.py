@@ -14,13 +14,12 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.suite import Option, Suite, Task
-from envs.suites.mujoco import RENDER, prepare_rendering, rendering_failed
+from envs.suites.mujoco import NO_RENDERER, RENDER, prepare_rendering, rendering_failed
 from envs.suites.robodesk_rewards import Point, dense, solved
 
 ACTION_SIZE = 5
 _STATE_SIZES = {"kept": 73, "mended": 76}
 _SCALE = 4  # of what `render` draws, over what the package draws
-_NO_RENDERER = (ImportError, AttributeError, RuntimeError)
 
 
 class RoboDesk(gymnasium.Env[Any, Any]):
@@ -183,7 +182,7 @@ def _package(task: str, drawing: bool) -> ModuleType:
     prepare_rendering()
     try:
         from envs.suites import robodesk_shims
-    except _NO_RENDERER as error:  # it loads its renderer at once
+    except NO_RENDERER as error:
         if drawing:
             raise rendering_failed(SUITE.id(task), error) from error
         os.environ["MUJOCO_GL"] = "disable"  # what failed once will fail again in this process

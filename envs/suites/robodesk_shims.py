@@ -4,10 +4,6 @@ Importing this needs `robodesk` and dm_control, which loads its renderer at once
 """
 
 import functools
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import absl.logging
@@ -16,27 +12,12 @@ import mujoco
 import numpy as np
 from PIL import Image
 
+from envs.suites.imports import known_as
 from envs.suites.mujoco import draw_fast
 from envs.suites.robodesk_rewards import BLOCKS, COLOURS, Scene
 
-
-@contextmanager
-def known_as(name: str, module: ModuleType) -> Iterator[None]:
-    """Give `module` to whoever imports `name` inside, and leave `sys.modules` as it was."""
-    absent = object()
-    before = sys.modules.get(name, absent)
-    sys.modules[name] = module
-    try:
-        yield
-    finally:
-        if before is absent:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before  # type: ignore[assignment]
-
-
 # It wants the old gym, of which it takes no more than gymnasium has.
-with known_as("gym", gymnasium):
+with known_as({"gym": gymnasium}):
     import robodesk
 
 # The package draws (120, 120) and cuts this out of it: columns from the left, rows from the bottom.

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from envs import SerialVectorEnv, WorkerVectorEnv, make_vector
+from envs import SerialVectorEnv, WorkerVectorEnv, choose_workers, make_vector
 from expedition import UserError
 
 WORLD = '''
@@ -147,6 +147,37 @@ def test_the_row_of_a_loss_goes_through_a_snapshot(three):
     other.load_state_dict(state)
     for ours, theirs in zip(expected, calm(other, 2), strict=True):
         assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_worker_that_died_unseen_does_not_stop_a_snapshot(three):
+    three.reset(0)
+    calm(three, 2)
+    three._workers[0].process.kill()
+    three._workers[0].process.wait()
+    state = three.state_dict()
+    assert [slot["ended"] for slot in state["slots"].values()] == [True, True, False]
+    assert [e["env"] for e in state["episodes"].values()] == [0, 1]
+    rows = calm(three, 1)[0]
+    assert rows["is_first"].tolist() == [True, True, False]
+    other = SerialVectorEnv(COUNTER, 3)
+    other.load_state_dict(state)
+    assert all(np.array_equal(value, rows[key]) for key, value in calm(other, 1)[0].items())
+
+
+def test_a_worker_that_died_before_a_picture_is_told_in_a_sentence(three):
+    three.reset(0)
+    three._workers[1].process.kill()
+    with pytest.raises(UserError, match="died while it drew"):
+        three.render(2)
+    calm(three, 1)
+    assert three.restarts == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "most", "expected"), [("crafter", 8, 0), ("robodesk-stack", 8, 8), ("robodesk-stack", 1, 0)]
+)
+def test_workers_are_chosen_where_they_pay(env, most, expected):
+    assert choose_workers(env, most) == expected
 
 
 def test_after_too_many_losses_it_gives_up(three):
