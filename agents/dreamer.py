@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
-from agents.distributions import ActionDistribution, stack
+from agents.distributions import ActionDistribution, stack, uniform_actions
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorConfig, PriorState
 from expedition import unknown_name
@@ -169,7 +169,8 @@ class DreamerAgent(nn.Module):
         Args:
             rows: observations and `is_first` of one row, (N, ...).
             state: from `initial_state` or the call before.
-            mode: `train` lets a prior act its share; `evaluate` is the agent alone. Both sample.
+            mode: `train` lets a prior act its share; `evaluate` is the agent alone. Both sample, and both
+                act at random beside an intrinsic reward that `acts_randomly`.
             env_step: steps made so far, for the prior's schedule.
 
         Returns:
@@ -183,7 +184,10 @@ class DreamerAgent(nn.Module):
         batch["action"] = state.action[:, None]
         latents, _, _ = self.world_model.observe(batch, state.latent, state.generator)
         latent = latents.map(lambda x: x[:, 0])
-        action = self.behaviour.policy(latent.features).sample(state.generator)
+        if self.intrinsic is not None and self.intrinsic.acts_randomly:
+            action = uniform_actions(self.action_space, len(state.action), state.generator)
+        else:
+            action = self.behaviour.policy(latent.features).sample(state.generator)
         prior_state, record = state.prior, {}
         if self.prior is not None and mode == "train":
             assert state.prior is not None
@@ -220,15 +224,15 @@ class DreamerAgent(nn.Module):
     def _losses(self, rows: dict[str, Tensor], env_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every loss (B, T) or (N,) by name, and metrics."""
         metrics: dict[str, Tensor] = {}
-        if self.intrinsic is not None and not self.intrinsic.in_imagination:
-            rows = {**rows, "reward": self._explored_reward(None, rows, metrics)}
         losses, latents, embeddings, model_metrics = self.world_model.loss(rows, self.generator)
         metrics |= model_metrics
         detached = latents.detach()
         if self.intrinsic is not None:
-            if self.intrinsic.in_imagination:
-                rows = {**rows, "reward": self._explored_reward(detached, rows, metrics)}
+            reward = self._explored_reward(detached, rows, embeddings.detach(), metrics)
+            rows = {**rows, "reward": reward}
             learned = self.intrinsic.loss(detached, rows, embeddings.detach())
+            if not self.intrinsic.in_imagination:
+                learned["reward"] = self.world_model.reward_loss(latents.features, reward)
             losses |= learned
             metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in learned.items()}
         behaviour, behaviour_metrics = self._behaviour_losses(rows, latents)
@@ -242,13 +246,17 @@ class DreamerAgent(nn.Module):
         return losses, metrics
 
     def _explored_reward(
-        self, latents: Latent | None, rows: Mapping[str, Tensor], metrics: dict[str, Tensor]
+        self,
+        latents: Latent,
+        rows: Mapping[str, Tensor],
+        embeddings: Tensor,
+        metrics: dict[str, Tensor],
     ) -> Tensor:
         """Scaled intrinsic reward of replayed rows (B, T); zero in first rows, which no action led to."""
         assert self.intrinsic is not None
         self.intrinsic.take_in(rows)
         earned = ~rows["is_first"]
-        reward = self.intrinsic.reward(latents, rows["action"], rows) * earned  # type: ignore[arg-type]
+        reward = self.intrinsic.reward(latents, rows["action"], rows, embeddings) * earned
         self.intrinsic.scale.update(reward[:, 1:], earned[:, 1:])
         metrics["intrinsic/reward"] = reward.mean()
         metrics["intrinsic/deviation"] = self.intrinsic.scale.deviation()
