@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic
 from agents.config import AgentConfig
+from agents.distributions import uniform_actions
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorState
 from exploration import IntrinsicReward, make_intrinsic
@@ -151,7 +152,8 @@ class Agent(nn.Module, abc.ABC):
         Args:
             rows: observations and `is_first` of one row, (N, ...).
             state: from `initial_state` or the call before.
-            mode: `train` lets a prior act its share; `evaluate` is the agent alone. Both sample.
+            mode: `train` lets a prior act its share; `evaluate` is the agent alone. Both sample, and both
+                act at random beside an intrinsic reward that `acts_randomly`.
             env_step: steps made so far, for the prior's schedule.
 
         Returns:
@@ -165,7 +167,10 @@ class Agent(nn.Module, abc.ABC):
         batch["action"] = state.action[:, None]
         latents, _, _ = self.world_model.observe(batch, state.latent, state.generator)
         latent = latents.map(lambda x: x[:, 0])
-        action = self.behaviour.policy(latent.features).sample(state.generator)
+        if self.intrinsic is not None and self.intrinsic.acts_randomly:
+            action = uniform_actions(self.action_space, len(state.action), state.generator)
+        else:
+            action = self.behaviour.policy(latent.features).sample(state.generator)
         prior_state, record = state.prior, {}
         if self.prior is not None and mode == "train":
             assert state.prior is not None
@@ -200,13 +205,17 @@ class Agent(nn.Module, abc.ABC):
         return metrics
 
     def _explored_reward(
-        self, latents: Latent | None, rows: Mapping[str, Tensor], metrics: dict[str, Tensor]
+        self,
+        latents: Latent,
+        rows: Mapping[str, Tensor],
+        embeddings: Tensor,
+        metrics: dict[str, Tensor],
     ) -> Tensor:
         """Scaled intrinsic reward of replayed rows (B, T); zero in first rows, which no action led to."""
         assert self.intrinsic is not None
         self.intrinsic.take_in(rows)
         earned = ~rows["is_first"]
-        reward = self.intrinsic.reward(latents, rows["action"], rows) * earned  # type: ignore[arg-type]
+        reward = self.intrinsic.reward(latents, rows["action"], rows, embeddings) * earned
         self.intrinsic.scale.update(reward[:, 1:], earned[:, 1:])
         metrics["intrinsic/reward"] = reward.mean()
         metrics["intrinsic/deviation"] = self.intrinsic.scale.deviation()

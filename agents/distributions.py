@@ -9,10 +9,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import gymnasium
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from world_model.distributions import gumbel, sample_one_hot, unimix_log_probs
+from world_model.spaces import action_width
 
 UNIMIX = 0.01
 MIN_STD, MAX_STD = 0.1, 1.0
@@ -105,6 +108,15 @@ def from_parameters(parameters: dict[str, Tensor]) -> ActionDistribution:
     if "logits" in parameters:
         return Categorical(parameters["logits"])
     return BoundedNormal(parameters["mean"], parameters["std"])
+
+
+def uniform_actions(space: gymnasium.Space, count: int, generator: torch.Generator) -> Tensor:
+    """Uniform actions (count, A) as the learner sees them, on the generator's device."""
+    width = action_width(space)
+    if isinstance(space, gymnasium.spaces.Discrete):
+        index = torch.randint(width, (count,), device=generator.device, generator=generator)
+        return F.one_hot(index, width).float()
+    return 2 * torch.rand(count, width, device=generator.device, generator=generator) - 1
 
 
 def kl(left: ActionDistribution, right: ActionDistribution) -> Tensor:

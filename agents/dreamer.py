@@ -23,15 +23,15 @@ class DreamerAgent(Agent):
     def _losses(self, rows: dict[str, Tensor], env_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every loss (B, T) or (N,) by name, and metrics."""
         metrics: dict[str, Tensor] = {}
-        if self.intrinsic is not None and not self.intrinsic.in_imagination:
-            rows = {**rows, "reward": self._explored_reward(None, rows, metrics)}
         losses, latents, embeddings, model_metrics = self.world_model.loss(rows, self.generator)
         metrics |= model_metrics
         detached = latents.detach()
         if self.intrinsic is not None:
-            if self.intrinsic.in_imagination:
-                rows = {**rows, "reward": self._explored_reward(detached, rows, metrics)}
+            reward = self._explored_reward(detached, rows, embeddings.detach(), metrics)
+            rows = {**rows, "reward": reward}
             learned = self.intrinsic.loss(detached, rows, embeddings.detach())
+            if not self.intrinsic.in_imagination:
+                learned["reward"] = self.world_model.reward_loss(latents.features, reward)
             losses |= learned
             metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in learned.items()}
         behaviour, behaviour_metrics = self._behaviour_losses(rows, latents)

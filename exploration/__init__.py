@@ -1,20 +1,36 @@
 """What is worth seeing: intrinsic rewards and the rule by which they are scaled."""
 
+from exploration.apt import APT, APTConfig
 from exploration.base import IntrinsicReward, RewardScale
+from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
 from exploration.disagreement import Disagreement, DisagreementConfig
-from exploration.none import NoReward
+from exploration.e3b import E3B, E3BConfig
+from exploration.icm import ICM, ICMConfig
+from exploration.lbs import LBS, LBSConfig
+from exploration.none import NoReward, RandomData
 from exploration.registry import INTRINSIC, IntrinsicConfig, make_intrinsic
 from exploration.rnd import RND, RNDConfig
 
 __all__ = [
+    "APT",
+    "E3B",
+    "ICM",
     "INTRINSIC",
+    "LBS",
     "RND",
+    "APTConfig",
+    "BYOLExplore",
+    "BYOLExploreConfig",
     "Disagreement",
     "DisagreementConfig",
+    "E3BConfig",
+    "ICMConfig",
     "IntrinsicConfig",
     "IntrinsicReward",
+    "LBSConfig",
     "NoReward",
     "RNDConfig",
+    "RandomData",
     "RewardScale",
     "make_intrinsic",
 ]

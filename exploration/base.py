@@ -14,29 +14,41 @@ from world_model import Latent
 class RewardScale(nn.Module):
     """Divides rewards by their running standard deviation: the one rule for every intrinsic reward.
 
-    The deviation is that of the rewards on replayed rows, an exponential moving average of the batch
-    variances corrected for its start (as BYOL-Explore, Guo et al. 2022, section 3, without its clipping;
-    the mean is kept). Rewards that never vary are left as they are.
+    Mean and deviation are those of the rewards on replayed rows: exponential moving averages of the batches'
+    moments, corrected for their start. Rewards that never vary are left as they are.
+
+    Args:
+        clip: set rewards below the running mean to zero, max(r - mean, 0) / deviation (BYOL-Explore, Guo et
+            al. 2022). Otherwise the mean is kept.
+        decay: of the averages, by update.
+        eps: deviations up to this one count as none.
     """
 
-    def __init__(self, decay: float = 0.99, eps: float = 1e-8) -> None:
+    def __init__(self, clip: bool = False, decay: float = 0.99, eps: float = 1e-8) -> None:
         super().__init__()
+        self.clip = clip
         self.decay = decay
         self.eps = eps
+        self.average: Tensor
         self.variance: Tensor
         self.weight: Tensor
-        self.register_buffer("variance", torch.zeros(()))
-        self.register_buffer("weight", torch.zeros(()))
+        for name in ("average", "variance", "weight"):
+            self.register_buffer(name, torch.zeros(()))
 
     @torch.no_grad()
     def update(self, rewards: Tensor, counted: Tensor | None = None) -> None:
-        """Take the variance of `rewards` (any shape) into account, where `counted` (same shape) if given."""
+        """Take `rewards` (any shape) into account, where `counted` (same shape) if given."""
         weights = torch.ones_like(rewards) if counted is None else counted.to(rewards.dtype)
         total = weights.sum().clamp_min(1.0)
         mean = (weights * rewards).sum() / total
         variance = (weights * (rewards - mean).square()).sum() / total
+        self.average.lerp_(mean, 1 - self.decay)
         self.variance.lerp_(variance, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+
+    def mean(self) -> Tensor:
+        """Mean so far; 0 before any reward."""
+        return self.average / self.weight.clamp_min(self.eps)
 
     def deviation(self) -> Tensor:
         """Standard deviation so far; 1 before any reward, and where the rewards never vary."""
@@ -45,18 +57,26 @@ class RewardScale(nn.Module):
 
     def forward(self, rewards: Tensor) -> Tensor:
         """Scale `rewards` of any shape."""
+        if self.clip:
+            rewards = (rewards - self.mean()).clamp_min(0.0)
         return rewards / self.deviation()
 
 
 class IntrinsicReward(nn.Module, abc.ABC):
     """A reward that the agent gives itself. Its state is its `state_dict`.
 
+    In each update the agent calls `take_in`, `reward` and `loss`, in this order, on the same replayed rows.
     Rewards follow the rule of time: `reward[:, t]` arrived at row t, earned by the action that led to it.
+    Nothing known led to row 0 of a sequence: a reward of transitions is zero there. The agent zeroes the
+    first rows of episodes.
+
     A subclass sets `in_imagination`: True where the reward is a function of latents and actions and can be
-    computed in imagined rows; False where it needs observations, so that a reward head must learn it.
+    computed in imagined rows; False where it needs what was observed, so that a reward head must learn it.
     """
 
     in_imagination: bool
+    acts_randomly: bool = False
+    """Whether the agent acts uniformly at random instead of by its policy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,14 +87,19 @@ class IntrinsicReward(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def reward(
-        self, latents: Latent, actions: Tensor, observations: Mapping[str, Tensor] | None = None
+        self,
+        latents: Latent,
+        actions: Tensor,
+        batch: Mapping[str, Tensor] | None = None,
+        embeddings: Tensor | None = None,
     ) -> Tensor:
         """Unscaled rewards (B, T), without gradient.
 
         Args:
-            latents: (B, T, ...).
+            latents: (B, T, ...), detached.
             actions: (B, T, A); row t led to row t.
-            observations: (B, T, ...) by key, on replayed rows; None in imagination.
+            batch: replayed rows (B, T, ...) by key; None in imagination.
+            embeddings: (B, T, E) of replayed rows, detached; None in imagination.
         """
 
     @abc.abstractmethod
@@ -86,3 +111,25 @@ class IntrinsicReward(nn.Module, abc.ABC):
             batch: replayed rows (B, T, ...).
             embeddings: (B, T, E), detached.
         """
+
+
+def replayed(
+    batch: Mapping[str, Tensor] | None, embeddings: Tensor | None
+) -> tuple[Mapping[str, Tensor], Tensor]:
+    """Return both, for a reward that is not `in_imagination`.
+
+    Raises:
+        ValueError: one is missing, as in imagination.
+    """
+    if batch is None or embeddings is None:
+        raise ValueError(
+            "This reward needs replayed rows and embeddings; in imagination a reward head predicts it"
+        )
+    return batch, embeddings
+
+
+def follow(latents: Latent, actions: Tensor) -> Tensor:
+    """What predicts rows 1 to T-1: the features before and the action that led there, (B, T - 1, F + A)."""
+    # Imagined actions are not clipped to [-1, 1]; the environment and the model clip them.
+    actions = actions / actions.abs().clamp_min(1.0)
+    return torch.cat([latents.features[:, :-1], actions[:, 1:]], -1)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exploration.base import IntrinsicReward
+from exploration.base import IntrinsicReward, follow
 from world_model import Latent
 from world_model.distributions import flatten_stoch
 from world_model.nets import NORM_EPS, init_truncated_
@@ -93,13 +93,15 @@ class Disagreement(IntrinsicReward):
 
     def _predict(self, latents: Latent, actions: Tensor) -> Tensor:
         """Predictions (K, B * (T - 1), outputs) of rows 1 to T-1."""
-        features = latents.features[:, :-1]
-        actions = actions / actions.abs().clamp_min(1.0)
-        return self.ensemble(torch.cat([features, actions[:, 1:]], -1).flatten(0, 1))
+        return self.ensemble(follow(latents, actions).flatten(0, 1))
 
     @torch.no_grad()
     def reward(
-        self, latents: Latent, actions: Tensor, observations: Mapping[str, Tensor] | None = None
+        self,
+        latents: Latent,
+        actions: Tensor,
+        batch: Mapping[str, Tensor] | None = None,
+        embeddings: Tensor | None = None,
     ) -> Tensor:
         """Variance over networks, mean over dimensions, (B, T); zero in row 0, which nothing led to."""
         variance = ensemble_variance(self._predict(latents, actions)).mean(-1)

@@ -1,4 +1,4 @@
-"""The control without any intrinsic reward: entropy alone drives the policy."""
+"""The controls without any intrinsic reward: entropy alone drives the policy, or chance acts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ class NoReward(IntrinsicReward):
     in_imagination = True
 
     def reward(
-        self, latents: Latent, actions: Tensor, observations: Mapping[str, Tensor] | None = None
+        self,
+        latents: Latent,
+        actions: Tensor,
+        batch: Mapping[str, Tensor] | None = None,
+        embeddings: Tensor | None = None,
     ) -> Tensor:
         """Zeros (B, T)."""
         return torch.zeros(actions.shape[:2], device=actions.device)
@@ -25,3 +29,13 @@ class NoReward(IntrinsicReward):
     def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
         """Nothing to learn."""
         return {}
+
+
+class RandomData(NoReward):
+    """Zero everywhere, and every action of phase 1 is drawn uniformly, also when the agent is judged.
+
+    The control of pre-training: a world model of random actions. The policy that nobody follows is trained as
+    beside `NoReward`, by its entropy bonus alone.
+    """
+
+    acts_randomly = True

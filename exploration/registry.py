@@ -1,18 +1,32 @@
-"""Intrinsic rewards by name."""
+"""Intrinsic rewards by name: ours, and those of users' packages."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
 from collections.abc import Callable
+from importlib import metadata
 
 import gymnasium
 
-from expedition import unknown_name
+from expedition import UserError, unknown_name
+from exploration.apt import APT, APTConfig
 from exploration.base import IntrinsicReward
+from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
 from exploration.disagreement import Disagreement, DisagreementConfig
-from exploration.none import NoReward
+from exploration.e3b import E3B, E3BConfig
+from exploration.icm import ICM, ICMConfig
+from exploration.lbs import LBS, LBSConfig
+from exploration.none import NoReward, RandomData
 from exploration.rnd import RND, RNDConfig
 from world_model import Filter
+
+logger = logging.getLogger(__name__)
+
+ENTRY_POINTS = "expedition.intrinsic"
+"""Group of Python entry points by which a user's package adds a reward under its name: a class or a function
+that takes observation space, world model and, by keyword, the run's `options`, and gives the reward."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +35,15 @@ class IntrinsicConfig:
 
     disagreement: DisagreementConfig = DisagreementConfig()
     rnd: RNDConfig = RNDConfig()
+    byol_explore: BYOLExploreConfig = BYOLExploreConfig()
+    icm: ICMConfig = ICMConfig()
+    apt: APTConfig = APTConfig()
+    lbs: LBSConfig = LBSConfig()
+    e3b: E3BConfig = E3BConfig()
+    clip: bool = False
+    """Set rewards below their running mean to zero (`RewardScale`), whichever is chosen."""
+    options: tuple[str, ...] = ()
+    """Settings of a reward from a user's package, each as name=value; it gets the values as texts."""
 
 
 Maker = Callable[[gymnasium.spaces.Dict, Filter, IntrinsicConfig], IntrinsicReward]
@@ -38,15 +61,84 @@ def _disagreement(space: gymnasium.spaces.Dict, model: Filter, config: Intrinsic
     )
 
 
-INTRINSIC: dict[str, tuple[str, Maker]] = {
+def _byol_explore(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
+    sizes, actions = model.config, model.dynamics.actions
+    return BYOLExplore(sizes.features, model.encoder.width, actions, sizes.units, config.byol_explore)
+
+
+def _lbs(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
+    sizes, actions = model.config, model.dynamics.actions
+    return LBS(sizes.features, model.encoder.width, actions, sizes.units, config.lbs)
+
+
+def _icm(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
+    return ICM(model.encoder.width, model.action_space, model.config.units, config.icm)
+
+
+def _e3b(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
+    return E3B(model.encoder.width, model.action_space, model.config.units, config.e3b)
+
+
+_OWN: dict[str, tuple[str, Maker]] = {
     "disagreement": ("variance of an ensemble's one-step predictions (Plan2Explore)", _disagreement),
     "rnd": (
         "error in predicting a fixed random network of the observation (RND)",
         lambda space, model, config: RND(space, model.config, config.rnd),
     ),
+    "byol-explore": ("error in predicting a slow copy of a projection several rows ahead", _byol_explore),
+    "icm": ("error of a forward model in the features of an inverse model (curiosity module)", _icm),
+    "apt": (
+        "distance of the latent to its nearest neighbours: particle entropy (APT)",
+        lambda space, model, config: APT(config.apt),
+    ),
+    "lbs": ("what the observation changes in the belief about a latent variable (Bayesian surprise)", _lbs),
+    "e3b": ("novelty of an inverse model's features within the episode (elliptical bonus)", _e3b),
     "none": ("no reward: the policy follows its entropy bonus alone", lambda *_: NoReward()),
+    "random-data": (
+        "no reward, and every action is random: the control of pre-training",
+        lambda *_: RandomData(),
+    ),
 }
 """Name to one line of description and the maker. A new one needs a line here and a file beside this."""
+
+
+def packaged() -> dict[str, tuple[str, Maker]]:
+    """The rewards that installed packages add through entry points; none is imported before it is made."""
+    found: dict[str, tuple[str, Maker]] = {}
+    for point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        if point.name in _OWN or point.name in found:
+            logger.warning("The entry point '%s' is left out: the name is taken.", point.value)
+        else:
+            found[point.name] = (f"From a package: {point.value}.", functools.partial(_make_packaged, point))
+    return found
+
+
+def _make_packaged(
+    point: metadata.EntryPoint, space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig
+) -> IntrinsicReward:
+    """Make the reward that a package adds."""
+    options = dict(_split_option(option) for option in config.options)
+    try:
+        made = point.load()(space, model, **options)
+        if not isinstance(made, IntrinsicReward) or not hasattr(made, "in_imagination"):
+            raise TypeError("it gives no IntrinsicReward that says whether it is in_imagination")
+    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
+        raise UserError(
+            f"Intrinsic reward '{point.name}' cannot be made from '{point.value}' ({error}): "
+            "mend the package that names it, or the options that it is given."
+        ) from error
+    return made
+
+
+def _split_option(option: str) -> tuple[str, str]:
+    name, equals, value = option.partition("=")
+    if not equals or not name.isidentifier():
+        raise UserError(f"The option '{option}' of an intrinsic reward must be written as name=value.")
+    return name, value
+
+
+INTRINSIC: dict[str, tuple[str, Maker]] = _OWN | packaged()
+"""Every reward: name to one line of description and the maker."""
 
 
 def make_intrinsic(
@@ -55,8 +147,14 @@ def make_intrinsic(
     """Build the intrinsic reward `name` for a world model over `space`.
 
     Raises:
-        UserError: the name is not known.
+        UserError: the name is not known, a package's reward is broken, or one of ours is given options.
     """
     if name not in INTRINSIC:
         raise unknown_name("intrinsic reward", name, INTRINSIC)
-    return INTRINSIC[name][1](space, model, config)
+    if config.options and name in _OWN:
+        raise UserError(
+            f"Intrinsic reward '{name}' takes no options: its settings stand in their own group beside them."
+        )
+    made = INTRINSIC[name][1](space, model, config)
+    made.scale.clip = config.clip
+    return made

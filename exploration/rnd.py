@@ -132,12 +132,16 @@ class RND(IntrinsicReward):
 
     @torch.no_grad()
     def reward(
-        self, latents: Latent | None, actions: Tensor, observations: Mapping[str, Tensor] | None = None
+        self,
+        latents: Latent | None,
+        actions: Tensor,
+        batch: Mapping[str, Tensor] | None = None,
+        embeddings: Tensor | None = None,
     ) -> Tensor:
         """Prediction error of the rows' observations, (B, T)."""
-        if observations is None:
+        if batch is None:
             raise ValueError("RND rewards observations; in imagination its reward head predicts them")
-        return self._error(observations)
+        return self._error(batch)
 
     def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
         """The same error, which trains the predictor."""

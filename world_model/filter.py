@@ -31,6 +31,7 @@ class Filter(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.action_space = action_space
         self.encoder = Encoder(observation_space, config)
         self.dynamics = RSSM(config, self.encoder.width, action_width(action_space))
 

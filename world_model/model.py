@@ -99,12 +99,18 @@ class WorldModel(Filter):
         for key, error in self.decoder.loss(features, batch).items():
             losses[f"reconstruction_{key}"] = error
         if "reward" in batch:
-            known = ~batch["reward"].isnan()  # rows carried from phase 1 have no reward
-            losses["reward"] = known * twohot_loss(self.reward(features), batch["reward"].nan_to_num())
+            losses["reward"] = self.reward_loss(features, batch["reward"])
         metrics = {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
         metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
         metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
         return losses, latents, embeddings, metrics
+
+    def reward_loss(self, features: Tensor, reward: Tensor) -> Tensor:
+        """Two-hot loss (B, T) of the reward head; `reward` (B, T) is NaN where it is not known.
+
+        Rows carried from phase 1 have no reward.
+        """
+        return ~reward.isnan() * twohot_loss(self.reward(features), reward.nan_to_num())
 
     def _continue_loss(self, features: Tensor, is_terminal: Tensor) -> Tensor:
         """Cross-entropy of the continuation head; the target holds the discount (DreamerV3's contdisc)."""

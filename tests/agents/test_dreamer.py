@@ -6,10 +6,12 @@ import dataclasses
 import gymnasium
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from expedition import UserError
+from exploration import INTRINSIC
 from world_model import for_size
 
 IMAGE = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
@@ -57,9 +59,12 @@ def weights(agent):
     return {name: value.clone() for name, value in agent.state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "intrinsic"),
+    [("vector", name) for name in (None, *INTRINSIC)]
+    + [(kind, name) for kind in ("image", "both") for name in (None, "disagreement", "rnd", "icm")],
+)
 @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
-@pytest.mark.parametrize("intrinsic", [None, "disagreement", "rnd", "none"])
 def test_an_update_changes_every_trained_component(kind, actions, intrinsic):
     agent = make(kind, actions, intrinsic)
     before = weights(agent)
@@ -68,7 +73,9 @@ def test_an_update_changes_every_trained_component(kind, actions, intrinsic):
     changed = {name for name, value in agent.state_dict().items() if not torch.equal(value, before[name])}
     still = {name for name, _ in agent.named_parameters()} - changed
     # a reward that is computed in imagination needs no head
-    idle = {None: (), "rnd": ("intrinsic.target.",)}.get(intrinsic, ("world_model.reward.",))
+    headed = intrinsic is None or not agent.intrinsic.in_imagination
+    idle = () if headed else ("world_model.reward.",)
+    idle += {"rnd": ("intrinsic.target.",)}.get(intrinsic, ())
     assert still == {name for name, _ in agent.named_parameters() if name.startswith(idle or "-")}
     assert all(value.isfinite() for value in metrics.values())
 
@@ -93,7 +100,7 @@ def test_frozen_components_stay_and_the_others_learn(component):
 
 
 def test_components_cover_every_parameter_once():
-    for intrinsic in (None, "disagreement", "rnd", "none"):
+    for intrinsic in (None, *INTRINSIC):
         agent = make("both", intrinsic=intrinsic)
         held = [p for part in agent.components().values() for p in part.parameters()]
         assert len(held) == len(set(held))
@@ -115,7 +122,7 @@ def test_building_leaves_the_global_generator_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("intrinsic", [None, "disagreement", "rnd"])
+@pytest.mark.parametrize("intrinsic", [None, *INTRINSIC])
 def test_a_copy_goes_on_as_the_original(intrinsic):
     agent, twin = make(intrinsic=intrinsic), make(intrinsic=intrinsic, seed=5)
     for seed in range(3):
@@ -240,17 +247,49 @@ class TestIntrinsic:
         torch.testing.assert_close(found, raw / agent.intrinsic.scale.deviation())
         assert agent.intrinsic.scale.deviation() != 1
 
-    def test_rnd_is_learned_by_the_reward_head(self):
-        agent = make(intrinsic="rnd")
+    @pytest.mark.parametrize("intrinsic", INTRINSIC)
+    def test_what_imagination_lacks_is_learned_by_the_reward_head(self, intrinsic):
+        agent = make(intrinsic=intrinsic)
         metrics = agent.update(rows(reward=False))
-        assert "loss/reward" in metrics
-        agent = make(intrinsic="disagreement")
-        assert "loss/reward" not in agent.update(rows(reward=False))
+        assert ("loss/reward" in metrics) is not agent.intrinsic.in_imagination
+
+    @pytest.mark.parametrize("intrinsic", ["rnd", "byol-explore", "icm", "lbs", "e3b"])
+    def test_the_reward_head_is_taught_the_scaled_reward(self, intrinsic, monkeypatch):
+        agent, batch, taught = make(intrinsic=intrinsic), rows(reward=False), []
+        learn = agent.world_model.reward_loss
+        monkeypatch.setattr(
+            agent.world_model, "reward_loss", lambda x, reward: taught.append(reward) or learn(x, reward)
+        )
+        agent.update(batch)
+        (reward,), first = taught, torch.tensor(batch["is_first"])
+        assert (reward[first] == 0).all()
+        # the first scale is that of the one batch: what actions led to has deviation 1
+        assert reward[:, 1:][~first[:, 1:]].std(unbiased=False).item() == pytest.approx(1, rel=1e-3)
+
+    @pytest.mark.parametrize("mode", ["train", "evaluate"])
+    @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+    def test_random_data_acts_uniformly_whatever_the_policy(self, mode, actions):
+        chosen = {}
+        for intrinsic in ("random-data", "none"):
+            agent = make(actions=actions, intrinsic=intrinsic)
+            with torch.no_grad():
+                agent.behaviour.actor[-1].bias[0] += 20.0  # a policy that is certain
+            batch = {"vector": np.zeros((900, 4), np.float32), "is_first": np.ones(900, bool)}
+            chosen[intrinsic], *_ = agent.act(batch, agent.initial_state(900, 0), mode)
+        uniform, certain = chosen["random-data"], chosen["none"]
+        if actions is DISCRETE:
+            assert scipy.stats.chisquare(uniform.sum(0)).pvalue > 0.01
+            assert certain[:, 0].mean() > 0.9
+        else:
+            assert scipy.stats.kstest(uniform.ravel(), "uniform", (-1, 2)).pvalue > 0.01
+            assert certain[:, 0].mean() > 0.5
 
 
 @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
-@pytest.mark.parametrize("intrinsic", [None, "disagreement", "rnd"])
-@pytest.mark.parametrize("conv", ["pooled", "strided"])
+@pytest.mark.parametrize(
+    ("conv", "intrinsic"),
+    [("pooled", None), ("pooled", "disagreement"), *[("strided", name) for name in (None, *INTRINSIC)]],
+)
 def test_bf16_stays_near_fp32_and_leaves_weights_in_fp32(actions, intrinsic, conv):
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, conv=conv))
     found = {}

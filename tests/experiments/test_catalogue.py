@@ -19,7 +19,8 @@ def test_everything_with_a_name_is_listed():
         assert all(entry["description"] for entry in kind.values())
     assert json.loads(json.dumps(found)) == found
     assert {"crafter"} <= set(found["environments"])
-    assert {"disagreement", "rnd", "none"} <= set(found["intrinsic"])
+    named = "disagreement rnd byol-explore icm apt lbs e3b none random-data"
+    assert set(named.split()) <= set(found["intrinsic"])
     assert set(found["plans"]["model"]["components"]) == set(COMPONENTS)
     assert found["studies"]["quickstart"]["plans"] == ["scratch", "policy", "model", "model+policy"]
 

@@ -19,8 +19,25 @@ def test_deviation_against_numpy():
         np.testing.assert_allclose(scale(torch.tensor(rewards)).numpy(), rewards / expected, rtol=1e-4)
 
 
-def test_before_any_reward_nothing_changes():
-    assert RewardScale()(torch.tensor([0.0, 3.0])).tolist() == [0.0, 3.0]
+@pytest.mark.parametrize("clip", [False, True])
+def test_before_any_reward_nothing_changes(clip):
+    assert RewardScale(clip)(torch.tensor([0.0, 3.0])).tolist() == [0.0, 3.0]
+
+
+def test_clipping_against_numpy():
+    rng = np.random.default_rng(0)
+    scale, mean, variance = RewardScale(clip=True), 0.0, 0.0
+    for step in range(1, 20):
+        rewards = rng.normal(0.1 * step, 2.0, size=(4, 9)).astype(np.float32)
+        scale.update(torch.tensor(rewards))
+        mean = 0.99 * mean + 0.01 * rewards.astype(np.float64).mean()
+        variance = 0.99 * variance + 0.01 * rewards.astype(np.float64).var()
+        start = 1 - 0.99**step
+        expected = np.maximum(
+            rewards / np.sqrt(variance / start) - mean / start / np.sqrt(variance / start), 0
+        )
+        np.testing.assert_allclose(scale(torch.tensor(rewards)).numpy(), expected, rtol=1e-3, atol=1e-5)
+        assert (expected == 0).any()
 
 
 def test_rewards_that_never_vary_are_left_as_they_are():

@@ -1,4 +1,7 @@
-"""Intrinsic rewards by name."""
+"""Intrinsic rewards by name, and those of packages."""
+
+from importlib import metadata
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -6,7 +9,16 @@ import pytest
 import torch
 
 from expedition import UserError
-from exploration import INTRINSIC, Disagreement, DisagreementConfig, IntrinsicConfig, NoReward, make_intrinsic
+from exploration import (
+    INTRINSIC,
+    Disagreement,
+    DisagreementConfig,
+    IntrinsicConfig,
+    NoReward,
+    RandomData,
+    make_intrinsic,
+)
+from exploration.registry import ENTRY_POINTS, packaged
 from world_model import WorldModel, for_size
 
 SPACE = gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-1, 1, (3,), np.float32)})
@@ -30,17 +42,22 @@ def test_each_fits_the_model(name, model):
     latents, _, embeddings = model.observe(batch, model.initial(2), torch.Generator().manual_seed(0))
     latents, embeddings = latents.detach(), embeddings.detach()
     assert all(loss.shape == (2, 5) for loss in intrinsic.loss(latents, batch, embeddings).values())
-    reward = intrinsic.reward(latents, batch["action"], batch)
+    reward = intrinsic.reward(latents, batch["action"], batch, embeddings)
+    assert not reward.requires_grad
     assert reward.shape == (2, 5)
     assert reward.isfinite().all()
     if intrinsic.in_imagination:
         assert torch.equal(intrinsic.reward(latents, batch["action"]), reward)
+    else:
+        with pytest.raises(ValueError, match="reward head"):
+            intrinsic.reward(latents, batch["action"])
     assert intrinsic.scale.deviation() == 1
 
 
 @pytest.mark.parametrize(("target", "width"), [("stoch", 8), ("embedding", 8)])
 def test_settings_reach_the_ensemble(target, width, model):
-    settings = IntrinsicConfig(DisagreementConfig(networks=3, layers=1, units=12, target=target))
+    ensemble = DisagreementConfig(networks=3, layers=1, units=12, target=target)
+    settings = IntrinsicConfig(disagreement=ensemble)
     made = make_intrinsic("disagreement", SPACE, model, settings)
     assert isinstance(made, Disagreement)
     assert [tuple(w.shape) for w in made.ensemble.weights] == [(3, 16 + 8 + 3, 12), (3, 12, width)]
@@ -56,3 +73,112 @@ def test_none_rewards_nothing(model):
 def test_unknown_name_gets_the_nearest(model):
     with pytest.raises(UserError, match="disagreement"):
         make_intrinsic("disagrement", SPACE, model, IntrinsicConfig())
+
+
+def test_only_random_data_acts_randomly(model):
+    made = {name: make_intrinsic(name, SPACE, model, IntrinsicConfig()) for name in INTRINSIC}
+    assert [name for name, reward in made.items() if reward.acts_randomly] == ["random-data"]
+    assert isinstance(made["random-data"], RandomData)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_clipping_is_a_setting_of_every_reward(clip, model):
+    for name in INTRINSIC:
+        assert make_intrinsic(name, SPACE, model, IntrinsicConfig(clip=clip)).scale.clip is clip
+
+
+THEIRS = """
+import torch
+from exploration import IntrinsicReward
+
+class Theirs(IntrinsicReward):
+    in_imagination = True
+
+    def __init__(self, space, model, factor="1"):
+        super().__init__()
+        self.factor = float(factor)
+
+    def reward(self, latents, actions, batch=None, embeddings=None):
+        return self.factor * torch.ones(actions.shape[:2])
+
+    def loss(self, latents, batch, embeddings):
+        return {}
+
+class Mute(Theirs):
+    in_imagination = property()
+
+def nothing(space, model):
+    return None
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A function that installs a package with entry points, name -> object in its module."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(module, **points):
+        (tmp_path / f"{module}.py").write_text(THEIRS)
+        folder = tmp_path / f"{module}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        lines = [f"{name} = {value}" for name, value in points.items()]
+        (folder / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINTS}]", *lines]))
+        for name, entry in packaged().items():
+            monkeypatch.setitem(INTRINSIC, name, entry)
+
+    return install
+
+
+def test_an_installed_package_adds_a_reward(package, model):
+    package("their_rewards", theirs="their_rewards:Theirs")
+    assert "their_rewards:Theirs" in INTRINSIC["theirs"][0]
+    for options, factor in (((), 1.0), (("factor=2.5",), 2.5)):
+        made = make_intrinsic("theirs", SPACE, model, IntrinsicConfig(options=options))
+        assert made.reward(None, torch.zeros(1, 2, 3)).tolist() == [[factor, factor]]
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "problem"),
+    [
+        ("broken_rewards:Missing", (), "'bad' cannot be made from 'broken_rewards:Missing' .*Missing"),
+        ("not_there:Theirs", (), "cannot be made from 'not_there:Theirs' .*not_there"),
+        ("broken_rewards:nothing", (), "it gives no IntrinsicReward"),
+        ("broken_rewards:Mute", (), "says whether it is in_imagination"),
+        ("broken_rewards:Theirs", ("fctor=1",), "fctor"),
+        ("broken_rewards:Theirs", ("factor=red",), "red"),
+        ("broken_rewards:Theirs", ("factor",), "must be written as name=value"),
+    ],
+)
+def test_a_broken_package_gets_one_sentence_when_it_is_used(value, options, problem, package, model):
+    package("broken_rewards", bad=value)
+    with pytest.raises(UserError, match=problem) as caught:
+        make_intrinsic("bad", SPACE, model, IntrinsicConfig(options=options))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_taken_name_is_left_out(package, caplog):
+    package("rude_rewards", rnd="rude_rewards:Theirs")
+    assert "rnd" not in packaged()
+    assert "the name is taken" in caplog.text
+
+
+def test_ours_take_no_options(model):
+    with pytest.raises(UserError, match="'rnd' takes no options"):
+        make_intrinsic("rnd", SPACE, model, IntrinsicConfig(options=("clip=3",)))
+
+
+def snippet():
+    """The example of docs/intrinsic.md."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "intrinsic.md").read_text()
+    return text.split("```python\n")[1].split("```")[0]
+
+
+def test_the_documented_example_works_and_is_short(tmp_path, monkeypatch, model):
+    assert len(snippet().splitlines()) < 40
+    (tmp_path / "distance.py").write_text(snippet())
+    monkeypatch.syspath_prepend(tmp_path)
+    point = metadata.EntryPoint("distance", "distance:Distance", ENTRY_POINTS)
+    monkeypatch.setattr("exploration.registry.metadata.entry_points", lambda group: [point])
+    monkeypatch.setitem(INTRINSIC, "distance", packaged()["distance"])
+    test_each_fits_the_model("distance", model)

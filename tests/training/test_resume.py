@@ -30,6 +30,8 @@ CASES = [
     ("CartPole-v1", "disagreement"),
     ("CartPole-v1", "rnd"),
     ("crafter", "disagreement"),
+    ("CartPole-v1", "byol-explore"),  # a slow copy, and a reward head
+    ("CartPole-v1", "random-data"),
     ("CartPole-v1", None),  # phase 2
 ]
 

@@ -1,0 +1,134 @@
+"""BYOL-Explore (Guo et al. 2022, arXiv 2206.08332)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from exploration.base import IntrinsicReward, replayed
+from world_model import Latent
+from world_model.nets import MLP, Linear
+
+
+@dataclasses.dataclass(frozen=True)
+class BYOLExploreConfig:
+    """Settings of the open-loop model and its targets."""
+
+    horizon: int = 8
+    """Most rows K that are predicted from one row."""
+    outputs: int = 128
+    """Width of the projected embeddings that are predicted."""
+    units: int = 0
+    """Width of the open-loop state and of hidden layers; 0 takes the model's `units`."""
+    target_decay: float = 0.99
+    """Decay of the target projection towards the learned one, by update."""
+
+
+class OpenLoop(nn.Module):
+    """Gated recurrent cell that reads actions alone."""
+
+    def __init__(self, actions: int, units: int) -> None:
+        super().__init__()
+        self.gates = Linear(units + actions, 3 * units)
+
+    def forward(self, state: Tensor, action: Tensor) -> Tensor:
+        """`state` (..., units) and `action` (..., A) to the next state."""
+        reset, candidate, update = self.gates(torch.cat([state, action], -1)).float().chunk(3, -1)
+        update = torch.sigmoid(update - 1)  # bias towards remembering
+        return update * torch.tanh(reset.sigmoid() * candidate) + (1 - update) * state
+
+
+def direction_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """|p / |p| - q / |q||^2 over the last axis, (...)."""
+    return (F.normalize(prediction, dim=-1) - F.normalize(target, dim=-1)).square().sum(-1)
+
+
+class BYOLExplore(IntrinsicReward):
+    """Errors of all open-loop predictions of a row, up to K rows ahead, in a slow copy of a projection.
+
+    From each row, a recurrent cell that reads the coming actions predicts the projected embeddings of the
+    next K rows, in direction. The target is the projection whose weights follow the learned one as a moving
+    average. The reward of row t sums the errors of the predictions of row t from rows t-1 to t-K of its
+    episode, so rows at the start of a sequence or an episode sum fewer.
+
+    The paper trains encoder and recurrent state by this loss. Here both are the agent's, read without
+    gradient: the belief at row t is made of its features and its projected embedding, and the loss trains
+    the projection, the belief, the cell and the predictor. Observations are needed, so imagination uses a
+    reward head that learns it from replay.
+
+    Args:
+        features: width F.
+        embedding: width E.
+        actions: width A.
+        units: width of hidden layers where the config leaves it open.
+        config: settings.
+    """
+
+    in_imagination = False
+
+    def __init__(
+        self, features: int, embedding: int, actions: int, units: int, config: BYOLExploreConfig
+    ) -> None:
+        super().__init__()
+        self.config = config
+        units = config.units or units
+        self.projection = MLP(embedding, units, 1, outputs=config.outputs)
+        self.target = copy.deepcopy(self.projection).requires_grad_(False)
+        self.belief = MLP(features + config.outputs, units, 1, outputs=units)
+        self.open_loop = OpenLoop(actions, units)
+        self.predictor = MLP(units, units, 1, outputs=config.outputs)
+
+    @torch.no_grad()
+    def take_in(self, batch: Mapping[str, Tensor]) -> None:
+        """Move the target projection."""
+        for slow, fast in zip(self.target.parameters(), self.projection.parameters(), strict=True):
+            slow.lerp_(fast, 1 - self.config.target_decay)
+
+    def _errors(
+        self, latents: Latent, actions: Tensor, is_first: Tensor, embeddings: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """For k = 1, 2, ...: errors (B, T - k) of predicting row t + k from row t, and which ones count.
+
+        A prediction counts if no episode begins in the rows t + 1 to t + k.
+        """
+        with torch.no_grad():
+            target = self.target(embeddings).float()
+        belief = self.belief(torch.cat([latents.features, self.projection(embeddings)], -1))
+        state, known = torch.tanh(belief.float()), torch.ones_like(is_first)
+        errors = []
+        for k in range(1, min(self.config.horizon, actions.shape[1] - 1) + 1):
+            state = self.open_loop(state[:, :-1], actions[:, k:])  # (B, T - k, units)
+            known = known[:, :-1] & ~is_first[:, k:]
+            error = direction_error(self.predictor(state).float(), target[:, k:])
+            errors.append((error * known, known))
+        return errors
+
+    @torch.no_grad()
+    def reward(
+        self,
+        latents: Latent,
+        actions: Tensor,
+        batch: Mapping[str, Tensor] | None = None,
+        embeddings: Tensor | None = None,
+    ) -> Tensor:
+        """Summed errors of the predictions of each row, (B, T); zero in row 0."""
+        batch, embeddings = replayed(batch, embeddings)
+        rewards = torch.zeros(actions.shape[:2], device=actions.device)
+        for k, (error, _) in enumerate(self._errors(latents, actions, batch["is_first"], embeddings), 1):
+            rewards = rewards + F.pad(error, (k, 0))
+        return rewards
+
+    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
+        """Mean error of the predictions from each row, (B, T); zero where a row has none."""
+        total = torch.zeros(batch["is_first"].shape, device=embeddings.device)
+        count = torch.zeros_like(total)
+        errors = self._errors(latents, batch["action"], batch["is_first"], embeddings)
+        for k, (error, known) in enumerate(errors, 1):
+            total = total + F.pad(error, (0, k))
+            count = count + F.pad(known.float(), (0, k))
+        return {"byol": total / count.clamp_min(1.0)}
