@@ -220,6 +220,7 @@ class _Session:
 
     def close(self) -> None:
         """Let go of everything."""
+        self.trainer.close()
         self.status.close()
         self.sink.close()
         self.envs.close()

@@ -62,17 +62,17 @@ def config(env, intrinsic, seed=3, steps=150):
 
 
 def stop_at(monkeypatch, *calls):
-    """Press Ctrl-C in the given calls of `Collector.step`, counted over all sittings."""
-    count, step = 0, Collector.step
+    """Press Ctrl-C in the given steps of the collector, counted over all sittings."""
+    count, send = 0, Collector.send
 
     def interrupted(self, env_step):
         nonlocal count
         count += 1
         if count in calls:
             signal.raise_signal(signal.SIGINT)
-        return step(self, env_step)
+        return send(self, env_step)
 
-    monkeypatch.setattr(Collector, "step", interrupted)
+    monkeypatch.setattr(Collector, "send", interrupted)
 
 
 def lines(run_dir, name):
