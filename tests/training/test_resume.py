@@ -1,5 +1,6 @@
 """The same seed gives the same run, and a run that was stopped equals one that never was."""
 
+import dataclasses
 import json
 import signal
 
@@ -33,9 +34,10 @@ CASES = [
     ("crafter", "disagreement"),
     ("CartPole-v1", None),  # phase 2
 ]
+OVERLAP = [("catch-pixels", "disagreement", 0), ("CartPole-v1", None, 1)]
 
 
-def config(env, intrinsic, seed=3, steps=150):
+def config(env, intrinsic, seed=3, steps=150, **changes):
     return RunConfig(
         env=env,
         phase="finetune" if intrinsic is None else "pretrain",
@@ -57,6 +59,7 @@ def config(env, intrinsic, seed=3, steps=150):
             context=2,
             open_loop=3,
             image_size=32,
+            **changes,
         ),
     )
 
@@ -130,8 +133,30 @@ def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, tmp_path, monk
     assert execute(settings, tmp_path / "parts", QUIET).result is not None
     monkeypatch.undo()
     assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
-    logged = [line["env_step"] for line in lines(tmp_path / "whole", "metrics.jsonl")]
-    assert len([line for line in lines(tmp_path / "whole", "metrics.jsonl") if "loss/total" in line]) >= 3
+    assert_logged_in_order(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("env", "intrinsic", "workers"), OVERLAP)
+def test_the_same_with_overlap(env, intrinsic, workers, tmp_path, monkeypatch):
+    settings = config(env, intrinsic, overlap=True)
+    logistics = dataclasses.replace(QUIET, workers=workers)
+    whole = execute(settings, tmp_path / "whole", logistics)
+    assert whole.result is not None
+    assert whole.result["updates"] > 10
+    stop_at(monkeypatch, 7, 30, 34)  # chunks have two steps: a stop comes within them
+    for _ in range(3):
+        outcome = execute(settings, tmp_path / "parts", QUIET)
+        assert outcome.result is None
+        assert outcome.exit_code == 130
+    assert execute(settings, tmp_path / "parts", logistics).result is not None
+    monkeypatch.undo()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
+    assert_logged_in_order(tmp_path / "whole")
+
+
+def assert_logged_in_order(run_dir):
+    logged = [line["env_step"] for line in lines(run_dir, "metrics.jsonl")]
+    assert len([line for line in lines(run_dir, "metrics.jsonl") if "loss/total" in line]) >= 3
     assert logged == sorted(logged)
 
 
