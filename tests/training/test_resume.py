@@ -139,7 +139,7 @@ def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, tmp_path, monk
 @pytest.mark.parametrize(("env", "intrinsic", "workers"), OVERLAP)
 def test_the_same_with_overlap(env, intrinsic, workers, tmp_path, monkeypatch):
     settings = config(env, intrinsic, overlap=True)
-    logistics = dataclasses.replace(QUIET, workers=workers)
+    logistics = dataclasses.replace(QUIET, workers=workers, replay_store="disk")
     whole = execute(settings, tmp_path / "whole", logistics)
     assert whole.result is not None
     assert whole.result["updates"] > 10
