@@ -172,6 +172,13 @@ def test_same_seed_same_run_and_another_seed_another(env, intrinsic, tmp_path):
     assert left["/actor/0.weight"] != right["/actor/0.weight"]
 
 
+def test_workers_step_beside_the_updates_and_change_nothing(tmp_path):
+    settings = config("CartPole-v1", "rnd", steps=90)
+    execute(settings, tmp_path / "none", QUIET)
+    execute(settings, tmp_path / "two", dataclasses.replace(QUIET, workers=2))
+    assert_same_run(tmp_path / "none", tmp_path / "two", "rnd")
+
+
 def test_a_crash_after_the_checkpoint_is_undone(tmp_path, monkeypatch):
     # what happened after the last checkpoint is lived again and logged once
     settings = config("catch-pixels", "disagreement")
