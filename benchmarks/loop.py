@@ -26,7 +26,15 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
     """Return the run that is timed."""
     size = "12m" if arguments.size == "M" else arguments.size
     agent = AgentConfig(model=M) if arguments.size == "M" else agent_preset(size)
-    training = dataclasses.replace(training_preset(size), num_envs=4, evaluation_episodes=0, heldout=1)
+    training = dataclasses.replace(
+        training_preset(size),
+        num_envs=4,
+        evaluation_episodes=0,
+        heldout=1,
+        overlap=arguments.overlap,
+    )
+    if arguments.train_ratio is not None:
+        training = dataclasses.replace(training, train_ratio=arguments.train_ratio)
     if not arguments.updates:
         training = dataclasses.replace(training, learning_starts=10**9)
     return RunConfig(arguments.env, "finetune", None, size, arguments.steps, 0, agent, training)
@@ -51,8 +59,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "env": arguments.env,
         "size": arguments.size,
+        "workers": arguments.workers,
+        "overlap": arguments.overlap,
         "updates": outcome.result["updates"],
         "environment_steps": outcome.result["environment_steps"],
+        "loop_wall_seconds": status["wall_seconds"],
         "steps_per_second": outcome.result["environment_steps"] / status["wall_seconds"],
         "run_wall_seconds": wall,
         "run_cpu_seconds": cpu,
@@ -66,6 +77,8 @@ def main() -> int:
     parser.add_argument("--size", default="M", choices=["M", *SIZES])
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--updates", action="store_true", help="learn too, at the preset's train ratio")
+    parser.add_argument("--train-ratio", type=float, help="replayed rows a step, other than the preset's")
+    parser.add_argument("--overlap", action="store_true", help="collect and learn at the same time")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that step the environments")

@@ -70,10 +70,15 @@ class VectorEnv(abc.ABC):
         return self._copy()
 
     def step(self, actions: np.ndarray) -> Rows:
-        """Take actions and return the rows they led to.
+        """Take actions and return the rows they led to: `send`, then `receive`."""
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: np.ndarray) -> None:
+        """Take actions; workers set out at once, so that the caller can do something else meanwhile.
 
         The action of an environment whose last row had `is_last` is ignored; its row is the first of a new
-        episode.
+        episode. Nothing but `receive` and `close` may be called next.
 
         Args:
             actions: (N,) ints, or (N, A) floats in [-1, 1].
@@ -87,8 +92,11 @@ class VectorEnv(abc.ABC):
         shape = (self.num_envs, *(self.action_space.shape or ()))
         if actions.shape != shape:
             raise ValueError(f"Actions must have the shape {shape}, not {actions.shape}.")
-        moves = actions.tolist() if discrete else list(actions.astype(np.float32))  # a copy
-        self._episodes.extend(self._step(moves))
+        self._send(actions.tolist() if discrete else list(actions.astype(np.float32)))  # a copy
+
+    def receive(self) -> Rows:
+        """Return the rows that the actions sent have led to."""
+        self._episodes.extend(self._receive())
         return self._copy()
 
     def pop_episodes(self) -> list[dict[str, Any]]:
@@ -147,8 +155,12 @@ class VectorEnv(abc.ABC):
         """Begin episode 0 everywhere."""
 
     @abc.abstractmethod
-    def _step(self, moves: Sequence[Any]) -> Iterable[dict[str, Any]]:
-        """Step everywhere; return the summaries of episodes that ended, in the order of environments."""
+    def _send(self, moves: Sequence[Any]) -> None:
+        """Take a move for each environment."""
+
+    @abc.abstractmethod
+    def _receive(self) -> Iterable[dict[str, Any]]:
+        """Finish the step; return the summaries of episodes that ended, in the order of environments."""
 
     @abc.abstractmethod
     def _save(self) -> list[dict[str, Any]]:
@@ -188,6 +200,7 @@ class SerialVectorEnv(VectorEnv):
         layout = row_layout(self.observation_space, self.task_rewards)
         self._rows = {key: np.zeros((num_envs, *shape), dtype) for key, (shape, dtype) in layout.items()}
         self._lanes = [Lane(env, i, self._name, self._rows) for i, env in enumerate(envs)]
+        self._moves: Sequence[Any] = ()
 
     def render(self, index: int) -> np.ndarray:
         """Return a picture of environment `index`, uint8 (h, w, 3)."""
@@ -202,8 +215,11 @@ class SerialVectorEnv(VectorEnv):
         for lane in self._lanes:
             lane.begin(seed)
 
-    def _step(self, moves: Sequence[Any]) -> list[dict[str, Any]]:
-        for lane, move in zip(self._lanes, moves, strict=True):
+    def _send(self, moves: Sequence[Any]) -> None:
+        self._moves = moves
+
+    def _receive(self) -> list[dict[str, Any]]:
+        for lane, move in zip(self._lanes, self._moves, strict=True):
             lane.step(move)
         return self._told()
 

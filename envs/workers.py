@@ -154,9 +154,11 @@ class WorkerVectorEnv(VectorEnv):
         self._call("begin", lambda _: (seed,))
         self._note([0] * self.num_envs)
 
-    def _step(self, moves: Sequence[Any]) -> list[dict[str, Any]]:
+    def _send(self, moves: Sequence[Any]) -> None:
         for worker in self._workers:
             worker.ask("step", [moves[i] for i in worker.envs])
+
+    def _receive(self) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self._patience
         episodes: list[dict[str, Any]] = []
         for place, worker in enumerate(self._workers):

@@ -153,6 +153,7 @@ def _logistics(command: Pretrain | Finetune | StudyCommand) -> Logistics:
         device=machine.device,
         threads=machine.threads,
         workers=machine.workers,
+        replay_store=machine.replay_store,
         wandb=machine.wandb,
         project=machine.project,
     )

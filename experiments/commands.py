@@ -25,6 +25,8 @@ class Machine:
     """CPU threads of a run; 0: torch's choice, or in a study the cores shared out among the runs."""
     workers: int = -1
     """Processes that step a run's environments; 0: none, -1: as many as threads where a step is slow."""
+    replay_store: str = "memory"
+    """Where a run's replay lies: memory, or disk (in its folder), for one that is larger than memory."""
     wandb: str = "auto"
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"

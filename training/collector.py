@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -12,8 +12,19 @@ import torch
 from agents import ActState, Agent
 from agents.prior import PriorState
 from envs import TASK, Rows, VectorEnv
-from training.replay import Replay
 from world_model import Latent, action_width
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+Collected = tuple[int, list[dict[str, Any]]]
+"""What a step gave: how many actions reached an environment, and the summaries of the episodes that ended."""
+
+
+class RowSink(Protocol):
+    """Where collected rows go: a replay, or what stands for it."""
+
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Take one row for each environment."""
 
 
 def to_env_actions(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
@@ -33,7 +44,7 @@ def row_spec(envs: VectorEnv, agent: Agent, task_reward: bool) -> dict[str, tupl
     return spec | agent.record_spec
 
 
-def learner_view(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def learner_view(batch: Mapping[str, Array]) -> dict[str, Array]:
     """The part of a replayed batch that may reach the learner."""
     return {key: value for key, value in batch.items() if not key.startswith(TASK)}
 
@@ -50,7 +61,7 @@ class Collector:
         seed: of environments and action samples.
     """
 
-    def __init__(self, envs: VectorEnv, agent: Agent, replay: Replay, task_reward: bool, seed: int) -> None:
+    def __init__(self, envs: VectorEnv, agent: Agent, replay: RowSink, task_reward: bool, seed: int) -> None:
         self.envs = envs
         self.agent = agent
         self.replay = replay
@@ -64,20 +75,30 @@ class Collector:
         """Begin the first episodes."""
         self._rows = self.envs.reset(self._seed)
 
-    def step(self, env_step: int) -> tuple[int, list[dict[str, Any]]]:
-        """Act once in every environment.
+    def step(self, env_step: int) -> Collected:
+        """Act once in every environment: `send`, then `receive`."""
+        self.send(env_step)
+        return self.receive()
+
+    def send(self, env_step: int) -> int:
+        """Store the waiting rows and act on them; workers step the environments until `receive`.
 
         Args:
             env_step: steps made so far.
 
         Returns:
-            How many actions reached an environment, and the summaries of the episodes that ended.
+            How many of the actions reach an environment.
         """
         assert self._rows is not None, "start or load_state_dict first"
         actions, self._state, record = self.agent.act(self._rows, self._state, "train", env_step)
         self.replay.add(self._replayed(self._rows, record))
-        self._rows = self.envs.step(to_env_actions(actions, self.envs.action_space))
+        self.envs.send(to_env_actions(actions, self.envs.action_space))
         self._actions = actions
+        return int((~self._rows["is_last"]).sum())
+
+    def receive(self) -> Collected:
+        """Wait for the rows that the actions led to."""
+        self._rows = self.envs.receive()
         return int((~self._rows["is_first"]).sum()), self.envs.pop_episodes()
 
     def _replayed(self, rows: Rows, record: Mapping[str, np.ndarray]) -> Rows:

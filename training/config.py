@@ -33,8 +33,10 @@ class TrainingConfig:
     """Replayed rows for each environment step; updates follow from it."""
     learning_starts: int = 1024
     """Environment steps before the first update."""
+    overlap: bool = False
+    """Collect and learn at the same time: faster with two cores or a GPU; acting is some steps behind."""
     replay_gib: float = 4.0
-    """Most memory that the replay may take, in GiB."""
+    """Most memory (or disk) that the replay may take, in GiB."""
     log_every: int = 1000
     """Environment steps between two lines of metrics."""
     checkpoint_seconds: float = 300.0

@@ -1,5 +1,6 @@
 """What the environments gave, held in rings under a byte cap that is stated before the run."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from expedition.errors import UserError
+from training.rings import rings_in_memory, rings_on_disk
 from training.state_tree import disk_errors, written_aside
 
 RowSpec = Mapping[str, tuple[tuple[int, ...], np.dtype]]
@@ -30,9 +32,10 @@ class Replay:
         max_rows: rows of each environment that the run will ever add, where known: no more are allocated.
         sequence_length: rows that the shortest useful replay holds for each environment.
         chunk_rows: rows of each environment in a chunk on disk; by default at most 512 and 32 MiB.
+        folder: where the rings lie as files without a name, mapped into memory; None keeps them in memory.
 
     Raises:
-        UserError: the cap is too small for one sequence.
+        UserError: the cap is too small for one sequence, or the disk has no room for the rings.
         ValueError: an argument that is not positive, or an empty `row_spec`.
     """
 
@@ -45,6 +48,7 @@ class Replay:
         *,
         sequence_length: int = 1,
         chunk_rows: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         if min(num_envs, sequence_length, chunk_rows or 1, max_rows if max_rows is not None else 1) < 1:
             raise ValueError("num_envs, max_rows, sequence_length and chunk_rows must be positive.")
@@ -61,11 +65,12 @@ class Replay:
         rows = byte_cap // step_bytes
         self.capacity = rows if max_rows is None else min(rows, max_rows)
         self.chunk_rows = chunk_rows or max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // step_bytes))
-        # (B, capacity, ...); zeros come from the system lazily, so memory is taken only as rows arrive
-        self._rings = {
-            name: np.zeros((num_envs, self.capacity, *shape), dtype)
-            for name, (shape, dtype) in self.row_spec.items()
+        layout = {
+            n: ((num_envs, self.capacity, *shape), dtype) for n, (shape, dtype) in self.row_spec.items()
         }
+        self._on_disk = folder is not None
+        # (B, capacity, ...)
+        self._rings = rings_in_memory(layout) if folder is None else rings_on_disk(layout, folder)
         self._added = 0  # rows ever added for each environment
         self._first = 0  # the oldest of them that is held
         self._written: dict[int, Path] = {}
@@ -89,10 +94,10 @@ class Replay:
         return self.rows
 
     def describe(self) -> str:
-        """Say in one line what memory this replay may take."""
+        """Say in one line what memory, or disk, this replay may take."""
         size = f"{self.nbytes / 2**30:.2f} GiB" if self.nbytes >= 2**30 else f"{self.nbytes / 2**20:.2f} MiB"
         rows = f"{self.num_envs} x {self.capacity:,} rows of {self.row_bytes / 1000:,.1f} kB"
-        return f"replay: at most {size}, {rows}"
+        return f"replay: at most {size}{' on disk' if self._on_disk else ''}, {rows}"
 
     def add(self, rows: Mapping[str, np.ndarray]) -> None:
         """Append one row for each environment; the oldest goes when the ring is full.
@@ -109,6 +114,18 @@ class Replay:
             ring[:, at] = rows[name]
         self._added += 1
         self._first = max(self._first, self._added - self.capacity)
+
+    def extend(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Append consecutive rows (B, n, ...) for each environment, as `add` does one by one.
+
+        Raises:
+            ValueError: as `add`; nothing was added.
+        """
+        self._check_saved(rows)
+        start = self._added
+        self._added += next(iter(rows.values())).shape[1]
+        self._first = max(self._first, self._added - self.capacity)
+        self._put(start, rows)
 
     def can_sample(self, length: int) -> bool:
         """Say whether each environment holds a sequence of `length` rows."""
@@ -200,20 +217,13 @@ class Replay:
             raise ValueError(
                 f"The saved replay holds {state['num_envs']} environments, this one {self.num_envs}."
             )
-        size, added = int(state["chunk_rows"]), int(state["added"])
-        low, high = _whole_chunks(int(state["first"]), added, size)
-        files = {int(path.stem.removeprefix("chunk-")): path for path in chunk_files}
-        missing = set(range(low // size, high // size)) - set(files)
-        if missing:
-            raise ValueError(f"The saved replay lacks its chunks {sorted(missing)}.")
-        self._check_saved(state["head"])
-        self._check_saved(state["tail"])
+        saved, added = saved_rows(state, chunk_files), int(state["added"])
         self._added, self._first = added, max(int(state["first"]), added - self.capacity)
-        self._put(int(state["first"]), state["head"])
-        for index in range(low // size, high // size):
-            self._put(index * size, self._read_chunk(files[index]))
-        self._put(high, state["tail"])
-        self._written = files if size == self.chunk_rows else {}
+        for start, rows in saved:
+            self._check_saved(rows)
+            self._put(start, rows)
+        files = _chunk_files(chunk_files)
+        self._written = files if int(state["chunk_rows"]) == self.chunk_rows else {}
 
     def _check(self, rows: Mapping[str, np.ndarray], lead: tuple[int, ...]) -> None:
         if rows.keys() != self.row_spec.keys():
@@ -265,15 +275,40 @@ class Replay:
         with disk_errors("a chunk of the replay", path.parent, kept), written_aside(path) as aside:
             save_file(self._take(start, start + self.chunk_rows), str(aside))
 
-    def _read_chunk(self, path: Path) -> dict[str, np.ndarray]:
-        try:
-            rows = load_file(str(path))
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"Cannot read the replay's chunk '{path}' ({error}): restore it from a copy."
-            ) from error
-        self._check_saved(rows)
-        return rows
+
+def saved_rows(
+    state: Mapping[str, Any], chunk_files: Sequence[Path]
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Read what `Replay.state_dict` and `write_chunks` saved, a chunk at a time, the oldest first.
+
+    Returns:
+        Pairs of the number of the first row, and rows (B, n, ...). A chunk file that cannot be read is a
+        `UserError` when its turn comes.
+
+    Raises:
+        ValueError: chunk files are missing.
+    """
+    first, size = int(state["first"]), int(state["chunk_rows"])
+    low, high = _whole_chunks(first, int(state["added"]), size)
+    files = _chunk_files(chunk_files)
+    missing = set(range(low // size, high // size)) - set(files)
+    if missing:
+        raise ValueError(f"The saved replay lacks its chunks {sorted(missing)}.")
+    chunks = ((index * size, _read_chunk(files[index])) for index in range(low // size, high // size))
+    return itertools.chain([(first, dict(state["head"]))], chunks, [(high, dict(state["tail"]))])
+
+
+def _chunk_files(paths: Sequence[Path]) -> dict[int, Path]:
+    return {int(path.stem.removeprefix("chunk-")): path for path in paths}
+
+
+def _read_chunk(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(str(path))
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"Cannot read the replay's chunk '{path}' ({error}): restore it from a copy."
+        ) from error
 
 
 def _whole_chunks(first: int, added: int, size: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import torch
 
 from agents import Agent, DreamerAgent
 from envs import choose_workers, cores, make_vector
-from expedition import UserError, __version__
+from expedition import UserError, __version__, unknown_name
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
 from training.config import RunConfig, at_least, to_dict
@@ -53,6 +53,8 @@ class Logistics:
     """CPU threads of torch; 0 leaves the choice to torch."""
     workers: int = -1
     """Processes that step the environments: 0 for none, -1 for one each of `threads` where a step is slow."""
+    replay_store: str = "memory"
+    """Where the replay lies: memory, or disk (in the run's folder, beside the chunks of its checkpoints)."""
     wandb: str = "auto"
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"
@@ -67,6 +69,8 @@ class Logistics:
     def __post_init__(self) -> None:
         at_least("threads", self.threads, 0)
         at_least("workers", self.workers, -1)
+        if self.replay_store not in ("memory", "disk"):
+            raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
 
 
 class Initialiser(Protocol):
@@ -164,6 +168,7 @@ class _Session:
             max_rows=most_rows(config.steps, training.num_envs)
             + (initialiser.carried_rows if initialiser is not None else 0),
             sequence_length=training.length,
+            folder=run_dir if logistics.replay_store == "disk" else None,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
         self.heldout = heldout_sequences(
@@ -221,6 +226,7 @@ class _Session:
 
     def close(self) -> None:
         """Let go of everything."""
+        self.trainer.close()
         self.status.close()
         self.sink.close()
         self.envs.close()

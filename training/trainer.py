@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 
 from agents import Agent
 from expedition import UserError
+from training.batches import draw
 from training.checkpoint import Checkpoint, Checkpointer
-from training.collector import Collector, learner_view
+from training.collector import Collected, Collector
 from training.config import RunConfig
+from training.overlap import Overlap, chunk_steps
 from training.replay import Replay
 from training.sinks import Sink
 
@@ -90,6 +93,9 @@ class Trainer:
         self.updates = 0
         self.seconds = 0.0
         self.episodes = 0
+        self.overlap: Overlap | None = None
+        if config.training.overlap:
+            self.overlap = Overlap(agent, collector, replay, chunk_steps(config.training))
         self._means = Means()
         self._rng = np.random.default_rng([config.seed, 1])
 
@@ -98,8 +104,10 @@ class Trainer:
         saved_at = clock = time.monotonic()
         while self.env_step < self.config.steps and not self.stopping():
             logged = self.env_step // self.config.training.log_every
-            self._collect()
-            self._update()
+            if self.overlap is None:
+                self._collect_and_update()
+            else:
+                self._collect_beside_updates(self.overlap)
             if self.env_step // self.config.training.log_every > logged:
                 self._log()
             clock, elapsed = time.monotonic(), time.monotonic() - clock
@@ -111,23 +119,37 @@ class Trainer:
         self.save()
         return self.env_step >= self.config.steps
 
-    def _collect(self) -> None:
-        steps, episodes = self.collector.step(self.env_step)
+    def _collect_and_update(self) -> None:
+        """Make a step, then the updates that it owes; workers step the environments meanwhile."""
+        sent = self.collector.send(self.env_step)
+        self._update(self.env_step + sent)
+        self._count(self.collector.receive())
+
+    def _collect_beside_updates(self, overlap: Overlap) -> None:
+        """Make some steps with the policy as it is now, and at the same time the updates owed before them."""
+        learn = functools.partial(self._update, self.env_step)
+        for collected in overlap.chunk(self.env_step, self.config.steps, learn):
+            self._count(collected)
+        if self.env_step >= self.config.steps:
+            self._update(self.env_step)
+
+    def _count(self, collected: Collected) -> None:
+        steps, episodes = collected
         self.env_step += steps
         for episode in episodes:
             self.episodes += 1
             self.sink.episode(self.env_step, episode)
 
-    def _update(self) -> None:
-        """Make the updates that the train ratio owes by now."""
+    def _update(self, env_step: int) -> None:
+        """Make the updates that the train ratio owes by `env_step`."""
         training = self.config.training
-        if self.env_step < training.learning_starts or not self.replay.can_sample(training.length):
+        if env_step < training.learning_starts or not self.replay.can_sample(training.length):
             return
-        since = self.env_step - training.learning_starts
+        since = env_step - training.learning_starts
         owed = int(since * training.train_ratio / (training.batch * training.length))
         while self.updates < owed:
-            batch = self.replay.sample(training.batch, training.length, self._rng)
-            self._means.add(self.agent.update(learner_view(batch), self.env_step))
+            batch = draw(self.replay, training.batch, training.length, self._rng, self.agent.device)
+            self._means.add(self.agent.update(batch, env_step))
             self.updates += 1
 
     def _log(self) -> None:
@@ -142,6 +164,11 @@ class Trainer:
         if self.collector.envs.restarts:
             metrics["worker_restarts"] = self.collector.envs.restarts
         self.sink.write(self.env_step, metrics)
+
+    def close(self) -> None:
+        """Let go of the learning thread, where there is one."""
+        if self.overlap is not None:
+            self.overlap.close()
 
     def save(self) -> None:
         """Write a checkpoint of everything that the next step depends on."""

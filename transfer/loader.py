@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from training import (
     read_config,
     to_dict,
 )
+from training.replay import RowSpec, saved_rows
 from training.run import most_rows
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 
@@ -172,32 +173,35 @@ class Transfer:
         """Put the reward-free rows in front of the new ones; reward and prior are unknown there, NaN."""
         assert self.source is not None
         checkpoint, training = self.source.checkpoint, self.source.config.training
-        saved = checkpoint.load("replay")
-        unknown = {
-            name: np.full((replay.num_envs, *shape), np.nan, dtype)
-            for name, (shape, dtype) in replay.row_spec.items()
-            if name == "reward"
-            or name.startswith(PREFIX)
-            or (name.startswith(TASK) and name not in saved["head"])
-        }
-        spec = {name: entry for name, entry in replay.row_spec.items() if name not in unknown}
-        spec |= {name: replay.row_spec["reward"] for name in saved["head"] if name.startswith(TASK)}
         if training.num_envs != replay.num_envs:
             raise UserError(
                 f"The carried replay has {training.num_envs} environments side by side, this run "
                 f"{replay.num_envs}: fine-tune with --training.num-envs {training.num_envs}."
             )
-        rows = self.carried_rows
-        row_bytes = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in spec.values())
-        held = Replay(training.num_envs, spec, rows * training.num_envs * row_bytes, rows)
+        saved = checkpoint.load("replay")
+        unknown = [
+            name
+            for name in replay.row_spec
+            if name == "reward"
+            or name.startswith(PREFIX)
+            or (name.startswith(TASK) and name not in saved["head"])
+        ]
         try:
-            held.load_state_dict(saved, checkpoint.shared_files)
+            for _, rows in saved_rows(saved, checkpoint.shared_files):
+                replay.extend(_as_replayed(rows, replay.row_spec, unknown))
         except ValueError as error:
             raise UserError(
                 f"The replay of {checkpoint.path} does not fit this run's ({str(error).rstrip('.')}): "
                 "fine-tune on an environment with the same observations and actions."
             ) from error
-        streams = list(held.sequences())
-        shared = [name for name in spec if name in replay.row_spec]
-        for t in range(len(streams[0]["is_first"])):
-            replay.add({**{name: np.stack([s[name][t] for s in streams]) for name in shared}, **unknown})
+
+
+def _as_replayed(
+    rows: Mapping[str, np.ndarray], row_spec: RowSpec, unknown: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Carried rows (B, n, ...) with NaN for `unknown`, without task rewards that this run does not store."""
+    found = {name: value for name, value in rows.items() if name in row_spec or not name.startswith(TASK)}
+    for name in unknown:
+        shape, dtype = row_spec[name]
+        found[name] = np.full((*rows["is_first"].shape, *shape), np.nan, dtype)
+    return found

@@ -1,9 +1,11 @@
 """Worker processes: the same rows as in one process, and no loss of more than an episode when one is lost."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from multiprocessing.connection import wait
 
 import numpy as np
 import pytest
@@ -52,6 +54,21 @@ def world(tmp_path, monkeypatch):
     """A user's own module."""
     (tmp_path / "counter_world.py").write_text(WORLD)
     monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_actions_sent_are_stepped_before_the_rows_are_asked_for(tmp_path):
+    with contextlib.closing(WorkerVectorEnv(COUNTER, 3, 2)) as vector:
+        first = vector.reset(0)
+        moves = np.zeros(3, int)
+        vector.send(moves)
+        moves[:] = 1  # the caller's array is its own again
+        wait([worker.connection for worker in vector._workers[:1]], 60)
+        assert vector._rows["vector"][0, 0] == 1  # done, and nobody has asked
+        rows = vector.receive()
+        np.testing.assert_array_equal(rows["vector"][:, 0], [1, 1, 1])
+        np.testing.assert_array_equal(rows["vector"][:, 1], first["vector"][:, 1])
+        np.testing.assert_array_equal(vector.step(np.zeros(3, int))["vector"][:, 0], [2, 2, 2])
+        vector.send(np.zeros(3, int))  # closing does not wait for an answer
 
 
 def calm(vector, steps):

@@ -33,9 +33,13 @@ class Recorder:
         self.log.append((None, {key: value.copy() for key, value in rows.items()}))
         return rows
 
-    def step(self, actions):
-        rows = self._envs.step(actions)
-        self.log.append((actions.copy(), {key: value.copy() for key, value in rows.items()}))
+    def send(self, actions):
+        self.sent = actions.copy()
+        self._envs.send(actions)
+
+    def receive(self):
+        rows = self._envs.receive()
+        self.log.append((self.sent, {key: value.copy() for key, value in rows.items()}))
         return rows
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from expedition.errors import UserError
 from training.checkpoint import Checkpointer
-from training.replay import Replay
+from training.replay import Replay, saved_rows
 
 SPEC = {
     "image": ((3, 2), np.dtype(np.uint8)),
@@ -186,6 +186,29 @@ def test_a_smaller_ring_keeps_the_newest_rows(tmp_path):
         other.load_state_dict(replay.state_dict(), replay.write_chunks(tmp_path))
         held = next(other.sequences())["task/reward"]
         np.testing.assert_array_equal(held, np.arange(31 - min(capacity, 20), 31))
+
+
+@pytest.mark.parametrize("blocks", [(3, 4), (10, 1), (25,), (2, 25, 3)])
+def test_rows_added_at_once_stand_where_single_ones_would(blocks):
+    one, many = make(capacity=10), make(capacity=10)
+    for n in blocks:
+        rows = [row(t) for t in range(one._added, one._added + n)]
+        fill(one, one._added, one._added + n)
+        many.extend({name: np.stack([r[name] for r in rows], 1) for name in SPEC})
+        for a, b in zip(one.sequences(), many.sequences(), strict=True):
+            assert_same(a, b)
+    with pytest.raises(ValueError, match="'image' must be uint8"):
+        many.extend({name: np.stack([row(0)[name][:1]] * 2, 1) for name in SPEC})
+    assert many.rows == one.rows
+
+
+def test_saved_rows_come_in_order_and_once(tmp_path):
+    replay = make(capacity=20, chunk_rows=3)
+    fill(replay, 0, 31)
+    saved = list(saved_rows(replay.state_dict(), replay.write_chunks(tmp_path)))
+    assert [start for start, _ in saved] == [11, 12, 15, 18, 21, 24, 27, 30]
+    joined = np.concatenate([rows["task/reward"] for _, rows in saved], 1)
+    np.testing.assert_array_equal(joined, [np.arange(11, 31), 1000 + np.arange(11, 31)])
 
 
 def test_states_that_do_not_fit_are_refused(tmp_path):

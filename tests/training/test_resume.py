@@ -1,5 +1,6 @@
 """The same seed gives the same run, and a run that was stopped equals one that never was."""
 
+import dataclasses
 import json
 import signal
 
@@ -34,9 +35,10 @@ CASES = [
     ("CartPole-v1", "random-data"),
     ("CartPole-v1", None),  # phase 2
 ]
+OVERLAP = [("catch-pixels", "disagreement", 0), ("CartPole-v1", None, 1)]
 
 
-def config(env, intrinsic, seed=3, steps=150):
+def config(env, intrinsic, seed=3, steps=150, **changes):
     return RunConfig(
         env=env,
         phase="finetune" if intrinsic is None else "pretrain",
@@ -58,22 +60,23 @@ def config(env, intrinsic, seed=3, steps=150):
             context=2,
             open_loop=3,
             image_size=32,
+            **changes,
         ),
     )
 
 
 def stop_at(monkeypatch, *calls):
-    """Press Ctrl-C in the given calls of `Collector.step`, counted over all sittings."""
-    count, step = 0, Collector.step
+    """Press Ctrl-C in the given steps of the collector, counted over all sittings."""
+    count, send = 0, Collector.send
 
     def interrupted(self, env_step):
         nonlocal count
         count += 1
         if count in calls:
             signal.raise_signal(signal.SIGINT)
-        return step(self, env_step)
+        return send(self, env_step)
 
-    monkeypatch.setattr(Collector, "step", interrupted)
+    monkeypatch.setattr(Collector, "send", interrupted)
 
 
 def lines(run_dir, name):
@@ -131,8 +134,30 @@ def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, tmp_path, monk
     assert execute(settings, tmp_path / "parts", QUIET).result is not None
     monkeypatch.undo()
     assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
-    logged = [line["env_step"] for line in lines(tmp_path / "whole", "metrics.jsonl")]
-    assert len([line for line in lines(tmp_path / "whole", "metrics.jsonl") if "loss/total" in line]) >= 3
+    assert_logged_in_order(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("env", "intrinsic", "workers"), OVERLAP)
+def test_the_same_with_overlap(env, intrinsic, workers, tmp_path, monkeypatch):
+    settings = config(env, intrinsic, overlap=True)
+    logistics = dataclasses.replace(QUIET, workers=workers, replay_store="disk")
+    whole = execute(settings, tmp_path / "whole", logistics)
+    assert whole.result is not None
+    assert whole.result["updates"] > 10
+    stop_at(monkeypatch, 7, 30, 34)  # chunks have two steps: a stop comes within them
+    for _ in range(3):
+        outcome = execute(settings, tmp_path / "parts", QUIET)
+        assert outcome.result is None
+        assert outcome.exit_code == 130
+    assert execute(settings, tmp_path / "parts", logistics).result is not None
+    monkeypatch.undo()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
+    assert_logged_in_order(tmp_path / "whole")
+
+
+def assert_logged_in_order(run_dir):
+    logged = [line["env_step"] for line in lines(run_dir, "metrics.jsonl")]
+    assert len([line for line in lines(run_dir, "metrics.jsonl") if "loss/total" in line]) >= 3
     assert logged == sorted(logged)
 
 
@@ -146,6 +171,13 @@ def test_same_seed_same_run_and_another_seed_another(env, intrinsic, tmp_path):
     assert lines(tmp_path / "one", "metrics.jsonl") != lines(tmp_path / "other", "metrics.jsonl")
     left, right = learned(tmp_path / "one", intrinsic), learned(tmp_path / "other", intrinsic)
     assert left["/actor/0.weight"] != right["/actor/0.weight"]
+
+
+def test_workers_step_beside_the_updates_and_change_nothing(tmp_path):
+    settings = config("CartPole-v1", "rnd", steps=90)
+    execute(settings, tmp_path / "none", QUIET)
+    execute(settings, tmp_path / "two", dataclasses.replace(QUIET, workers=2))
+    assert_same_run(tmp_path / "none", tmp_path / "two", "rnd")
 
 
 def test_a_crash_after_the_checkpoint_is_undone(tmp_path, monkeypatch):
