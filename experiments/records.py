@@ -153,7 +153,12 @@ class StudyRecord:
             for run in self.finetuning
             if run.undefined
         ]
-        return absent + undefined + [*self._unmatched()]
+        silent = [
+            f"Run {run.id} ended no training episode: it has no area and no steps saved."
+            for run in self.finetuning
+            if "auc" not in run.metrics
+        ]
+        return [*absent, *undefined, *silent, *self._unmatched()]
 
     def _unmatched(self) -> Iterator[str]:
         planned = {run.condition for run in self.runs}

@@ -41,6 +41,21 @@ def test_few_conditions(tmp_path, conditions, write_study):
     assert drawn(write_study(tmp_path, seeds=(0, 1), conditions=conditions)).std() > 5
 
 
+def test_three_components_and_conditions_of_any_name(tmp_path, monkeypatch, write_study, made_up):
+    names = ("model+replay", "replay", "model from random-data")
+    for name in names:
+        monkeypatch.setitem(made_up.returns, name, 2.0)
+        monkeypatch.setitem(made_up.errors, name, (0.05, 0.02))
+    folder = write_study(tmp_path, conditions=("scratch", "model", "policy", *names), films=False)
+    head = json.loads((folder / "study.json").read_text())
+    cells = {"": "scratch", "model": "model", "replay": "replay", "model+replay": "model+replay"}
+    head["factorial"] = {"components": ["model", "policy", "replay"], "cells": cells | {"policy": "policy"}}
+    (folder / "study.json").write_text(json.dumps(head))
+    study = read_study(folder)
+    assert draw_report(study, folder / "report.png").stat().st_size > 10_000
+    assert study.conditions == ("scratch", "model", "policy", "replay", "model+replay", names[2])
+
+
 def test_nothing_but_metrics(tmp_path, write_study):
     folder = write_study(tmp_path, conditions=("scratch", "model"), suite=False, films=False)
     for run in ("scratch-s0", "model-s0"):

@@ -92,6 +92,15 @@ def test_learning_curves_give_area_and_steps_saved(tmp_path, write_study):
     assert [run.condition for run in study.finetuning if run.censored] == ["policy"]
 
 
+def test_a_run_without_an_episode_is_told(tmp_path, write_study):
+    folder = write_study(tmp_path, films=False)
+    (folder / "scratch-s0" / "episodes.jsonl").write_text("")
+    study = read_study(folder)
+    assert study.missing() == ["Run scratch-s0 ended no training episode: it has no area and no steps saved."]
+    assert "scratch" not in study.values("auc")
+    assert study.values("steps_saved") == {}
+
+
 def test_without_scratch_there_is_an_area_but_nothing_saved(tmp_path, write_study):
     study = read_study(write_study(tmp_path, conditions=("model",), films=False))
     assert set(study.values("auc")) == {"model"}
