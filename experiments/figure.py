@@ -7,26 +7,23 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 
 from experiments.anchors import RANDOM_POLICY, anchors_for
+from experiments.curves import smooth
+from experiments.drawing import band, colour_of, label_ends, note, title
 from experiments.records import RunRecord, StudyRecord
-from experiments.report import METRICS
+from experiments.summary import METRICS
+from experiments.worth import draw_contributions, draw_odds, draw_profile, has_odds, shown_measures
 from training.state_tree import publish_bytes
-from transfer.contributions import CONTRASTS, contributions, paired_contributions
 
 QUESTION = "What was exploring without reward worth, and which part of it mattered?"
 CARRIED = ("model", "model+policy", "model+prior", "all")
 TILES = 12
 
-# Okabe and Ito's palette, darkened where it is also the colour of text.
-_COLOURS = {"scratch": "#666666", "policy": "#D55E00", "model": "#0072B2", "model+policy": "#00805E"}
-_SPARE = ("#A8518A", "#B07D00", "#3A8FC4", "#8C564B", "#000000")
-_PART = {"model": "#0072B2", "policy": "#D55E00", "both": "#00805E", "interaction": "#666666"}
 _STYLE: Any = {
     "font.size": 7.5,
     "axes.titlesize": 8.5,
@@ -44,7 +41,7 @@ Panel = Callable[[SubFigure, StudyRecord], None]
 
 
 def draw_report(study: StudyRecord, path: Path | str) -> Path:
-    """Draw the study's figure as a PNG of about 1600 x 1100 pixels; panels without data are left out.
+    """Draw the study's figure as a PNG 1600 pixels wide; panels without data are left out.
 
     Args:
         study: the study to show, with its finished runs.
@@ -55,7 +52,8 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
     """
     rows: list[tuple[list[Panel], float]] = [  # each with its height in inches
         ([p for p, data in ((_curves, _has_curves), (_horizon, _has_horizon)) if data(study)], 1.75),
-        ([_contributions] if _shown_contributions(study) else [], 1.55),
+        ([draw_contributions] if shown_measures(study) else [], 1.75),
+        ([draw_profile, draw_odds] if has_odds(study) else [], 1.4),
         ([_dreams] if _films(study) else [], 1.45),
     ]
     rows = [row for row in rows if row[0]]
@@ -84,8 +82,8 @@ def _with_achievements(figure: Figure, study: StudyRecord) -> Any:
 
 def _fill(left: Any, study: StudyRecord, rows: Sequence[tuple[list[Panel], float]]) -> None:
     bands = left.subfigures(len(rows), 1, height_ratios=[height for _, height in rows], squeeze=False)
-    for band, (panels, _) in zip(bands[:, 0], rows, strict=True):
-        parts = band.subfigures(1, len(panels), squeeze=False)
+    for strip, (panels, _) in zip(bands[:, 0], rows, strict=True):
+        parts = strip.subfigures(1, len(panels), squeeze=False)
         for part, panel in zip(parts[0], panels, strict=True):
             panel(part, study)
 
@@ -116,7 +114,7 @@ def _headline(figure: Figure, study: StudyRecord, height: float) -> None:
 
 
 def _has_curves(study: StudyRecord) -> bool:
-    return any(len(_returns(run)[0]) > 1 for run in study.finetuning)
+    return any(len(run.curve()[0]) > 1 for run in study.finetuning)
 
 
 def _curves(part: SubFigure, study: StudyRecord) -> None:
@@ -124,7 +122,7 @@ def _curves(part: SubFigure, study: StudyRecord) -> None:
     seeds = len({run.seed for run in study.finetuning})
     ends = {}
     for condition in study.conditions:
-        points = [_returns(run) for run in study.of(condition)]
+        points = [run.curve() for run in study.of(condition)]
         points = [(steps, values) for steps, values in points if len(steps) > 1]
         if not points:
             continue
@@ -133,37 +131,15 @@ def _curves(part: SubFigure, study: StudyRecord) -> None:
         lines = np.stack([smooth(steps, values, grid) for steps, values in points])
         for steps, values in points:
             axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(points) ** 0.5, ms=3, mew=0)
-        _band(axes, grid, lines, colour)
+        band(axes, grid, lines, colour)
         ends[condition] = (lines.mean(axis=0)[-1], colour)
     if anchors_for(study.environment) and RANDOM_POLICY.episode_return is not None:
         axes.axhline(RANDOM_POLICY.episode_return, color="#222222", lw=0.9, ls=":", zorder=1)
         ends["random (published)"] = (RANDOM_POLICY.episode_return, "#222222")
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
     axes.set_title("Return during fine-tuning")
-    _note(axes, "environment steps (dots: episodes" + (")" if seeds == 1 else ", bands: range of seeds)"))
+    note(axes, "environment steps (dots: episodes" + (")" if seeds == 1 else ", bands: 95 %)"))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
-
-
-def _returns(run: RunRecord) -> tuple[np.ndarray, np.ndarray]:
-    pairs = sorted((e["env_step"], e["return"]) for e in run.episodes() if "return" in e)
-    steps, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    return steps, values
-
-
-def smooth(steps: np.ndarray, values: np.ndarray, grid: np.ndarray, width: float = 0.1) -> np.ndarray:
-    """Return the kernel-weighted mean of episodes around each step of a grid.
-
-    Args:
-        steps: when each episode ended, (n,).
-        values: the episodes' returns, (n,).
-        grid: where to evaluate, (g,).
-        width: the Gaussian's standard deviation, as a share of the range of steps.
-    """
-    scale = max(width * float(np.ptp(steps)), 1e-9)
-    # (g, n); the largest exponent is brought to 0, so that no row of weights vanishes.
-    power = -0.5 * ((grid[:, None] - steps) / scale) ** 2
-    weights = np.exp(power - power.max(axis=1, keepdims=True))
-    return (weights @ values) / weights.sum(axis=1)
 
 
 # ---- Open-loop error by horizon ----
@@ -182,15 +158,15 @@ def _horizon(part: SubFigure, study: StudyRecord) -> None:
         for moment, dashes in (("start", "-"), ("end", (0, (3, 1.5)))):
             lines = _errors(study.of(condition), moment) * scale
             if lines.size:
-                _band(axes, np.arange(1, lines.shape[1] + 1), lines, colour, dashes)
+                band(axes, np.arange(1, lines.shape[1] + 1), lines, colour, dashes)
                 ends[f"{condition}, {moment}"] = (lines.mean(axis=0)[-1], colour)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
     axes.set_title("Open-loop error" + _ratio(study))
-    _note(axes, "steps ahead (MSE x 1000, held-out episodes)")
+    note(axes, "steps ahead (MSE x 1000, held-out episodes)")
 
 
 def _compared(study: StudyRecord) -> list[str]:
@@ -215,55 +191,6 @@ def _ratio(study: StudyRecord) -> str:
     return f": {ratio:.1f}x less at start" if ratio > 1 else ""
 
 
-# ---- Contributions ----
-
-
-def _shown_contributions(study: StudyRecord) -> list[str]:
-    wanted = ("return", "crafter_score", "open_loop_error_start", "open_loop_error_end")
-    return [name for name in wanted if contributions(study.values(name))][:2]
-
-
-def _contributions(part: SubFigure, study: StudyRecord) -> None:
-    names = _shown_contributions(study)
-    found = {row for name in names for row in contributions(study.values(name))}
-    rows = [row for row in CONTRASTS if row in found]
-    panels = part.subplots(1, len(names), squeeze=False)[0]
-    for axes, name in zip(panels, names, strict=True):
-        _worth(axes, study, name, rows, labelled=axes is panels[0])
-
-
-def _worth(axes: Axes, study: StudyRecord, name: str, rows: Sequence[str], labelled: bool) -> None:
-    scale, values = METRICS[name].scale, study.values(name)
-    by_seed = paired_contributions(values)
-    worths = contributions(values)
-    for contribution, worth in worths.items():
-        row, colour = rows.index(contribution), _PART[contribution.split()[0]]
-        mean = worth.mean * scale
-        axes.plot([0, mean], [row, row], color=colour, lw=4.5, alpha=0.3, solid_capstyle="butt")
-        if worth.low is not None and worth.high is not None:
-            axes.plot([worth.low * scale, worth.high * scale], [row, row], color=colour, lw=1.1)
-            seeds = [value * scale for value in by_seed[contribution].values()]
-            axes.plot(seeds, [row + 0.27] * len(seeds), ".", color=colour, alpha=0.55, ms=3.2, mew=0)
-        axes.plot(mean, row, "o", color=colour, ms=4.5)
-    axes.axvline(0, color="#888888", lw=0.7, zorder=0)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), rows if labelled else [""] * len(rows))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_title(_WORTH_TITLES[name])
-    counts = sorted({worth.n for worth in worths.values()})
-    many = "dots: seeds" if labelled else "line: 95 % interval"
-    _note(axes, f"paired difference ({many if counts[-1] > 1 else 'one seed'})")
-
-
-_WORTH_TITLES = {
-    "return": "Worth: return gained",
-    "crafter_score": "Crafter score gained, points of %",
-    "open_loop_error_start": "Error change at start, MSE x 1000 (↓)",
-    "open_loop_error_end": "Error change at end, MSE x 1000 (↓)",
-}
-
-
 # ---- Achievements ----
 
 
@@ -284,7 +211,7 @@ def _achievements(part: SubFigure, study: StudyRecord) -> None:
     for label, condition in zip(axes.get_xticklabels(), conditions, strict=True):
         label.set_color(colour_of(condition, study))
     axes.spines[:].set_visible(False)
-    _title(part, "Achievements, % of episodes")
+    title(part, "Achievements, % of episodes")
 
 
 def success_table(study: StudyRecord, conditions: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -343,7 +270,7 @@ def thin(strip: np.ndarray) -> np.ndarray:
 
 def _dreams(part: SubFigure, study: StudyRecord) -> None:
     rows = film_rows(_films(study))
-    _title(part, "What each model foresees, open loop, before any fine-tuning (time →)")
+    title(part, "What each model foresees, open loop, before any fine-tuning (time →)")
     grid = part.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axes, (name, strip) in zip(grid, rows.items(), strict=True):
         axes.imshow(strip, interpolation="nearest", aspect="equal")
@@ -352,47 +279,3 @@ def _dreams(part: SubFigure, study: StudyRecord) -> None:
         axes.spines[:].set_visible(False)
         colour = colour_of(name, study) if name in study.conditions else "#1a1a1a"
         axes.set_ylabel(name, rotation=0, ha="right", va="center", color=colour, weight="bold")
-
-
-def _title(part: SubFigure, text: str) -> None:
-    part.suptitle(text, x=0.012, ha="left", fontsize=8.5, weight="bold")
-
-
-def _note(axes: Axes, text: str) -> None:
-    axes.set_xlabel(text, loc="left", fontsize=6.8, color="#444444")
-
-
-def colour_of(condition: str, study: StudyRecord) -> str:
-    """Return a condition's colour, the same in every panel."""
-    others = [name for name in study.conditions if name not in _COLOURS]
-    return _COLOURS.get(condition) or _SPARE[others.index(condition) % len(_SPARE)]
-
-
-def _band(axes: Axes, x: np.ndarray, lines: np.ndarray, colour: str, dashes: Any = "-") -> None:
-    """Draw the mean of lines (seeds, x) and, where there are several, the range over them."""
-    axes.plot(x, lines.mean(axis=0), color=colour, lw=1.6, ls=dashes, zorder=3)
-    if len(lines) > 1:
-        axes.fill_between(x, lines.min(axis=0), lines.max(axis=0), color=colour, alpha=0.14, lw=0)
-
-
-def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]], gap: float = 0.085) -> None:
-    """Write each line's name at its right end, pushed apart where they would overlap."""
-    to_axes = (axes.transData + axes.transAxes.inverted()).transform
-    x = axes.get_xlim()[0]
-    heights = {name: float(np.clip(to_axes((x, value))[1], 0, 1)) for name, (value, _) in ends.items()}
-    for name, height in spread(heights, gap).items():
-        text = axes.text(1.02, height, name, color=ends[name][1], transform=axes.transAxes, va="center")
-        text.set(size=7, weight="normal" if "published" in name else "bold")
-
-
-def spread(heights: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Return heights in rising order, at least `gap` apart, moved as little as a few sweeps allow."""
-    names = sorted(heights, key=lambda name: heights[name])
-    y = np.array([heights[name] for name in names])
-    for _ in range(100):
-        short = np.maximum(gap - np.diff(y), 0) / 2
-        if not short.size or short.max() < 1e-4:
-            break
-        y[:-1] -= short
-        y[1:] += short
-    return dict(zip(names, y.tolist(), strict=True))

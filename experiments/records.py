@@ -2,16 +2,28 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from expedition.errors import UserError
+from experiments.curves import area, first_passage, smoothed
 from training.folder import read_json
+from transfer.contributions import Factorial, default_factorial
 
 _ANEW = "run the study again to write it anew"
-FACTORIAL = ("scratch", "policy", "model", "model+policy")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two conditions to compare: `better` is asked for its gain over `baseline`."""
+
+    label: str
+    better: str
+    baseline: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,9 @@ class RunRecord:
         open_loop_end: the same after the last.
         undefined: metrics that came out as NaN or infinite.
         finished: whether it ended and left a result.
+        intrinsic: what phase 1 was rewarded with, where the study says so.
+        kind: the kind of agent, where the study says so.
+        censored: whether it never reached scratch's final return, so that its `steps_saved` is a bound.
     """
 
     id: str
@@ -49,10 +64,19 @@ class RunRecord:
     open_loop_end: tuple[float, ...] = ()
     undefined: tuple[str, ...] = ()
     finished: bool = False
+    intrinsic: str | None = None
+    kind: str | None = None
+    censored: bool = False
 
     def episodes(self) -> list[dict[str, float]]:
         """Return the training episodes in order; a last line that is still being written is left out."""
         return list(_json_lines(self.folder / "episodes.jsonl"))
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return when each training episode ended, in environment steps, and its return: (n,) and (n,)."""
+        pairs = sorted((e["env_step"], e["return"]) for e in self.episodes() if e.get("return") is not None)
+        steps, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+        return steps, values
 
     def film(self, moment: str) -> Path | None:
         """Return the film strip of open-loop prediction at `start` or `end`, where there is one."""
@@ -73,6 +97,8 @@ class StudyRecord:
         environment: where the agents acted.
         suite_metrics: metrics that only this suite has.
         runs: all planned runs, finished or not.
+        factorial: which condition carries which components.
+        contrasts: pairs of conditions to compare.
         wall_seconds: how long the study took, all its sittings together; None where it wasn't noted.
     """
 
@@ -84,6 +110,8 @@ class StudyRecord:
     environment: str
     suite_metrics: tuple[str, ...]
     runs: tuple[RunRecord, ...]
+    factorial: Factorial
+    contrasts: tuple[Contrast, ...]
     wall_seconds: float | None = None
 
     @property
@@ -95,8 +123,8 @@ class StudyRecord:
     def conditions(self) -> tuple[str, ...]:
         """The conditions with a finished run: the factorial's first, in its order, then the others."""
         found = [run.condition for run in self.finetuning if run.condition is not None]
-        ordered = [name for name in FACTORIAL if name in found] + [n for n in found if n not in FACTORIAL]
-        return tuple(dict.fromkeys(ordered))
+        cells = [self.factorial.cells.get(carried) for carried in self.factorial.subsets()]
+        return tuple(dict.fromkeys([*(name for name in cells if name in found and name is not None), *found]))
 
     def of(self, condition: str) -> tuple[RunRecord, ...]:
         """Return the finished runs of a condition by seed."""
@@ -104,11 +132,16 @@ class StudyRecord:
 
     def values(self, metric: str) -> dict[str, dict[int, float]]:
         """Return condition -> seed -> value of a metric, over the finished runs that have it."""
-        table = {
-            name: {run.seed: run.metrics[metric] for run in self.of(name) if metric in run.metrics}
-            for name in self.conditions
-        }
-        return {name: by_seed for name, by_seed in table.items() if by_seed}
+        return _table({name: self.of(name) for name in self.conditions}, metric)
+
+    def pretraining(self, metric: str) -> dict[str, dict[int, float]]:
+        """Return the same for phase 1, by reward and kind of agent, such as `disagreement, dreamer`."""
+        groups: dict[str, list[RunRecord]] = {}
+        for run in self.runs:
+            if run.phase == "pretrain" and run.finished:
+                name = ", ".join(part for part in (run.intrinsic, run.kind) if part) or "pretrain"
+                groups.setdefault(name, []).append(run)
+        return _table(groups, metric)
 
     def missing(self) -> list[str]:
         """Return one sentence for each thing that the report has to do without."""
@@ -120,7 +153,19 @@ class StudyRecord:
             for run in self.finetuning
             if run.undefined
         ]
-        return absent + undefined
+        silent = [
+            f"Run {run.id} ended no training episode: it has no area and no steps saved."
+            for run in self.finetuning
+            if "auc" not in run.metrics
+        ]
+        return [*absent, *undefined, *silent, *self._unmatched()]
+
+    def _unmatched(self) -> Iterator[str]:
+        planned = {run.condition for run in self.runs}
+        for contrast in self.contrasts:
+            names = [f"'{n}'" for n in (contrast.better, contrast.baseline) if n not in planned]
+            if names:
+                yield f"Contrast '{contrast.label}' is left out: the study has no {' and '.join(names)}."
 
 
 def read_study(folder: Path | str) -> StudyRecord:
@@ -136,6 +181,8 @@ def read_study(folder: Path | str) -> StudyRecord:
         raise UserError(f"{folder} holds no study.json: give the folder that `expedition study` wrote.")
     head = read_json(folder / "study.json", _ANEW)
     try:
+        factorial = _read_factorial(head)
+        runs = [_read_run(folder, entry) for entry in head["runs"]]
         return StudyRecord(
             name=str(head["name"]),
             folder=folder,
@@ -144,10 +191,12 @@ def read_study(folder: Path | str) -> StudyRecord:
             seeds=tuple(int(seed) for seed in head["seeds"]),
             environment=str(head["environment"]),
             suite_metrics=tuple(map(str, head.get("suite_metrics", ()))),
-            runs=tuple(_read_run(folder, entry) for entry in head["runs"]),
+            runs=tuple(_with_learning(runs, factorial.baseline)),
+            factorial=factorial,
+            contrasts=_read_contrasts(head, factorial.baseline),
             wall_seconds=head.get("wall_seconds"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{folder} isn't a study of this version of Expedition ({_reason(error)}): run the study again."
         ) from error
@@ -157,14 +206,15 @@ def _read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
     folder = study / entry["id"]
     condition = None if entry["condition"] is None else str(entry["condition"])
     fixed = (str(entry["id"]), str(entry["phase"]), condition, int(entry["seed"]), folder)
+    said: dict[str, Any] = {key: str(entry[key]) for key in ("intrinsic", "kind") if entry.get(key)}
     if not (folder / "status.json").is_file():
-        return RunRecord(*fixed)
+        return RunRecord(*fixed, **said)
     status = read_json(folder / "status.json", _ANEW)
     state, step = str(status["state"]), int(status.get("env_step", 0))
     wall_seconds = float(status.get("wall_seconds", 0.0))
     if state != "finished" or not (folder / "result.json").is_file():
         state = "finished without a result" if state == "finished" else state
-        return RunRecord(*fixed, state=state, env_step=step, wall_seconds=wall_seconds)
+        return RunRecord(*fixed, state=state, env_step=step, wall_seconds=wall_seconds, **said)
     result = read_json(folder / "result.json", _ANEW)
     metrics = {str(name): _number(value) for name, value in result["metrics"].items()}
     return RunRecord(
@@ -178,7 +228,58 @@ def _read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         open_loop_end=tuple(map(_number, result.get("open_loop_by_horizon_end") or ())),
         undefined=tuple(name for name, value in metrics.items() if not math.isfinite(value)),
         finished=True,
+        **said,
     )
+
+
+def _read_factorial(head: Mapping[str, Any]) -> Factorial:
+    if head.get("factorial") is None:
+        return default_factorial(e["condition"] for e in head["runs"] if e["condition"] is not None)
+    given = head["factorial"]
+    return Factorial.named(map(str, given["components"]), {str(k): str(v) for k, v in given["cells"].items()})
+
+
+def _read_contrasts(head: Mapping[str, Any], baseline: str | None) -> tuple[Contrast, ...]:
+    """Return the study's own contrasts, or else each condition over the one that carries nothing."""
+    if head.get("contrasts") is not None:
+        return tuple(
+            Contrast(str(c["label"]), str(c["better"]), str(c["baseline"])) for c in head["contrasts"]
+        )
+    names = dict.fromkeys(str(e["condition"]) for e in head["runs"] if e["condition"] is not None)
+    if baseline not in names:
+        return ()
+    return tuple(Contrast(f"{name} over {baseline}", name, baseline) for name in names if name != baseline)
+
+
+def _with_learning(runs: Sequence[RunRecord], baseline: str | None) -> Iterator[RunRecord]:
+    """Add what training episodes tell to the metrics of finished fine-tuning runs: `auc`, `steps_saved`.
+
+    Steps saved are those that scratch took to reach its own final return, less those that the run of the same
+    seed took to reach it, both on smoothed curves. A run that never does counts as doing so at its end.
+    """
+    ended = [(run, *run.curve()) for run in runs if run.phase == "finetune" and run.finished]
+    curves = {run.id: (steps, values) for run, steps, values in ended if len(steps)}
+    smooth = {run.id: smoothed(*curves[run.id], run.env_step) for run in runs if run.id in curves}
+    scratch = {run.seed: smooth[run.id] for run in runs if run.condition == baseline and run.id in curves}
+    for run in runs:
+        if run.id not in curves:
+            yield run
+            continue
+        learned, censored = {"auc": area(*curves[run.id], run.env_step)}, False
+        if run.seed in scratch:
+            level = float(scratch[run.seed][1][-1])
+            needed, reached = first_passage(scratch[run.seed], level), first_passage(smooth[run.id], level)
+            censored = reached is None
+            learned["steps_saved"] = (needed or 0.0) - (run.env_step if reached is None else reached)
+        yield replace(run, metrics={**run.metrics, **learned}, censored=censored)
+
+
+def _table(groups: Mapping[str, Iterable[RunRecord]], metric: str) -> dict[str, dict[int, float]]:
+    table = {
+        name: {run.seed: run.metrics[metric] for run in runs if metric in run.metrics}
+        for name, runs in groups.items()
+    }
+    return {name: by_seed for name, by_seed in table.items() if by_seed}
 
 
 def _number(value: float | None) -> float:

@@ -1,107 +1,43 @@
-"""The summary of a study, as data and as a table that fits 100 columns."""
+"""The report of a study: files of its summary, and a table that fits 100 columns."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from expedition.errors import UserError
 from experiments.anchors import CRAFTER_ANCHORS
 from experiments.records import StudyRecord
+from experiments.summary import METRICS, PRETRAINING, Metric, contributions_csv, metric_of, summarise
 from training.state_tree import publish_bytes, publish_json
-from transfer.contributions import contributions
-from transfer.statistics import estimate
+from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
 
 WIDTH = 100
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is shown: `scale` turns the stored value into the shown `unit`."""
-
-    name: str
-    label: str
-    unit: str = ""
-    scale: float = 1.0
-    higher_is_better: bool = True
-
-    @property
-    def title(self) -> str:
-        """The label with an arrow in the direction that is better."""
-        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
-
-
-# Errors are stored as mean squared error per pixel of images on [0, 1] (per number, for vectors): shown times
-# 1000, because 12.3 reads better than 0.0123.
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("return", "return", "per episode"),
-        Metric("crafter_score", "score", "Crafter, %"),
-        Metric("achievements", "achievements", "unlocked"),
-        Metric("open_loop_error_start", "error, start", "MSE x 1000", 1000, higher_is_better=False),
-        Metric("open_loop_error_end", "error, end", "MSE x 1000", 1000, higher_is_better=False),
-    )
-}
-
-
-def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str, Any]:
-    """Return what the study found, over its finished runs, as plain values.
-
-    Args:
-        study: what was read from its folder; `study.missing()` says what the summary had to do without.
-        wall_seconds: the study's own wall clock; without it, the runs' wall seconds are added up.
-
-    Returns:
-        `conditions` -> name -> metric -> {mean, iqm, low, high, n}, `contributions` -> name -> the same,
-        `environment_steps`, `wall_seconds`, `command`, `version`. Errors keep their stored unit.
-
-    Raises:
-        UserError: no fine-tuning run is finished.
-    """
-    if not study.finetuning:
-        raise UserError(
-            f"No fine-tuning run of {study.folder} is finished: run the study again to resume it."
-        )
-    conditions: dict[str, dict[str, Any]] = {name: {} for name in study.conditions}
-    gains: dict[str, dict[str, Any]] = {}
-    for metric in dict.fromkeys((*METRICS, *study.suite_metrics)):
-        values = study.values(metric)
-        for condition, by_seed in values.items():
-            conditions[condition][metric] = estimate(by_seed.values()).as_dict()
-        for name, worth in contributions(values).items():
-            gains.setdefault(name, {})[metric] = worth.as_dict()
-    return {
-        "conditions": conditions,
-        "contributions": gains,
-        "environment_steps": sum(run.env_step for run in study.runs),
-        "wall_seconds": sum(run.wall_seconds for run in study.runs) if wall_seconds is None else wall_seconds,
-        "command": study.command,
-        "version": study.version,
-    }
+ODDS = ("return", "auc", "steps_saved", "crafter_score")
+"""Measures whose probability of improvement is printed; all of them are in summary.json."""
 
 
 def write_report(study: StudyRecord, wall_seconds: float | None = None) -> str:
-    """Write `summary.json` and `report.txt` into the study's folder and return the table.
+    """Write `summary.json`, `contributions.csv` and `report.txt` into the study's folder; return the table.
 
     Raises:
         UserError: no fine-tuning run is finished, or the folder can't be written to.
     """
     summary = summarise(study, wall_seconds)
-    table = format_table(summary, study.missing())
+    table = format_table(summary)
     publish_json(study.folder / "summary.json", summary)
+    publish_bytes(study.folder / "contributions.csv", contributions_csv(study, summary).encode())
     publish_bytes(study.folder / "report.txt", table.encode())
     return table
 
 
-def format_table(summary: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
-    """Return the summary as plain text: conditions, contributions, notes and the published results.
+def format_table(summary: Mapping[str, Any]) -> str:
+    """Return the summary as plain text, in tables that fit the width; published results last.
 
     Args:
         summary: what `summarise` returned.
-        notes: sentences about what is missing.
     """
-    conditions, gains = summary["conditions"], summary["contributions"]
+    conditions, gains = summary["conditions"], shown_effects(summary["contributions"])
     columns = shown_metrics(conditions)
     places = {metric.name: decimals(conditions, metric) for metric in columns}
     parts = [_head(summary)]
@@ -111,17 +47,64 @@ def format_table(summary: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
     if gains:
         title = "What each carried part was worth, as differences between conditions paired by seed:"
         parts.append(f"{title}\n" + _block("contribution", gains, columns, places, signed=True))
-    parts.append("\n".join([*_reading(conditions, gains, columns), *notes]))
+    contrasts = summary.get("contrasts", {})
+    if contrasts:
+        parts += _contrasts(contrasts, columns, places, own=not _is_default(summary))
+    if summary.get("pretraining"):
+        parts.append(_pretraining(summary["pretraining"]))
+    notes = [textwrap.fill(note, WIDTH) for note in summary.get("notes", ())]
+    parts.append("\n".join([*_reading(conditions, gains, contrasts, columns), *notes]))
     if any("crafter_score" in metrics for metrics in conditions.values()):
         parts.append(_anchors())
     return "\n\n".join(parts) + "\n"
+
+
+def shown_effects(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the effects; of two components without main effects, which then equal Shapley values."""
+    repeated = sum(name.endswith(": Shapley value") for name in gains) == 2
+    return {name: row for name, row in gains.items() if not (repeated and name.endswith(": main effect"))}
+
+
+def _is_default(summary: Mapping[str, Any]) -> bool:
+    pairs = summary.get("contrast_pairs", {})
+    return all(label == f"{better} over {baseline}" for label, (better, baseline) in pairs.items())
+
+
+def _contrasts(
+    contrasts: Mapping[str, Mapping[str, Any]],
+    columns: Sequence[Metric],
+    places: Mapping[str, int],
+    own: bool,
+) -> list[str]:
+    """Show how likely a run is the better one, and differences where the study named the contrasts."""
+    parts = []
+    if own:
+        title = "Contrasts that the study asks for, as differences paired by seed:"
+        parts.append(f"{title}\n" + _block("contrast", contrasts, columns, places, signed=True))
+    if max(cell["n"] for row in contrasts.values() for cell in row.values()) >= MIN_SEEDS:
+        title = "Probability that a run of the first is better than a run of the second:"
+        told = [replace(metric, unit="") for metric in columns if metric.name in ODDS]
+        parts.append(f"{title}\n" + _block("contrast", contrasts, told, places, cell=_odds))
+    return parts
+
+
+def _odds(value: Mapping[str, Any], metric: Metric, places: Mapping[str, int], signed: bool) -> str:
+    ends = [value[key] for key in ("probability_low", "probability_high") if value[key] is not None]
+    interval = f" [{', '.join(f'{end:.2f}' for end in ends)}]" if ends else ""
+    return f"{value['probability']:.2f}{interval}"
+
+
+def _pretraining(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    columns = [metric for name, metric in PRETRAINING.items() if any(name in row for row in groups.values())]
+    places = {metric.name: decimals(groups, metric) for metric in columns}
+    return "At the end of phase 1, for each reward and agent:\n" + _block("phase 1", groups, columns, places)
 
 
 def shown_metrics(conditions: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
     """Return the metrics that any condition has: the known ones in their order, then the suite's own."""
     found = dict.fromkeys(name for metrics in conditions.values() for name in metrics)
     known = [metric for name, metric in METRICS.items() if name in found]
-    return known + [Metric(name, name.replace("_", " ")) for name in found if name not in METRICS]
+    return known + [metric_of(name) for name in found if name not in METRICS]
 
 
 def decimals(conditions: Mapping[str, Mapping[str, Any]], metric: Metric) -> int:
@@ -146,36 +129,43 @@ def _head(summary: Mapping[str, Any]) -> str:
     return f"{summary['command']}\nexpedition {summary['version']}; {steps:,} environment steps in {wall}"
 
 
+def _cell(value: Mapping[str, Any], metric: Metric, places: Mapping[str, int], signed: bool) -> str:
+    form = f"{{:{'+' if signed else ''}.{places[metric.name]}f}}"
+    ends = ("mean",) if value["low"] is None else ("mean", "low", "high")
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    mean, *interval = (form.format(round(value[e] * metric.scale, places[metric.name]) + 0.0) for e in ends)
+    return f"{mean} [{', '.join(interval)}]" if interval else mean
+
+
 def _block(
     corner: str,
     rows: Mapping[str, Mapping[str, Any]],
     columns: Sequence[Metric],
     places: Mapping[str, int],
     signed: bool = False,
+    cell: Callable[[Mapping[str, Any], Metric, Mapping[str, int], bool], str] = _cell,
 ) -> str:
     seeds = {name: sorted({cell["n"] for cell in metrics.values()}) for name, metrics in rows.items()}
-    table = [[corner, *rows], ["", *("" for _ in rows)]]
     cells = [
         [
             metric.title,
             metric.unit,
-            *(_cell(m.get(metric.name), metric, places, signed) for m in rows.values()),
+            *(
+                cell(m[metric.name], metric, places, signed) if metric.name in m else "-"
+                for m in rows.values()
+            ),
         ]
         for metric in columns
     ]
-    cells.append(["seeds", "n", *("-".join(map(str, dict.fromkeys((n[0], n[-1])))) for n in seeds.values())])
-    names = [table[0][0], "", *table[0][1:]]
+    cells.append(
+        [
+            "seeds",
+            "n" if any(m.unit for m in columns) else "",
+            *("-".join(map(str, dict.fromkeys((n[0], n[-1])))) for n in seeds.values()),
+        ]
+    )
+    names = [corner, "", *rows]
     return "\n\n".join(_aligned([names, *group]) for group in _groups(names, cells))
-
-
-def _cell(value: Mapping[str, Any] | None, metric: Metric, places: Mapping[str, int], signed: bool) -> str:
-    if value is None:
-        return "-"
-    form = f"{{:{'+' if signed else ''}.{places[metric.name]}f}}"
-    ends = ("mean",) if value["low"] is None else ("mean", "low", "high")
-    # Adding 0.0 turns a rounded -0.0 into 0.0.
-    mean, *interval = (form.format(round(value[e] * metric.scale, places[metric.name]) + 0.0) for e in ends)
-    return f"{mean} [{', '.join(interval)}]" if interval else mean
 
 
 def _groups(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
@@ -196,28 +186,45 @@ def _aligned(columns: Sequence[Sequence[str]]) -> str:
         first = row[0].ljust(widths[0])
         rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join([first, *rest]).rstrip())
-    lines.insert(2, "-" * (sum(widths) + 2 * len(widths) - 2))
-    return "\n".join(lines)
+    units = [lines[1]] if lines[1] else []
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join([lines[0], *units, rule, *lines[2:]])
 
 
 def _reading(
     conditions: Mapping[str, Mapping[str, Any]],
     gains: Mapping[str, Mapping[str, Any]],
+    contrasts: Mapping[str, Mapping[str, Any]],
     columns: Sequence[Metric],
 ) -> list[str]:
     counts = {cell["n"] for rows in (conditions, gains) for row in rows.values() for cell in row.values()}
+    names = {metric.name for metric in columns}
     lines = ["↑ higher is better, ↓ lower is better."]
-    if any(metric.unit == "MSE x 1000" for metric in columns):
+    if "auc" in names:
+        lines.append("Area: under the curve of training episodes' returns, divided by its steps.")
+    if "steps_saved" in names:
+        lines.append("Steps saved: environment steps earlier at scratch's final return of the same seed.")
+    if names & {"open_loop_error_start", "open_loop_error_end"}:
         lines.append(
             "Error: of open-loop prediction on held-out episodes, mean squared error per pixel on [0, 1];"
         )
         lines.append("a negative difference is a gain.")
-    if max(counts, default=1) == 1:
-        lines.append("One seed: no interval can be given; run with --seeds 3 or more to get one.")
-    else:
-        lines.append("Brackets: 95 % interval of the mean over seeds (Student's t).")
-        if 1 in counts:
-            lines.append("A value without brackets rests on one seed: no interval can be given for it.")
+    return [*lines, *_intervals(counts, {c["n"] for row in contrasts.values() for c in row.values()})]
+
+
+def _intervals(counts: set[int], pairs: set[int]) -> list[str]:
+    """Say what the brackets are, or that there are too few seeds for any."""
+    most = max(counts, default=1)
+    if most < MIN_SEEDS:
+        seeds = "One seed" if most == 1 else f"{most} seeds"
+        return [f"{seeds}: no interval can be given; run with --seeds {MIN_SEEDS} or more to get one."]
+    lines = ["Brackets: 95 % interval of the mean over seeds (Student's t)."]
+    if min(counts) < MIN_SEEDS:
+        lines.append(
+            f"A value without brackets rests on fewer than {MIN_SEEDS} seeds: too few for an interval."
+        )
+    if pairs and min(pairs) < MIN_SEEDS_PROBABILITY:
+        lines.append(f"A probability has an interval from {MIN_SEEDS_PROBABILITY} seeds on.")
     return lines
 
 

@@ -109,6 +109,28 @@ class WandbSink:
         table = {name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])}
         self._send(max(0, self._last["env_step"]), lambda: table)
 
+    def bars(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str) -> None:
+        """Log a bar chart: the first column names the bars, the second gives their lengths."""
+        if self._run is None:
+            return
+        import wandb
+
+        table = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+        chart = wandb.plot.bar(table, columns[0], columns[1], title=title)
+        self._send(max(0, self._last["env_step"]), lambda: {name: chart})
+
+    def lines(
+        self, name: str, x: Sequence[float], lines: Mapping[str, Sequence[float]], title: str, x_name: str
+    ) -> None:
+        """Log a line chart of several lines over the same x."""
+        if self._run is None:
+            return
+        import wandb
+
+        ys = [list(line) for line in lines.values()]
+        chart = wandb.plot.line_series(list(x), ys, keys=list(lines), title=title, xname=x_name)
+        self._send(max(0, self._last["env_step"]), lambda: {name: chart})
+
     def close(self) -> None:
         """Finish the run; online, this waits for the upload."""
         self._guarded(lambda: self._run.finish())

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from expedition.errors import UserError
-from experiments.figure import TILES, colour_of, draw_report, film_rows, smooth, spread, success_table, thin
+from experiments.figure import TILES, draw_report, film_rows, success_table, thin
 from experiments.records import read_study
 
 
@@ -19,11 +19,11 @@ def drawn(folder):
         return np.asarray(image.convert("L"))
 
 
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
-def test_a_whole_study(tmp_path, seeds, write_study):
+@pytest.mark.parametrize(("seeds", "height"), [(1, 1140), (3, 1140), (5, 1420)])
+def test_a_whole_study(tmp_path, seeds, height, write_study):
     before = dict(mpl.rcParams)
-    pixels = drawn(write_study(tmp_path, seeds=seeds))
-    assert pixels.shape == (1100, 1600)
+    pixels = drawn(write_study(tmp_path, seeds=tuple(range(seeds))))
+    assert pixels.shape == (height, 1600)  # five seeds bring profiles and probabilities
     assert pixels.std() > 20
     # Nothing runs over the edge.
     assert min(pixels[:4].min(), pixels[-4:].min(), pixels[:, :4].min(), pixels[:, -4:].min()) == 255
@@ -39,6 +39,21 @@ def test_another_environment_without_films_or_achievements(tmp_path, write_study
 @pytest.mark.parametrize("conditions", [("scratch",), ("model+policy",), ("policy", "scratch")])
 def test_few_conditions(tmp_path, conditions, write_study):
     assert drawn(write_study(tmp_path, seeds=(0, 1), conditions=conditions)).std() > 5
+
+
+def test_three_components_and_conditions_of_any_name(tmp_path, monkeypatch, write_study, made_up):
+    names = ("model+replay", "replay", "model from random-data")
+    for name in names:
+        monkeypatch.setitem(made_up.returns, name, 2.0)
+        monkeypatch.setitem(made_up.errors, name, (0.05, 0.02))
+    folder = write_study(tmp_path, conditions=("scratch", "model", "policy", *names), films=False)
+    head = json.loads((folder / "study.json").read_text())
+    cells = {"": "scratch", "model": "model", "replay": "replay", "model+replay": "model+replay"}
+    head["factorial"] = {"components": ["model", "policy", "replay"], "cells": cells | {"policy": "policy"}}
+    (folder / "study.json").write_text(json.dumps(head))
+    study = read_study(folder)
+    assert draw_report(study, folder / "report.png").stat().st_size > 10_000
+    assert study.conditions == ("scratch", "model", "policy", "replay", "model+replay", names[2])
 
 
 def test_nothing_but_metrics(tmp_path, write_study):
@@ -82,24 +97,6 @@ def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path, write_study
         draw_report(study, tmp_path / "study.json" / "report.png")
 
 
-def test_smoothing_keeps_constants_and_averages_neighbours():
-    steps, grid = np.arange(0.0, 100.0), np.linspace(0, 99, 7)
-    assert smooth(steps, np.full(100, 3.0), grid) == pytest.approx(np.full(7, 3.0))
-    assert smooth(steps, np.tile([0.0, 2.0], 50), np.array([50.0])) == pytest.approx([1.0], abs=1e-3)
-    # A grid point far from any episode takes the nearest one's value.
-    far = smooth(np.array([0.0, 1.0, 1000.0]), np.array([5.0, 5.0, 9.0]), np.array([400.0]), width=0.001)
-    assert far == pytest.approx([5.0])
-
-
-def test_labels_are_pushed_apart_in_order():
-    placed = spread({"b": 0.5, "a": 0.49, "c": 0.51, "far": 0.9}, gap=0.1)
-    assert list(placed) == ["a", "b", "c", "far"]
-    assert np.diff(list(placed.values())).min() >= 0.099
-    assert placed["far"] == 0.9
-    assert spread({"alone": 0.2}, 0.1) == {"alone": 0.2}
-    assert spread({}, 0.1) == {}
-
-
 def test_a_shared_truth_is_shown_once():
     truth, dream = np.zeros((4, 8, 3), np.uint8), np.ones((4, 8, 3), np.uint8)
     strip = np.concatenate([truth, dream, dream])
@@ -136,8 +133,3 @@ def test_achievements_are_sorted_and_averaged_over_seeds(tmp_path, write_study):
     names, rates = success_table(read_study(folder), ["scratch", "model"])
     assert names == ["often", "rare"]
     assert rates.tolist() == [[60.0, 100.0], [5.0, 20.0]]
-
-
-def test_colours_are_distinct(tmp_path, write_study):
-    study = read_study(write_study(tmp_path, films=False))
-    assert len({colour_of(name, study) for name in study.conditions}) == 4

@@ -6,6 +6,7 @@ import pytest
 
 from expedition import UserError
 from experiments.publish import publish
+from experiments.summary import COLUMNS
 from training import Logistics
 
 
@@ -32,10 +33,13 @@ def test_the_report_run_holds_table_and_figure(write_study, tmp_path, wandb_runs
     assert found.run.display_name == "quickstart report"
     assert (found.run.project, found.run.run_group) == ("atlas", "quickstart")
     assert list(found.run.tags) == ["report"]
-    assert {"summary", "report"} <= {key.split("/")[0] for key in found.keys}
-    (table,) = found.folder.glob("files/media/table/**/*.json")
-    table = json.loads(table.read_text())
-    assert table["columns"] == ["kind", "name", "metric", "mean", "iqm", "low", "high", "n"]
+    assert {"summary", "contributions", "worth", "profile", "report"} <= {
+        key.split("/")[0] for key in found.keys
+    }
+    tables = [json.loads(p.read_text()) for p in found.folder.glob("files/media/table/**/*.json")]
+    (table,) = [table for table in tables if table["columns"][0] == "kind"]
+    assert table["columns"][3:] == ["mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n"]
+    assert any(table["columns"] == list(COLUMNS) for table in tables)
     summary = json.loads((folder / "summary.json").read_text())
     for kind in ("conditions", "contributions"):
         for name, metrics in summary[kind].items():

@@ -11,7 +11,7 @@ from experiments.records import read_study
 def test_a_whole_study_is_read(tmp_path, write_study):
     study = read_study(write_study(tmp_path / "quickstart", seeds=(1, 0)))
     assert (study.name, study.version, study.environment) == ("quickstart", "0.1.0", "Crafter")
-    assert study.conditions == ("scratch", "policy", "model", "model+policy")
+    assert study.conditions == ("scratch", "model", "policy", "model+policy")
     assert [run.seed for run in study.of("model")] == [0, 1]
     assert len(study.runs) == 10
     assert set(study.values("return")["policy"]) == {0, 1}
@@ -64,6 +64,97 @@ def test_undefined_metrics_are_left_out_and_said(tmp_path, write_study):
     assert study.missing() == ["Run model-s1 has no finite return, crafter_score: left out of the estimates."]
 
 
+def edit(folder, name, change):
+    path = folder / name
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def write_curve(folder, run, curve):
+    rows = [json.dumps({"env_step": step, "return": value}) for step, value in curve]
+    (folder / run / "episodes.jsonl").write_text("\n".join(rows) + "\n")
+
+
+def test_learning_curves_give_area_and_steps_saved(tmp_path, write_study):
+    folder = write_study(tmp_path, conditions=("scratch", "model", "policy"), films=False)
+    # Steps of 100 up to 4,000: scratch passes half way at 3,000 and ends at 10, model at 1,000, policy never.
+    steps = range(100, 4001, 100)
+    for name, passes in (("scratch", 3000), ("model", 1000), ("policy", 9000)):
+        write_curve(folder, f"{name}-s0", [(step, 10.0 * (step >= passes)) for step in steps])
+    study = read_study(folder)
+    area = {name: values[0] for name, values in study.values("auc").items()}
+    assert area == pytest.approx({"scratch": 10 * 1100 / 4000, "model": 10 * 3100 / 4000, "policy": 0.0})
+    saved = {name: values[0] for name, values in study.values("steps_saved").items()}
+    assert saved["scratch"] == 0.0
+    assert 1500 < saved["model"] < 2500  # the curves are one another's, moved by 2,000, but for their ends
+    assert -600 < saved["policy"] <= 0.0  # counts as arriving with the last step
+    assert [run.condition for run in study.finetuning if run.censored] == ["policy"]
+
+
+def test_a_run_without_an_episode_is_told(tmp_path, write_study):
+    folder = write_study(tmp_path, films=False)
+    (folder / "scratch-s0" / "episodes.jsonl").write_text("")
+    study = read_study(folder)
+    assert study.missing() == ["Run scratch-s0 ended no training episode: it has no area and no steps saved."]
+    assert "scratch" not in study.values("auc")
+    assert study.values("steps_saved") == {}
+
+
+def test_without_scratch_there_is_an_area_but_nothing_saved(tmp_path, write_study):
+    study = read_study(write_study(tmp_path, conditions=("model",), films=False))
+    assert set(study.values("auc")) == {"model"}
+    assert study.values("steps_saved") == {}
+    assert study.contrasts == ()
+
+
+def test_every_condition_is_compared_with_scratch_unless_the_study_says_else(tmp_path, write_study):
+    folder = write_study(tmp_path, films=False)
+    pairs = [(c.label, c.better, c.baseline) for c in read_study(folder).contrasts]
+    assert ("model over scratch", "model", "scratch") in pairs
+    assert len(pairs) == 3
+    own = [{"label": "over policy", "better": "model", "baseline": "policy"}]
+    own += [{"label": "over random data", "better": "model", "baseline": "model from random-data"}]
+    edit(folder, "study.json", lambda head: head.update(contrasts=own))
+    study = read_study(folder)
+    assert [c.label for c in study.contrasts] == ["over policy", "over random data"]
+    assert study.missing() == [
+        "Contrast 'over random data' is left out: the study has no 'model from random-data'."
+    ]
+
+
+def test_the_study_may_name_its_factorial(tmp_path, write_study):
+    folder = write_study(tmp_path, films=False)
+    given = {"components": ["actor", "world"], "cells": {"": "scratch", "actor": "policy", "world": "model"}}
+    edit(folder, "study.json", lambda head: head.update(factorial=given))
+    study = read_study(folder)
+    assert study.conditions == ("scratch", "policy", "model", "model+policy")
+    assert study.factorial.cells[frozenset({"world"})] == "model"
+    edit(folder, "study.json", lambda head: head["factorial"]["cells"].update(wrold="model"))
+    with pytest.raises(UserError, match="no cell 'wrold'"):
+        read_study(folder)
+    edit(folder, "study.json", lambda head: head.update(factorial=["actor"]))
+    with pytest.raises(UserError, match="isn't a study of this version"):
+        read_study(folder)
+
+
+def test_phase_1_is_grouped_by_reward_and_kind(tmp_path, write_study):
+    folder = write_study(tmp_path, seeds=(0, 1), films=False)
+    for seed in (0, 1):
+        edit(folder, f"pretrain-s{seed}/result.json", lambda result: result["metrics"].update(coverage=7.0))
+    assert read_study(folder).pretraining("coverage") == {"pretrain": {0: 7.0, 1: 7.0}}
+
+    def name(head):
+        head["runs"][0].update(intrinsic="disagreement", kind="dreamer")
+        head["runs"][1].update(intrinsic="random-data")
+
+    edit(folder, "study.json", name)
+    assert read_study(folder).pretraining("coverage") == {
+        "disagreement, dreamer": {0: 7.0},
+        "random-data": {1: 7.0},
+    }
+
+
 def test_missing_foreign_and_torn_studies_get_one_sentence(tmp_path):
     with pytest.raises(UserError, match="There is no study at"):
         read_study(tmp_path / "nowhere")
@@ -76,5 +167,5 @@ def test_missing_foreign_and_torn_studies_get_one_sentence(tmp_path):
     with pytest.raises(UserError, match="is not a file of Expedition"):
         read_study(tmp_path)
     (tmp_path / "study.json").write_text('{"name": "another tool"}')
-    with pytest.raises(UserError, match="it lacks 'command'"):
+    with pytest.raises(UserError, match="it lacks 'runs'"):
         read_study(tmp_path)

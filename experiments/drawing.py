@@ -1,0 +1,63 @@
+"""What the panels of the figure share: colours, bands, labels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+
+from experiments.records import StudyRecord
+from transfer.statistics import MIN_SEEDS, estimate
+
+# Okabe and Ito's palette, darkened where it is also the colour of text.
+_COLOURS = {"scratch": "#666666", "policy": "#D55E00", "model": "#0072B2", "model+policy": "#00805E"}
+_SPARE = ("#A8518A", "#B07D00", "#3A8FC4", "#8C564B", "#000000")
+
+
+def title(part: SubFigure, text: str) -> None:
+    """Write the title of a panel that isn't one pair of axes."""
+    part.suptitle(text, x=0.012, ha="left", fontsize=8.5, weight="bold")
+
+
+def note(axes: Axes, text: str) -> None:
+    """Write what the horizontal axis is, and what is drawn."""
+    axes.set_xlabel(text, loc="left", fontsize=6.8, color="#444444")
+
+
+def colour_of(condition: str, study: StudyRecord) -> str:
+    """Return a condition's colour, the same in every panel."""
+    others = [name for name in study.conditions if name not in _COLOURS]
+    return _COLOURS.get(condition) or _SPARE[others.index(condition) % len(_SPARE)]
+
+
+def band(axes: Axes, x: np.ndarray, lines: np.ndarray, colour: str, dashes: Any = "-") -> None:
+    """Draw the mean of lines (seeds, x) and, at each x, its 95 % interval where there are enough seeds."""
+    axes.plot(x, lines.mean(axis=0), color=colour, lw=1.6, ls=dashes, zorder=3)
+    if len(lines) >= MIN_SEEDS:
+        found = [estimate(column) for column in lines.T]
+        low, high = (np.array([getattr(e, end) for e in found], dtype=float) for end in ("low", "high"))
+        axes.fill_between(x, low, high, color=colour, alpha=0.14, lw=0)
+
+
+def label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]], gap: float = 0.085) -> None:
+    """Write each line's name at its right end, pushed apart where they would overlap."""
+    to_axes = (axes.transData + axes.transAxes.inverted()).transform
+    x = axes.get_xlim()[0]
+    heights = {name: float(np.clip(to_axes((x, value))[1], 0, 1)) for name, (value, _) in ends.items()}
+    for name, height in spread(heights, gap).items():
+        text = axes.text(1.02, height, name, color=ends[name][1], transform=axes.transAxes, va="center")
+        text.set(size=7, weight="normal" if "published" in name else "bold")
+
+
+def spread(heights: Mapping[str, float], gap: float) -> dict[str, float]:
+    """Return heights in rising order, at least `gap` apart, moved as little as a few sweeps allow."""
+    names = sorted(heights, key=lambda name: heights[name])
+    y = np.array([heights[name] for name in names])
+    for _ in range(100):
+        short = np.maximum(gap - np.diff(y), 0) / 2
+        if not short.size or short.max() < 1e-4:
+            break
+        y[:-1] -= short
+        y[1:] += short
+    return dict(zip(names, y.tolist(), strict=True))
