@@ -135,10 +135,10 @@ def estimate_study(
         seconds, memory = seconds + spent, max(memory, trial.peak + most)
         disk += sum(_replay_bytes(run.config, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
         steps = sum(run.config.steps for run in members)
+        updates = sum(planned_updates(run.config) for run in members)
         lines.append(
             f"{len(members):>4} x {', '.join(key[:3])}: {steps:,} steps at {trial.step * 1000:.2f} ms, "
-            f"{sum(planned_updates(run.config) for run in members):,} updates at {trial.update * 1000:.0f} ms: "
-            f"{duration(spent)}"
+            f"{updates:,} updates at {trial.update * 1000:.0f} ms: {duration(spent)}"
         )
     total = (
         f"About {duration(seconds / jobs)} with {jobs} at a time (evaluation, logging and W&B not counted), "
