@@ -1,7 +1,9 @@
-"""What to do: the actor-critic in imagination, its optimiser, and policy priors."""
+"""What to do: the agents, their actor-critic and optimiser, and policy priors."""
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
-from agents.dreamer import ActState, AgentConfig, DreamerAgent, Mode, OptimizerConfig
+from agents.base import ActState, Agent, Mode
+from agents.config import AgentConfig, OptimizerConfig
+from agents.dreamer import DreamerAgent
 from agents.optimizer import LaProp
 from agents.prior import PolicyPrior, PriorConfig
 from agents.returns import PercentileScale, lambda_returns
@@ -10,6 +12,7 @@ __all__ = [
     "ActState",
     "ActorCritic",
     "ActorCriticConfig",
+    "Agent",
     "AgentConfig",
     "DreamerAgent",
     "LaProp",

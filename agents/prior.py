@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic
 from agents.distributions import ActionDistribution, from_network, from_parameters, kl
-from world_model import Latent, WorldModel
+from world_model import Filter, Latent
 
 PREFIX = "prior/"
 """Replayed rows hold the teacher's distribution under this prefix."""
@@ -54,9 +54,7 @@ class PolicyPrior(nn.Module):
         steps: environment steps of the whole run.
     """
 
-    def __init__(
-        self, world_model: WorldModel, behaviour: ActorCritic, config: PriorConfig, steps: int
-    ) -> None:
+    def __init__(self, world_model: Filter, behaviour: ActorCritic, config: PriorConfig, steps: int) -> None:
         super().__init__()
         self.encoder = world_model.encoder
         self.dynamics = world_model.dynamics

@@ -12,7 +12,7 @@ from exploration.base import IntrinsicReward
 from exploration.disagreement import Disagreement, DisagreementConfig
 from exploration.none import NoReward
 from exploration.rnd import RND, RNDConfig
-from world_model import WorldModel
+from world_model import Filter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,10 @@ class IntrinsicConfig:
     rnd: RNDConfig = RNDConfig()
 
 
-Maker = Callable[[gymnasium.spaces.Dict, WorldModel, IntrinsicConfig], IntrinsicReward]
+Maker = Callable[[gymnasium.spaces.Dict, Filter, IntrinsicConfig], IntrinsicReward]
 
 
-def _disagreement(
-    space: gymnasium.spaces.Dict, model: WorldModel, config: IntrinsicConfig
-) -> IntrinsicReward:
+def _disagreement(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
     sizes = model.config
     return Disagreement(
         sizes.features,
@@ -52,7 +50,7 @@ INTRINSIC: dict[str, tuple[str, Maker]] = {
 
 
 def make_intrinsic(
-    name: str, space: gymnasium.spaces.Dict, model: WorldModel, config: IntrinsicConfig
+    name: str, space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig
 ) -> IntrinsicReward:
     """Build the intrinsic reward `name` for a world model over `space`.
 

@@ -9,9 +9,8 @@ import gymnasium
 import numpy as np
 import torch
 
-from agents import DreamerAgent
-from agents.dreamer import ActState
-from agents.prior import PREFIX, PriorState
+from agents import ActState, Agent
+from agents.prior import PriorState
 from envs import TASK, Rows, VectorEnv
 from training.replay import Replay
 from world_model import Latent, action_width
@@ -22,7 +21,7 @@ def to_env_actions(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
     return actions.argmax(-1) if isinstance(space, gymnasium.spaces.Discrete) else actions
 
 
-def row_spec(envs: VectorEnv, agent: DreamerAgent, task_reward: bool) -> dict[str, tuple[tuple, np.dtype]]:
+def row_spec(envs: VectorEnv, agent: Agent, task_reward: bool) -> dict[str, tuple[tuple, np.dtype]]:
     """Shape and dtype of everything in a replayed row."""
     width = action_width(envs.action_space)
     flags = ("is_first", "is_last", "is_terminal")
@@ -31,10 +30,7 @@ def row_spec(envs: VectorEnv, agent: DreamerAgent, task_reward: bool) -> dict[st
     spec |= {"reward" if task_reward else TASK + "reward": ((), np.dtype(np.float32))}
     spec |= {TASK + name: ((), np.dtype(np.float32)) for name in envs.task_rewards}
     spec |= {flag: ((), np.dtype(bool)) for flag in flags}
-    if agent.prior is not None:
-        names = ("logits",) if agent.behaviour.discrete else ("mean", "std")
-        spec |= {PREFIX + name: ((width,), np.dtype(np.float32)) for name in names}
-    return spec
+    return spec | agent.record_spec
 
 
 def learner_view(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -54,9 +50,7 @@ class Collector:
         seed: of environments and action samples.
     """
 
-    def __init__(
-        self, envs: VectorEnv, agent: DreamerAgent, replay: Replay, task_reward: bool, seed: int
-    ) -> None:
+    def __init__(self, envs: VectorEnv, agent: Agent, replay: Replay, task_reward: bool, seed: int) -> None:
         self.envs = envs
         self.agent = agent
         self.replay = replay

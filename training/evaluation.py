@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents import DreamerAgent
+from agents import Agent
 from envs import VectorEnv, environment_info
 from training.collector import to_env_actions
 from world_model import WorldModel, action_width
@@ -21,9 +21,7 @@ MakeEnvs = Callable[[int], VectorEnv]
 """From a number of environments to as many of them."""
 
 
-def evaluate_policy(
-    agent: DreamerAgent, make_envs: MakeEnvs, episodes: int, seed: int
-) -> list[dict[str, Any]]:
+def evaluate_policy(agent: Agent, make_envs: MakeEnvs, episodes: int, seed: int) -> list[dict[str, Any]]:
     """Run the agent's policy, sampled, for a number of episodes.
 
     Every environment contributes the same number of its first episodes (up to one), so that short episodes

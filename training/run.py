@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from agents import DreamerAgent
+from agents import Agent, DreamerAgent
 from envs import choose_workers, cores, make_vector
 from expedition import UserError, __version__
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
@@ -37,6 +37,7 @@ from training.sinks import JsonlSink, MultiSink, Sink, truncate_after
 from training.state_tree import publish_json
 from training.trainer import Trainer
 from training.wandb_sink import WandbSink
+from world_model import WorldModel
 
 EVALUATION_SEED, HELDOUT_SEED = 1_000_003, 2_000_003
 """Added to a run's seed, so that it is judged on episodes that it cannot have trained on."""
@@ -71,11 +72,11 @@ class Logistics:
 class Initialiser(Protocol):
     """What is done to a fresh agent before its first update; phase 2 transfers components so."""
 
-    def prepare(self, agent: DreamerAgent) -> None:
+    def prepare(self, agent: Agent) -> None:
         """Change the agent's structure (freeze, attach a prior); done on resume too."""
         ...
 
-    def load(self, agent: DreamerAgent, replay: Replay) -> Mapping[str, Any]:
+    def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
         """Load weights and rows; returns the manifest that is written to transfer.json."""
         ...
 
@@ -249,6 +250,7 @@ class _Session:
     def _open_loop(self, moment: str, step: int) -> OpenLoop:
         """Measure and draw open-loop prediction on the held-out sequences."""
         training = self.config.training
+        assert isinstance(self.agent.world_model, WorldModel)
         seen = open_loop(self.agent.world_model, self.heldout, training.context, self.config.seed)
         media = {}
         if seen.frames is not None:
@@ -339,7 +341,7 @@ def most_rows(steps: int, num_envs: int) -> int:
     return 2 * (steps // num_envs + 1) + 2
 
 
-def build_agent(config: RunConfig, envs: Any, device: torch.device) -> DreamerAgent:
+def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:
     """Make the agent of a run, with fresh weights from its seed."""
     intrinsic = config.intrinsic if config.phase == "pretrain" else None
     return DreamerAgent(

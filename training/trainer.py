@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents import DreamerAgent
+from agents import Agent
 from expedition import UserError
 from training.checkpoint import Checkpoint, Checkpointer
 from training.collector import Collector, learner_view
@@ -69,7 +69,7 @@ class Trainer:
         self,
         config: RunConfig,
         run_dir: Path,
-        agent: DreamerAgent,
+        agent: Agent,
         collector: Collector,
         replay: Replay,
         sink: Sink,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agents import DreamerAgent, PolicyPrior
+from agents import Agent, DreamerAgent, PolicyPrior
 from agents.prior import PREFIX
 from envs import TASK
 from expedition import UserError
@@ -92,7 +92,7 @@ class Transfer:
             return 0
         return most_rows(self.source.checkpoint.step, self.source.config.training.num_envs)
 
-    def prepare(self, agent: DreamerAgent) -> None:
+    def prepare(self, agent: Agent) -> None:
         """Attach the teacher and freeze what stays as it is."""
         if self.plan["actor"] == "prior":
             assert self.source is not None
@@ -112,7 +112,7 @@ class Transfer:
             if self.plan[component] == "freeze":
                 agent.freeze(component)
 
-    def load(self, agent: DreamerAgent, replay: Replay) -> Mapping[str, Any]:
+    def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
         """Load every carried component and return the manifest of what came from where.
 
         Raises:
@@ -159,7 +159,7 @@ class Transfer:
                 "on an environment with the same observations and actions, and with the source's settings."
             ) from error
 
-    def _load_prior(self, agent: DreamerAgent) -> dict[str, str]:
+    def _load_prior(self, agent: Agent) -> dict[str, str]:
         """Load the teacher's encoder, dynamics and actor; returns their hashes."""
         assert self.source is not None
         assert agent.prior is not None

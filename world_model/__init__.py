@@ -1,5 +1,6 @@
 """What will happen: encoders, recurrent state-space model, decoders, heads."""
 
+from world_model.filter import Filter
 from world_model.model import WorldModel
 from world_model.rssm import RSSM, Latent
 from world_model.sizes import SIZES, WorldModelConfig, for_size
@@ -8,6 +9,7 @@ from world_model.spaces import action_width, split_observations
 __all__ = [
     "RSSM",
     "SIZES",
+    "Filter",
     "Latent",
     "WorldModel",
     "WorldModelConfig",

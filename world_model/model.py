@@ -11,17 +11,16 @@ from torch import Tensor, nn
 
 from world_model.decoder import Decoder
 from world_model.distributions import TWOHOT_BINS, balanced_kl, twohot_loss, twohot_mean
-from world_model.encoder import Encoder
+from world_model.filter import Filter
 from world_model.nets import MLP
-from world_model.rssm import RSSM, Latent
+from world_model.rssm import Latent
 from world_model.sizes import WorldModelConfig
-from world_model.spaces import action_width
 
 Policy = Callable[[Tensor], Tensor]
 """Features (N, F) to sampled actions (N, A)."""
 
 
-class WorldModel(nn.Module):
+class WorldModel(Filter):
     """Encoder, recurrent dynamics, decoder, reward and continuation heads (DreamerV3, 2024 revision).
 
     Args:
@@ -36,10 +35,7 @@ class WorldModel(nn.Module):
         action_space: gymnasium.Space,
         config: WorldModelConfig,
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = Encoder(observation_space, config)
-        self.dynamics = RSSM(config, self.encoder.width, action_width(action_space))
+        super().__init__(observation_space, action_space, config)
         self.decoder = Decoder(observation_space, config)
         self.reward = MLP(config.features, config.units, 1, outputs=TWOHOT_BINS, outscale=0.0)
         self.continuation = MLP(config.features, config.units, 1, outputs=1)
@@ -47,31 +43,11 @@ class WorldModel(nn.Module):
     def components(self) -> dict[str, nn.Module]:
         """The parts that can be transferred, by their names on disk."""
         return {
-            "encoder": self.encoder,
-            "dynamics": self.dynamics,
+            **super().components(),
             "decoder": self.decoder,
             "reward": self.reward,
             "continue": self.continuation,
         }
-
-    def initial(self, batch: int) -> Latent:
-        """Latent before any observation, (batch, ...)."""
-        return self.dynamics.initial(batch)
-
-    def observe(
-        self, batch: Mapping[str, Tensor], latent: Latent, generator: torch.Generator
-    ) -> tuple[Latent, Tensor, Tensor]:
-        """Filter rows (B, T, ...) that follow `latent` (B, ...).
-
-        Returns:
-            Posterior latents (B, T, ...), the posterior's log-probabilities (B, T, S, C), and the
-            embeddings (B, T, E).
-        """
-        embeddings = self.encoder(batch)
-        latents, posterior = self.dynamics.observe(
-            embeddings, batch["action"], batch["is_first"], latent, generator
-        )
-        return latents, posterior, embeddings
 
     @torch.no_grad()
     def imagine(

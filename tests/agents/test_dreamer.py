@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.dreamer import OptimizerConfig
+from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from expedition import UserError
 from world_model import for_size
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.dreamer import OptimizerConfig
+from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from envs import make_vector
 from training import Logistics, RunConfig, TrainingConfig, execute
 from training.checkpoint import open_checkpoint

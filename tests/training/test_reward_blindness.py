@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig
-from agents.dreamer import OptimizerConfig
+from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
 from envs.suites.gridworlds import Catch
 from training import Logistics, RunConfig, TrainingConfig, execute
 from training.checkpoint import open_checkpoint

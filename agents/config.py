@@ -1,0 +1,52 @@
+"""Everything that shapes an agent."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from agents.actor_critic import ActorCriticConfig
+from agents.prior import PriorConfig
+from expedition import unknown_name
+from exploration import IntrinsicConfig
+from world_model import WorldModelConfig, for_size
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Settings of LaProp; defaults are DreamerV3's."""
+
+    lr: float = 4e-5
+    """Learning rate after warm-up."""
+    actor_scale: float = 1.0
+    """Learning rate of the actor over `lr`. The optimiser's steps do not shrink with the gradient, so at a
+    high `lr` an actor follows noise to certainty before the model means anything."""
+    warmup: int = 1000
+    """Updates over which the learning rate rises."""
+    beta2: float = 0.999
+    """Decay of the squared gradient, whose root divides each step. The first gradients, of the mean picture,
+    are by far the largest: 0.999 remembers them for a thousand updates, whose steps are then too small."""
+    clip: float = 0.3
+    """Adaptive gradient clipping: largest gradient norm over parameter norm, by tensor."""
+    eps: float = 1e-20
+    """Added to the root of the squared gradient."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentConfig:
+    """Everything that shapes an agent."""
+
+    model: WorldModelConfig = for_size("12m")
+    behaviour: ActorCriticConfig = ActorCriticConfig()
+    intrinsic: IntrinsicConfig = IntrinsicConfig()
+    prior: PriorConfig = PriorConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    precision: Precision = "fp32"
+    """Of matrix products and convolutions in an update: fp32, or bf16 where the processor or GPU has it.
+    States, distributions and losses stay fp32."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise unknown_name("precision", self.precision, ["fp32", "bf16"])

@@ -1,0 +1,58 @@
+"""What an agent remembers of what it saw: encoder and recurrent state, with nothing that predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gymnasium
+import torch
+from torch import Tensor, nn
+
+from world_model.encoder import Encoder
+from world_model.rssm import RSSM, Latent
+from world_model.sizes import WorldModelConfig
+from world_model.spaces import action_width
+
+
+class Filter(nn.Module):
+    """Encoder and dynamics, which turn a history of rows into a latent.
+
+    Args:
+        observation_space: images and vectors by key.
+        action_space: Discrete or Box.
+        config: widths.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.spaces.Dict,
+        action_space: gymnasium.Space,
+        config: WorldModelConfig,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(observation_space, config)
+        self.dynamics = RSSM(config, self.encoder.width, action_width(action_space))
+
+    def components(self) -> dict[str, nn.Module]:
+        """The parts that can be transferred, by their names on disk."""
+        return {"encoder": self.encoder, "dynamics": self.dynamics}
+
+    def initial(self, batch: int) -> Latent:
+        """Latent before any observation, (batch, ...)."""
+        return self.dynamics.initial(batch)
+
+    def observe(
+        self, batch: Mapping[str, Tensor], latent: Latent, generator: torch.Generator
+    ) -> tuple[Latent, Tensor, Tensor]:
+        """Filter rows (B, T, ...) that follow `latent` (B, ...).
+
+        Returns:
+            Posterior latents (B, T, ...), the posterior's log-probabilities (B, T, S, C), and the
+            embeddings (B, T, E).
+        """
+        embeddings = self.encoder(batch)
+        latents, posterior = self.dynamics.observe(
+            embeddings, batch["action"], batch["is_first"], latent, generator
+        )
+        return latents, posterior, embeddings
