@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs import Suite, environments, suites
-from experiments.study import STUDIES
+from experiments.presets import presets
 from exploration import INTRINSIC
 from transfer.plan import PLANS
 from world_model import SIZES
@@ -36,13 +36,21 @@ def catalogue() -> Catalogue:
         },
         "studies": {
             name: {
-                "description": study.description,
-                "environment": study.env,
-                "plans": list(study.plans),
-                "pretrain_steps": study.pretrain_steps,
-                "finetune_steps": study.finetune_steps,
+                "description": preset.description,
+                "budgets": {
+                    budget: {
+                        "environment": study.env,
+                        "tasks": list(study.finetune_envs),
+                        "size": study.size,
+                        "conditions": [condition.name for condition in study.conditions],
+                        "seeds": study.seeds,
+                        "pretrain_steps": study.pretrain_steps,
+                        "finetune_steps": study.finetune_steps,
+                    }
+                    for budget, study in preset.budgets.items()
+                },
             }
-            for name, study in STUDIES.items()
+            for name, preset in presets().items()
         },
         "sizes": {
             name: {

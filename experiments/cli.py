@@ -16,6 +16,7 @@ from expedition import UserError, __version__, unknown_name
 # What needs torch is imported where it is used, so that help and a mistyped command answer at once.
 if TYPE_CHECKING:
     from experiments.commands import CheckEnv, Evaluate, Finetune, ListCommand, Pretrain, Report, StudyCommand
+    from experiments.launcher import Launcher
     from training import Logistics, Outcome
 
 USAGE = """usage: expedition COMMAND [flags]
@@ -212,23 +213,31 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 def _study(command: StudyCommand, typed: str) -> int:
     from experiments.launcher import Launcher
+    from experiments.presets import find_study
     from experiments.publish import publish
-    from experiments.study import find_study
 
     overrides = {
         name: getattr(command, name)
-        for name in ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps")
+        for name in ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps", "seeds")
     }
-    study = find_study(command.name, overrides)
+    study = find_study(command.name, command.budget, overrides)
     folder = command.out or Path("runs") / study.name
-    launcher = Launcher(study, command.seeds, folder, command.jobs, _logistics(command), typed, _say)
+    launcher = Launcher(study, folder, command.jobs, _logistics(command), typed, _say)
     launcher.announce()
     if command.plan_only:
-        return 0
+        return _estimate(launcher)
     code = launcher.run()
     if code == 0:
         print(publish(folder, launcher.logistics))
     return code
+
+
+def _estimate(launcher: Launcher) -> int:
+    """Print what a study will take, by short trials of its kinds of runs on this machine."""
+    from experiments.estimate import estimate_study
+
+    print(estimate_study(launcher.runs, launcher.jobs, launcher.logistics, _say))
+    return 0
 
 
 def _evaluate(command: Evaluate) -> int:

@@ -88,15 +88,17 @@ class Finetune:
 
 @dataclasses.dataclass(frozen=True)
 class StudyCommand:
-    """Run a whole study: pre-train, fine-tune under every plan, and report what each part was worth.
+    """Run a whole study: pre-train, fine-tune in every condition, and report what each part was worth.
 
     The same command run again goes on where it stopped.
     """
 
     name: Positional[str]
     """A study of `expedition list studies`, or a YAML file with settings (`base: quickstart`)."""
-    seeds: int = 1
-    """Seeds, each with its own pre-training run; intervals need at least two, better five."""
+    budget: str | None = None
+    """laptop, gpu or paper, where the study has them; by default laptop."""
+    seeds: int | None = None
+    """Seeds, instead of the study's, each with pre-training runs of its own; intervals need five."""
     out: Path | None = None
     """Folder of the study; by default runs/<name>."""
     jobs: int = 0
@@ -112,7 +114,7 @@ class StudyCommand:
     finetune_steps: int | None = None
     """Environment steps of phase 2, instead of the study's."""
     plan_only: bool = False
-    """Print the runs and stop."""
+    """Print the runs, and an estimate of time, memory and disk that is measured here, and stop."""
     machine: Annotated[Machine, arg(name="")] = Machine()
 
 

@@ -42,7 +42,6 @@ class Launcher:
 
     Args:
         study: what to run.
-        seeds: how many seeds.
         folder: the study's folder; what is finished in it is not run again.
         jobs: runs at a time; 0 takes one for each core, or one on a GPU.
         logistics: device, W&B and so on; the threads are shared out here.
@@ -53,7 +52,6 @@ class Launcher:
     def __init__(
         self,
         study: Study,
-        seeds: int,
         folder: Path,
         jobs: int,
         logistics: Logistics,
@@ -63,10 +61,10 @@ class Launcher:
         if jobs < 0:
             raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
         self.study, self.folder, self.say = study, folder, say
-        self.runs = planned_runs(study, seeds)
+        self.runs = planned_runs(study)
         on_gpu = choose_device(logistics.device).type == "cuda"
         self.jobs = jobs or (1 if on_gpu else min(cores(), len(self.runs)))
-        first = sum(run.plan is None for run in self.runs)
+        first = max(1, sum(run.plan is None for run in self.runs))
         # The others wait for pre-training: it may use every core, and leaves few of them idle.
         self.threads = {
             "pretrain": logistics.threads or max(1, cores() // first),
@@ -183,22 +181,28 @@ class Launcher:
         self._active = []
 
     def _write_study(self) -> None:
-        environment = self.study.finetune_env or self.study.env
-        seeds = sorted({run.seed for run in self.runs})
+        environments = self.study.finetune_envs
+        crafter = set(environments) == {"crafter"}
         record: dict[str, Any] = {
             "name": self.study.name,
             "command": self.command,
             "version": __version__,
-            "seeds": seeds,
-            "environment": environment,
-            "suite_metrics": ["crafter_score", "achievements"] if environment == "crafter" else [],
+            "seeds": list(range(self.study.seeds)),
+            "environment": ", ".join(environments),
+            "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
+            "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts],
             "wall_seconds": self.wall_seconds,
             "runs": [
                 {
                     "id": run.id,
                     "phase": run.config.phase,
-                    "condition": run.plan,
+                    "condition": run.condition,
                     "seed": run.seed,
+                    "plan": run.plan,
+                    "env": run.config.env,
+                    "intrinsic": run.config.intrinsic,
+                    "kind": run.config.agent.kind,
+                    "needs": run.needs,
                 }
                 for run in self.runs
             ],
@@ -264,7 +268,7 @@ class _Bar:
     def update(self, active: list[PlannedRun]) -> None:
         """Show how far the runs are."""
         done = self._done()
-        names = ", ".join(f"{run.plan or 'pretrain'} s{run.seed}" for run in active)
+        names = ", ".join(run.label for run in active)
         self.bar.set_description_str(names or "waiting", refresh=False)
         self.bar.update(done - self.bar.n)
         now = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,61 @@ from expedition import UserError, unknown_name
 from experiments.settings import agent_preset, overlay, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
-from transfer.plan import parse_plan
+from transfer.plan import TransferPlan, parse_plan
+
+KINDS = ("model-based", "model-free", "ppo")
+"""Agents of a condition: the world model's, its model-free twin, and Stable-Baselines3's PPO."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """One way to come to the task: what was explored, by whom, what is carried, and who fine-tunes."""
+
+    name: str
+    """What tables call it."""
+    plan: str
+    """What is carried: the name of a plan, or a plan spelled out."""
+    intrinsic: str | None = None
+    """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
+    explorer: str = "model-based"
+    """Agent of phase 1."""
+    learner: str = "model-based"
+    """Agent of phase 2."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[^\s/][^/]*", self.name):
+            raise UserError(f"The name of a condition may hold no '/', and must not be empty: '{self.name}'.")
+        parse_plan(self.plan)
+        if self.intrinsic is not None and self.intrinsic not in INTRINSIC:
+            raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
+        if self.explorer not in KINDS[:2]:
+            raise unknown_name("explorer", self.explorer, KINDS[:2])
+        if self.learner not in KINDS:
+            raise unknown_name("learner", self.learner, KINDS)
+        if self.learner == "ppo" and self.transfer.carries:
+            raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
+
+    @property
+    def transfer(self) -> TransferPlan:
+        """The plan."""
+        return parse_plan(self.plan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """A comparison of two conditions, paired by seed."""
+
+    label: str
+    """What it says."""
+    better: str
+    """The condition that should gain; `pretrain:` before a name compares phase 1."""
+    baseline: str
+    """The condition that it is compared with."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """One pre-training run for each seed, and one fine-tuning run for each plan and seed."""
+    """Pre-training runs that are shared, and one fine-tuning run for each condition, task and seed."""
 
     name: str
     """Name of the study and of its folder."""
@@ -33,29 +83,40 @@ class Study:
     pretrain_steps: int
     """Environment steps of phase 1, without reward."""
     finetune_steps: int
-    """Environment steps of phase 2, equal for every plan."""
-    plans: tuple[str, ...]
-    """What is carried: names of plans, or plans spelled out."""
+    """Environment steps of phase 2, equal for every condition."""
+    conditions: tuple[Condition, ...]
+    """What is compared. In a file: names of plans, plans spelled out, or groups of settings."""
     agent: AgentConfig
     pretrain: TrainingConfig
     finetune: TrainingConfig
-    finetune_env: str | None = None
-    """Environment of phase 2, where it is another one."""
+    seeds: int = 1
+    """Seeds, each with pre-training runs of its own."""
+    tasks: tuple[str, ...] = ()
+    """Environments of phase 2; none for the one that was explored."""
+    contrasts: tuple[Contrast, ...] = ()
+    """Comparisons that the report prints beside the contributions."""
+    device: str = "auto"
+    """Where it is meant to run; a flag wins."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "plans", tuple(self.plans))
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise UserError(
                 f"The name of a study is letters, digits, '_', '.', '+' and '-', not '{self.name}'."
             )
-        for plan in self.plans:
-            parse_plan(plan)
-        if len(set(self.plans)) < len(self.plans) or not self.plans:
+        names = [condition.name for condition in self.conditions]
+        if len(set(names)) < len(names) or not names:
             raise UserError(f"Study '{self.name}' must name at least one plan, and each only once.")
         if self.intrinsic not in INTRINSIC:
             raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
-        for env in (self.env, self.finetune_env or self.env):
+        if self.seeds < 1:
+            raise UserError(f"A study needs at least one seed, not {self.seeds}.")
+        for env in (self.env, *self.tasks):
             environment_info(env)
+
+    @property
+    def finetune_envs(self) -> tuple[str, ...]:
+        """Environments of phase 2."""
+        return self.tasks or (self.env,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,91 +126,91 @@ class PlannedRun:
     id: str
     config: RunConfig
     seed: int
+    condition: str | None = None
+    """Name of the condition; None in phase 1."""
     plan: str | None = None
     """None in phase 1."""
     needs: str | None = None
     """Id of the pre-training run that it carries from."""
 
+    @property
+    def label(self) -> str:
+        """What a line of progress calls it."""
+        return f"{self.condition or f'pretrain {self.config.intrinsic}'} s{self.seed}"
 
-def planned_runs(study: Study, seeds: int) -> list[PlannedRun]:
-    """Every run of a study over seeds 0 to `seeds - 1`, those first that others wait for.
 
-    A run's id ends with a hash of its settings, so that changed settings never meet old results.
+def planned_runs(study: Study) -> list[PlannedRun]:
+    """Every run of a study over its seeds from 0 on, those first that others wait for.
+
+    A run's id ends with a hash of its settings, so that changed settings never meet old results. A
+    pre-training run is shared by every condition that explores in the same way.
     """
-    if seeds < 1:
-        raise UserError(f"A study needs at least one seed, not {seeds}.")
-    pretraining, finetuning = [], []
-    for seed in range(seeds):
-        first = RunConfig(
-            study.env,
-            "pretrain",
-            study.intrinsic,
-            study.size,
-            study.pretrain_steps,
-            seed,
-            study.agent,
-            study.pretrain,
-        )
-        source = f"pretrain-s{seed}-{fingerprint(to_dict(first))}"
-        pretraining.append(PlannedRun(source, first, seed))
-        for plan in study.plans:
-            second = dataclasses.replace(
-                first,
-                env=study.finetune_env or study.env,
-                phase="finetune",
-                intrinsic=None,
-                steps=study.finetune_steps,
-                training=study.finetune,
-            )
-            needs = source if parse_plan(plan).carries else None
-            identity = {"run": to_dict(second), "plan": parse_plan(plan).as_dict(), "source": needs}
-            label = plan if "=" not in plan else "custom"
-            run_id = f"{label}-s{seed}-{fingerprint(identity)}"
-            finetuning.append(PlannedRun(run_id, second, seed, plan, needs))
-    return pretraining + sorted(finetuning, key=lambda run: run.seed)
+    pretraining: dict[str, PlannedRun] = {}
+    finetuning = []
+    for seed in range(study.seeds):
+        for condition in study.conditions:
+            source = _explored(study, condition, seed) if condition.transfer.carries else None
+            if source is not None:
+                pretraining.setdefault(source.id, source)
+            finetuning += [_finetuned(study, condition, env, seed, source) for env in study.finetune_envs]
+    return [*pretraining.values(), *finetuning]
 
 
-def _quickstart() -> Study:
-    return Study(
-        name="quickstart",
-        description="Crafter in minutes on two cores: explore, carry, fine-tune, compare.",
-        env="crafter",
-        intrinsic="disagreement",
-        size="tiny",
-        pretrain_steps=5_000,
-        finetune_steps=2_000,
-        plans=("scratch", "policy", "model", "model+policy"),
-        agent=agent_preset("tiny"),
-        pretrain=dataclasses.replace(training_preset("tiny"), evaluation_episodes=8),
-        finetune=dataclasses.replace(training_preset("tiny"), evaluation_episodes=16),
+def _explored(study: Study, condition: Condition, seed: int) -> PlannedRun:
+    """The run of phase 1 that a condition carries from."""
+    intrinsic = condition.intrinsic or study.intrinsic
+    agent = dataclasses.replace(study.agent, kind=condition.explorer)
+    config = RunConfig(
+        study.env, "pretrain", intrinsic, study.size, study.pretrain_steps, seed, agent, study.pretrain
+    )
+    told = [] if intrinsic == study.intrinsic else [intrinsic]
+    told += [] if condition.explorer == "model-based" else [condition.explorer]
+    label = "-".join(["pretrain", *told])
+    return PlannedRun(f"{label}-s{seed}-{fingerprint(to_dict(config))}", config, seed)
+
+
+def _finetuned(
+    study: Study, condition: Condition, env: str, seed: int, source: PlannedRun | None
+) -> PlannedRun:
+    """The run of phase 2 of a condition on one task."""
+    agent = dataclasses.replace(study.agent, kind=condition.learner)
+    config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, study.finetune)
+    needs = None if source is None else source.id
+    identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
+    label = re.sub(r"[^\w.+>-]+", "-", condition.name) if "=" not in condition.name else "custom"
+    return PlannedRun(
+        f"{label}-s{seed}-{fingerprint(identity)}", config, seed, condition.name, condition.plan, needs
     )
 
 
-STUDIES = {study.name: study for study in (_quickstart(),)}
-
-
-def find_study(name: str, overrides: dict[str, Any]) -> Study:
-    """Return a named study, or one from a YAML file that says which study it is based on.
-
-    Args:
-        name: a known name, or the path of a .yaml or .json file with an optional line `base: quickstart`.
-        overrides: settings that flags change.
+def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
+    """A study with other settings; a size brings its own, and a plan's name stands for a condition.
 
     Raises:
-        UserError: an unknown name, a missing file, a bad setting.
+        UserError: a setting is not known or of another kind.
     """
-    values: dict[str, Any] = {}
-    if Path(name).suffix in (".yaml", ".yml", ".json"):
-        values = {str(key).replace("-", "_"): value for key, value in read_settings(Path(name)).items()}
-        values.setdefault("name", Path(name).stem)
-        name = str(values.pop("base", "quickstart"))
-    if name not in STUDIES:
-        raise unknown_name("study", name, STUDIES)
-    values |= {key: value for key, value in overrides.items() if value is not None}
-    base = STUDIES[name]
-    if "size" in values and values["size"] != base.size:  # a size brings its own settings
+    values = dict(values)
+    if "size" in values and values["size"] != base.size:
         size = str(values["size"])
         base = dataclasses.replace(
             base, agent=agent_preset(size), pretrain=training_preset(size), finetune=training_preset(size)
         )
+    if isinstance(values.get("conditions"), list):
+        values["conditions"] = [
+            {"name": item, "plan": item} if isinstance(item, str) else item for item in values["conditions"]
+        ]
+        names = {str(item.get("name")) for item in values["conditions"] if isinstance(item, Mapping)}
+        kept = [c for c in base.contrasts if {c.better, c.baseline} <= names]
+        base = dataclasses.replace(base, contrasts=tuple(kept))
     return overlay(base, values)
+
+
+def study_file(path: Path) -> dict[str, Any]:
+    """Settings of a study's file, `base` among them where it says on which study it is based.
+
+    Raises:
+        UserError: a missing or unreadable file.
+    """
+    values = {str(key).replace("-", "_"): value for key, value in read_settings(path).items()}
+    values.setdefault("name", path.stem)
+    return values

@@ -230,7 +230,7 @@ def write_study_file(path, **changes):
         "env": "catch-vector",
         "pretrain_steps": 48,
         "finetune_steps": 40,
-        "plans": ["scratch", "model"],
+        "conditions": ["scratch", "model"],
         "agent": SMALL["agent"],
         "pretrain": SMALL["training"],
         "finetune": SMALL["training"],

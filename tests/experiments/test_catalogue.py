@@ -4,7 +4,7 @@ import json
 
 from envs import environments, suites
 from experiments.catalogue import catalogue, format_catalogue
-from experiments.study import STUDIES
+from experiments.presets import presets
 from exploration import INTRINSIC
 from transfer.plan import COMPONENTS, PLANS
 from world_model import SIZES
@@ -13,7 +13,7 @@ from world_model import SIZES
 def test_everything_with_a_name_is_listed():
     found = catalogue()
     assert list(found) == ["environments", "intrinsic", "plans", "studies", "sizes"]
-    known = (environments(), INTRINSIC, PLANS, STUDIES, SIZES)
+    known = (environments(), INTRINSIC, PLANS, presets(), SIZES)
     for kind, names in zip(found.values(), known, strict=True):
         assert list(kind) == list(names)
         assert all(entry["description"] for entry in kind.values())
@@ -22,7 +22,8 @@ def test_everything_with_a_name_is_listed():
     named = "disagreement rnd byol-explore icm apt lbs e3b none random-data"
     assert set(named.split()) <= set(found["intrinsic"])
     assert set(found["plans"]["model"]["components"]) == set(COMPONENTS)
-    assert found["studies"]["quickstart"]["plans"] == ["scratch", "policy", "model", "model+policy"]
+    quick = found["studies"]["quickstart"]["budgets"]["laptop"]
+    assert quick["conditions"] == ["scratch", "policy", "model", "model+policy"]
 
 
 def test_the_text_names_everything_once_and_fits():

@@ -13,7 +13,7 @@ import pytest
 
 from expedition import UserError, __version__
 from experiments.launcher import Launcher, _reason
-from experiments.study import find_study
+from experiments.presets import find_study
 from training import Logistics
 from training.folder import only_process
 
@@ -22,8 +22,8 @@ CELL = {"mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n"}
 
 
 def launcher(study_file, folder, seeds=1, jobs=2, **changes):
-    study = find_study(str(study_file(**changes)), {})
-    return Launcher(study, seeds, folder, jobs, QUIET, "expedition study x", lambda line: None)
+    study = find_study(str(study_file(**changes)), None, {"seeds": seeds})
+    return Launcher(study, folder, jobs, QUIET, "expedition study x", lambda line: None)
 
 
 def workers(folder):
@@ -149,7 +149,10 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
 
 def test_plan_only_writes_nothing(study_file, tmp_path, cli):
     code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
-    assert (code, out) == (0, "")
+    assert code == 0
+    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
+    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based: 160 steps at ")
+    assert " GiB of memory, " in out.splitlines()[2]
     assert sum(line.startswith("  ") and " steps" in line for line in err.splitlines()) == 6
     assert "6 runs, 256 steps" in err
     assert "GiB" in err
@@ -158,7 +161,7 @@ def test_plan_only_writes_nothing(study_file, tmp_path, cli):
 
 LONG = {
     "pretrain_steps": 3_000,
-    "plans": ["model"],
+    "conditions": ["model"],
     "pretrain": {"num_envs": 2, "train_ratio": 0.0, "length": 8, "batch": 2, "evaluation_episodes": 1}
     | {"heldout": 4, "context": 2, "open_loop": 4, "learning_starts": 24},
 }
@@ -253,14 +256,15 @@ def test_negative_jobs_are_refused(study_file, tmp_path, jobs):
 
 def test_cores_are_shared_out(study_file, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    study, settings = find_study(str(study_file()), {}), Logistics(device="cpu", wandb="off")
-    it = Launcher(study, 1, tmp_path / "out", 2, settings, "x", print)
+    study, settings = find_study(str(study_file()), None, {}), Logistics(device="cpu", wandb="off")
+    it = Launcher(study, tmp_path / "out", 2, settings, "x", print)
     assert it.threads == {
         "pretrain": 8,
         "finetune": 4,
     }  # one run that the others wait for, then two at a time
     assert not it.logistics.progress
     assert it.logistics.group == "out"
-    assert Launcher(study, 4, tmp_path / "out", 8, settings, "x", print).threads["pretrain"] == 2
+    four = dataclasses.replace(study, seeds=4)
+    assert Launcher(four, tmp_path / "out", 8, settings, "x", print).threads["pretrain"] == 2
     fixed = dataclasses.replace(settings, threads=3)
-    assert Launcher(study, 1, tmp_path / "out", 2, fixed, "x", print).threads["pretrain"] == 3
+    assert Launcher(study, tmp_path / "out", 2, fixed, "x", print).threads["pretrain"] == 3

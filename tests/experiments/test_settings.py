@@ -7,8 +7,8 @@ import pytest
 
 from expedition import UserError
 from experiments.commands import Pretrain
+from experiments.presets import presets
 from experiments.settings import agent_preset, overlay, read_settings, training_preset
-from experiments.study import STUDIES
 from world_model import SIZES
 
 
@@ -45,7 +45,8 @@ def test_nested_settings_with_dashes_or_underscores(tmp_path):
 
 
 def test_an_overlay_of_nothing_changes_nothing():
-    for base in (Pretrain(), Pretrain(out=Path("x")), STUDIES["quickstart"]):
+    quick = presets()["quickstart"].budgets["laptop"]
+    for base in (Pretrain(), Pretrain(out=Path("x")), quick):
         assert overlay(base, {}) == base
 
 

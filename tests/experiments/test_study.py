@@ -1,30 +1,26 @@
-"""The graph of a study's runs, and studies from files."""
+"""The graph of a study's runs."""
 
 import dataclasses
 
 import pytest
 
 from expedition import UserError
-from experiments.settings import agent_preset, training_preset
-from experiments.study import STUDIES, find_study, planned_runs
+from experiments.presets import presets
+from experiments.study import Condition, planned_runs
 
-QUICK = STUDIES["quickstart"]
+QUICK = presets()["quickstart"].budgets["laptop"]
 
 
 def ids(study=QUICK, seeds=1):
-    return [run.id for run in planned_runs(study, seeds)]
+    return [run.id for run in planned_runs(dataclasses.replace(study, seeds=seeds))]
 
 
-def test_the_quickstart_is_what_it_promises():
-    assert (QUICK.env, QUICK.intrinsic, QUICK.size) == ("crafter", "disagreement", "tiny")
-    assert QUICK.plans == ("scratch", "policy", "model", "model+policy")
-    runs = planned_runs(QUICK, 1)
-    assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 4
-    assert {run.config.steps for run in runs[1:]} == {QUICK.finetune_steps}  # an equal budget
+def with_conditions(*conditions, **changes):
+    return dataclasses.replace(QUICK, conditions=conditions, **changes)
 
 
 def test_pretraining_is_shared_by_the_runs_that_need_it():
-    runs = planned_runs(QUICK, 3)
+    runs = planned_runs(dataclasses.replace(QUICK, seeds=3))
     assert len(runs) == 3 * 5
     assert [run.config.phase for run in runs] == ["pretrain"] * 3 + ["finetune"] * 12
     by_seed = {run.seed: run.id for run in runs[:3]}
@@ -34,6 +30,41 @@ def test_pretraining_is_shared_by_the_runs_that_need_it():
         assert run.config.intrinsic is None
     assert {run.seed for run in runs} == {0, 1, 2}
     assert len(set(ids(seeds=3))) == 15
+
+
+def test_each_way_of_exploring_has_a_run_of_its_own():
+    runs = planned_runs(
+        with_conditions(
+            Condition("scratch", "scratch"),
+            Condition("model", "model"),
+            Condition("model+policy", "model+policy"),
+            Condition("random", "model", intrinsic="none"),
+            Condition("MF -> MB", "model+policy", explorer="model-free"),
+            Condition("MF -> MF", "model+policy", explorer="model-free", learner="model-free"),
+        )
+    )
+    by_name = {run.condition: run for run in runs if run.condition}
+    assert [run.id.rpartition("-")[0] for run in runs[:3]] == [
+        "pretrain-s0",
+        "pretrain-none-s0",
+        "pretrain-model-free-s0",
+    ]
+    own, control, free = (run.id for run in runs[:3])
+    assert [run.config.intrinsic for run in runs[:3]] == ["disagreement", "none", "disagreement"]
+    assert [run.config.agent.kind for run in runs[:3]] == ["model-based", "model-based", "model-free"]
+    needs = {name: run.needs for name, run in by_name.items()}
+    assert needs == {
+        "scratch": None,
+        "model": own,
+        "model+policy": own,
+        "random": control,
+        "MF -> MB": free,
+        "MF -> MF": free,
+    }
+    kinds = {name: run.config.agent.kind for name, run in by_name.items()}
+    assert kinds.pop("MF -> MF") == "model-free"
+    assert set(kinds.values()) == {"model-based"}
+    assert all("/" not in run.id and " " not in run.id for run in runs)
 
 
 def test_more_seeds_keep_the_runs_that_there_are():
@@ -56,83 +87,44 @@ def test_ids_follow_the_settings():
 
 def test_plans_spelled_out_have_ids_that_are_folders():
     one, two = "encoder=copy", "encoder=freeze"
-    runs = planned_runs(dataclasses.replace(QUICK, plans=(one, two)), 1)[1:]
+    runs = planned_runs(with_conditions(Condition(one, one), Condition(two, two)))[1:]
     assert all(run.id.startswith("custom-s0-") for run in runs)
     assert runs[0].id != runs[1].id
     assert [run.plan for run in runs] == [one, two]
 
 
-def test_phase_2_may_be_elsewhere():
-    runs = planned_runs(dataclasses.replace(QUICK, env="maze-pixels", finetune_env="catch-pixels"), 1)
-    assert [run.config.env for run in runs] == ["maze-pixels"] + ["catch-pixels"] * 4
-
-
-def test_a_study_from_a_file(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(
-        "base: quickstart\nenv: catch-pixels\nfinetune-steps: 500\nplans: [scratch, 'encoder=freeze']\n"
-        "finetune:\n  evaluation-episodes: 4\nagent:\n  optimizer:\n    lr: 3e-4\n"
-    )
-    study = find_study(str(path), {"finetune_steps": 600, "env": None})
-    assert study.name == "mine"
-    assert (study.env, study.finetune_steps) == ("catch-pixels", 600)  # flags win over the file
-    assert study.plans == ("scratch", "encoder=freeze")
-    assert study.finetune.evaluation_episodes == 4
-    assert study.agent.optimizer.lr == 3e-4
-    assert study.pretrain == QUICK.pretrain
-    assert study.pretrain_steps == QUICK.pretrain_steps
-
-
-def test_a_named_study_with_nothing_changed_is_itself():
-    assert find_study("quickstart", {"env": None, "size": None}) == QUICK
-
-
-def test_another_size_brings_its_own_settings():
-    study = find_study("quickstart", {"size": "1m"})
-    assert study.agent == agent_preset("1m")
-    assert study.pretrain == study.finetune == training_preset("1m")
-    assert find_study("quickstart", {"size": "tiny"}) == QUICK
+def test_phase_2_may_be_elsewhere_and_in_several_places():
+    tasks = ("catch-pixels", "maze-pixels")
+    runs = planned_runs(dataclasses.replace(QUICK, env="maze-pixels", tasks=tasks))
+    assert [run.config.env for run in runs] == ["maze-pixels", *tasks * 4]
+    assert [run.condition for run in runs[1:3]] == ["scratch", "scratch"]
+    assert len({run.id for run in runs}) == 9
 
 
 @pytest.mark.parametrize(
-    ("overrides", "sentence"),
+    ("settings", "sentence"),
     [
-        ({"env": "craftr"}, "Unknown environment 'craftr': did you mean crafter"),
-        ({"intrinsic": "rdn"}, "Unknown intrinsic reward 'rdn': did you mean rnd"),
-        ({"size": "huge"}, "Unknown size 'huge'"),
-        ({"plans": []}, "at least one plan"),
-        ({"plans": ["model", "model"]}, "each only once"),
-        ({"plans": ["modle"]}, "Unknown plan 'modle'"),
-        ({"plans": "model"}, "'plans' must be a list"),
-        ({"plans": ["actor=copy"]}, "carries the actor without"),
-        ({"finetune_env": "nowhere-v9"}, "Unknown environment 'nowhere-v9'"),
-        ({"finetune_stps": 3}, "Unknown setting 'finetune_stps': did you mean finetune_steps"),
-        ({"name": "../other"}, "The name of a study is letters"),
+        ({"name": "a/b", "plan": "model"}, "name of a condition"),
+        ({"name": "", "plan": "model"}, "name of a condition"),
+        ({"name": "x", "plan": "modle"}, "Unknown plan 'modle'"),
+        ({"name": "x", "plan": "model", "intrinsic": "rdn"}, "Unknown intrinsic reward 'rdn'"),
+        ({"name": "x", "plan": "model", "explorer": "ppo"}, "Unknown explorer 'ppo'"),
+        ({"name": "x", "plan": "model", "learner": "model"}, "Unknown learner 'model'"),
+        ({"name": "x", "plan": "model", "learner": "ppo"}, "PPO can take nothing over"),
     ],
 )
-def test_bad_studies_get_one_sentence(overrides, sentence):
+def test_conditions_that_mean_nothing(settings, sentence):
     with pytest.raises(UserError, match=sentence):
-        find_study("quickstart", overrides)
+        Condition(**settings)
 
 
-@pytest.mark.parametrize(("changes", "seeds"), [({}, 0), ({}, -1)])
-def test_a_study_needs_seeds(changes, seeds):
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_a_study_needs_seeds(seeds):
     with pytest.raises(UserError, match="at least one seed"):
-        planned_runs(dataclasses.replace(QUICK, **changes), seeds)
+        dataclasses.replace(QUICK, seeds=seeds)
 
 
 @pytest.mark.parametrize("name", ["pretrain_steps", "finetune_steps"])
 def test_budgets_are_positive(name):
     with pytest.raises(UserError, match="steps is -3"):
-        planned_runs(dataclasses.replace(QUICK, **{name: -3}), 1)
-
-
-def test_names_and_files_that_are_not_there(tmp_path):
-    with pytest.raises(UserError, match="Unknown study 'quikstart': did you mean quickstart"):
-        find_study("quikstart", {})
-    with pytest.raises(UserError, match="Cannot read .*none.yaml"):
-        find_study(str(tmp_path / "none.yaml"), {})
-    path = tmp_path / "mine.yaml"
-    path.write_text("base: quikstart\n")
-    with pytest.raises(UserError, match="Unknown study 'quikstart'"):
-        find_study(str(path), {})
+        planned_runs(dataclasses.replace(QUICK, **{name: -3}))

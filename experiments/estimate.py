@@ -1,0 +1,189 @@
+"""What a study will take, from short trials of each kind of run on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs import choose_workers, cores, make_vector
+from expedition import UserError
+from experiments.report import duration
+from experiments.study import PlannedRun
+from experiments.worker import Job
+from training import Logistics, from_dict, prepare_process
+from training.collector import Collector, learner_view, row_spec
+from training.config import RunConfig
+from training.run import build_agent, most_rows, planned_updates
+from training.runtime import choose_device
+from training.state_tree import publish_json
+
+COLLECT_SECONDS = 8.0
+"""How long a trial collects at most."""
+QUICK_SECONDS = 3.0
+"""An update that takes longer than this is not repeated, though the first one is slower."""
+MOMENTS = 3
+"""Numbers that a checkpoint holds for each parameter: its value and two moments."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What one kind of run was measured to take.
+
+    Attributes:
+        begin: seconds from the start of the process to the first step.
+        step: seconds of one environment step, acting included.
+        update: seconds of one update; 0 where the run makes none.
+        peak: bytes of memory of the process, without the replay's rows.
+        row: bytes of a replayed row.
+        parameters: how many.
+    """
+
+    begin: float
+    step: float
+    update: float
+    peak: int
+    row: int
+    parameters: int
+
+
+class _Rows:
+    """Stands in for a replay: keeps what is added."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, np.ndarray]] = []
+
+    def add(self, rows: Mapping[str, np.ndarray]) -> None:
+        self.rows.append({key: value.copy() for key, value in rows.items()})
+
+    def batch(self, batch: int, length: int) -> dict[str, np.ndarray]:
+        """Rows (B, T, ...), repeated where fewer were collected: right in cost, not in sense."""
+        times = np.arange(length) % len(self.rows)
+        stacked = {key: np.stack([self.rows[t][key] for t in times], 1) for key in self.rows[0]}
+        return {key: value[np.arange(batch) % len(value)] for key, value in stacked.items()}
+
+
+def measure(config: RunConfig, logistics: Logistics) -> Trial:
+    """Begin a run, collect for some seconds, make an update or three."""
+    began = time.monotonic()
+    prepare_process(logistics.threads)
+    training = config.training
+    workers = choose_workers(config.env, logistics.threads or cores())
+    envs = make_vector(config.env, training.num_envs, image_size=training.image_size, workers=workers)
+    try:
+        agent = build_agent(config, envs, choose_device(logistics.device))
+        kept = _Rows()
+        task = config.phase == "finetune"
+        collector = Collector(envs, agent, kept, task, config.seed)  # type: ignore[arg-type]
+        collector.start()
+        spec = row_spec(envs, agent, task)
+        begin, clock, steps = time.monotonic() - began, time.monotonic(), 0
+        while len(kept.rows) < training.length and time.monotonic() - clock < COLLECT_SECONDS:
+            steps += collector.step(0)[0]
+        step = (time.monotonic() - clock) / max(1, steps)
+    finally:
+        envs.close()
+    update = 0.0
+    if planned_updates(config) > 0:
+        rows = learner_view(kept.batch(training.batch, training.length))
+        for _ in range(3):
+            clock = time.monotonic()
+            float(agent.update(rows)["loss/total"])
+            update = time.monotonic() - clock
+            if update > QUICK_SECONDS:
+                break
+    return Trial(
+        begin,
+        step,
+        update,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in spec.values()),
+        sum(p.numel() for p in agent.parameters()),
+    )
+
+
+def estimate_study(
+    runs: Sequence[PlannedRun], jobs: int, logistics: Logistics, say: Callable[[str], None]
+) -> str:
+    """Try each kind of run once, in a process of its own, and return a table of what the study will take.
+
+    Raises:
+        UserError: a trial failed, with its own sentence.
+    """
+    groups: dict[tuple[str, ...], list[PlannedRun]] = {}
+    for run in runs:
+        config = run.config
+        groups.setdefault(
+            (config.phase, config.intrinsic or "task", config.agent.kind, config.env), []
+        ).append(run)
+    threads = logistics.threads or max(1, cores() // jobs)
+    lines, seconds, memory, disk = [], 0.0, 0, 0
+    for key, members in groups.items():
+        say(f"  trying {', '.join(key)} ...")
+        trial = _tried(members[0].config, dataclasses.replace(logistics, threads=threads))
+        spent = sum(_seconds(run.config, trial) for run in members)
+        most = max(_replay_bytes(run.config, trial) for run in members)
+        seconds, memory = seconds + spent, max(memory, trial.peak + most)
+        disk += sum(_replay_bytes(run.config, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
+        steps = sum(run.config.steps for run in members)
+        updates = sum(planned_updates(run.config) for run in members)
+        lines.append(
+            f"{len(members):>4} x {', '.join(key[:3])}: {steps:,} steps at {trial.step * 1000:.2f} ms, "
+            f"{updates:,} updates at {trial.update * 1000:.0f} ms: {duration(spent)}"
+        )
+    total = (
+        f"About {duration(seconds / jobs)} with {jobs} at a time (evaluation, logging and W&B not counted), "
+        f"{memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk."
+    )
+    return "\n".join([*lines, total])
+
+
+def _seconds(config: RunConfig, trial: Trial) -> float:
+    return trial.begin + config.steps * trial.step + planned_updates(config) * trial.update
+
+
+def _replay_bytes(config: RunConfig, trial: Trial) -> int:
+    training = config.training
+    rows = most_rows(config.steps, training.num_envs) * training.num_envs
+    return min(int(training.replay_gib * 2**30), rows * trial.row)
+
+
+def _tried(config: RunConfig, logistics: Logistics) -> Trial:
+    """Measure in a process of its own, whose memory is then the run's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        job, out = Path(folder) / "job.json", Path(folder) / "trial.json"
+        Job("", config, logistics, None, None, 0).save(job)
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.estimate", str(job), str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+            raise UserError(f"A trial of {config.env} failed: {last}")
+        return Trial(**json.loads(out.read_text()))
+
+
+def main() -> int:
+    """Measure the job in the first file and write the trial to the second."""
+    job: Any = from_dict(Job, json.loads(Path(sys.argv[1]).read_text()))
+    try:
+        publish_json(Path(sys.argv[2]), dataclasses.asdict(measure(job.config, job.logistics)))
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

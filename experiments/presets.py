@@ -1,0 +1,263 @@
+"""Named studies, each at the budgets it is meant for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from expedition import unknown_name
+from experiments.settings import agent_preset, training_preset
+from experiments.study import Condition, Contrast, Study, overlaid, study_file
+
+BUDGETS = ("laptop", "gpu", "paper")
+"""2 cores and at most two hours; 30 minutes of one H100; the paper's steps."""
+
+
+def carried(*plans: str) -> tuple[Condition, ...]:
+    """One condition for each plan, named after it."""
+    return tuple(Condition(plan, plan) for plan in plans)
+
+
+RANDOM_MODEL = Condition("model from random data", "model", intrinsic="random-data")
+CROSSED = (
+    Condition("MF scratch", "scratch", learner="model-free"),
+    Condition("MF -> MF", "model+policy", explorer="model-free", learner="model-free"),
+    Condition("MB -> MF", "model+policy", learner="model-free"),
+    Condition("MF -> MB", "model+policy", explorer="model-free"),
+)
+"""Beside `model+policy`, which is MB -> MB."""
+PPO = Condition("PPO", "scratch", learner="ppo")
+
+CONTRASTS = (
+    Contrast("all that was learned: MB -> MB over scratch", "model+policy", "scratch"),
+    Contrast(
+        "finding 1: MB explores better than MF (coverage)", "pretrain:model+policy", "pretrain:MF -> MF"
+    ),
+    Contrast("finding 2: MB -> MB over MF -> MF", "model+policy", "MF -> MF"),
+    Contrast("finding 2: MB -> MB over MB -> MF", "model+policy", "MB -> MF"),
+    Contrast("finding 2: MB -> MB over MF -> MB", "model+policy", "MF -> MB"),
+    Contrast("finding 3: the dynamics, over the encoder alone", "model", "encoder"),
+    Contrast("finding 3: the policy, given the model", "model+prior", "model"),
+    Contrast("random data: its model over scratch", "model from random data", "scratch"),
+    Contrast("random data: exploring over it", "model+policy", "model from random data"),
+    Contrast("no strawman: scratch over PPO", "scratch", "PPO"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A study by name."""
+
+    description: str
+    """One line for `expedition list`."""
+    budgets: Mapping[str, Study]
+    """By name of the budget; the first is the default."""
+
+
+def _quickstart() -> Study:
+    return Study(
+        name="quickstart",
+        description="Crafter in minutes on two cores: explore, carry, fine-tune, compare.",
+        env="crafter",
+        intrinsic="disagreement",
+        size="tiny",
+        pretrain_steps=5_000,
+        finetune_steps=2_000,
+        conditions=carried("scratch", "policy", "model", "model+policy"),
+        agent=agent_preset("tiny"),
+        pretrain=dataclasses.replace(training_preset("tiny"), evaluation_episodes=8),
+        finetune=dataclasses.replace(training_preset("tiny"), evaluation_episodes=16),
+    )
+
+
+def _walker(name: str, description: str, env: str, size: str, **settings: Any) -> Study:
+    """A study of Walker et al. 2023 (arXiv 2302.04009) at one budget."""
+    steps: tuple[int, int] = settings.pop("steps")
+    training: dict[str, Any] = settings.pop("training", {})
+    conditions: tuple[Condition, ...] = settings.pop("conditions")
+    names = {condition.name for condition in conditions}
+    preset = dataclasses.replace(training_preset(size), **training)
+    return Study(
+        name=name,
+        description=description,
+        env=env,
+        size=size,
+        pretrain_steps=steps[0],
+        finetune_steps=steps[1],
+        conditions=conditions,
+        agent=agent_preset(size),
+        pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
+        finetune=preset,
+        contrasts=tuple(c for c in CONTRASTS if names >= {_name(c.better), _name(c.baseline)}),
+        **settings,
+    )
+
+
+def _name(side: str) -> str:
+    return side.removeprefix("pretrain:")
+
+
+FACTORIAL = carried("scratch", "policy", "model", "model+policy", "model+prior")
+WHOLE = (*FACTORIAL, *carried("encoder", "all", "replay"), RANDOM_MODEL, *CROSSED, PPO)
+FEW = (*carried("scratch", "policy", "model", "model+policy"), RANDOM_MODEL)
+
+
+def _mazes(budget: str) -> Study:
+    """Explore a maze without reward, then look for its goal. Sizes grow with the budget."""
+    told = "Procedural mazes, explored without reward, then searched for their goal."
+    if budget == "laptop":
+        return _walker(
+            "walker2023-mazes",
+            told,
+            "mazes-goal,observe=symbols,size=7,limit=50,num_levels=1",
+            "tiny",
+            intrinsic="disagreement",
+            steps=(8_000, 4_000),
+            seeds=5,
+            conditions=(*FACTORIAL, *carried("encoder"), RANDOM_MODEL, *CROSSED, PPO),
+        )
+    size, steps = ("1m", (200_000, 50_000)) if budget == "gpu" else ("12m", (10_000_000, 1_000_000))
+    levels = "size=9,limit=100,num_levels=20" if budget == "gpu" else "size=15,limit=200"
+    return _walker(
+        "walker2023-mazes",
+        told,
+        f"mazes-goal,{levels}",
+        size,
+        intrinsic="disagreement",
+        steps=steps,
+        seeds=5 if budget == "gpu" else 10,
+        conditions=WHOLE,
+    )
+
+
+def _crafter(budget: str) -> Study:
+    """Findings 1 to 3 where exploration and task share the distribution of worlds."""
+    told = "Crafter, explored without reward, then played for its achievements (Walker et al., fig. 2)."
+    size, steps, seeds, conditions = {
+        "laptop": ("tiny", (20_000, 6_000), 3, FEW),
+        "gpu": ("1m", (150_000, 50_000), 3, FEW),
+        "paper": ("50m", (150_000_000, 1_000_000), 5, WHOLE),
+    }[budget]
+    return _walker(
+        "walker2023-crafter",
+        told,
+        "crafter",
+        size,
+        intrinsic="disagreement" if budget != "paper" else "rnd",
+        steps=steps,
+        seeds=seeds,
+        conditions=conditions,
+    )
+
+
+ROBODESK = tuple(
+    f"robodesk-{task}"
+    for task in (
+        "open_slide",
+        "open_drawer",
+        "push_green",
+        "stack",
+        "upright_block_off_table",
+        "flat_block_in_bin",
+        "flat_block_in_shelf",
+        "lift_upright_block",
+        "lift_ball",
+    )
+)
+"""The paper's core set: the first nine of the package's."""
+
+
+def _robodesk(budget: str) -> Study:
+    """The same desk in both phases, with another reward: states on a laptop, pictures elsewhere."""
+    told = "RoboDesk, explored without reward, then its tasks: one environment, new rewards."
+    size, steps, seeds, tasks, conditions, options = {
+        "laptop": ("tiny", (20_000, 6_000), 2, ROBODESK[1:3], FEW, ",observe=state"),
+        "gpu": ("1m", (150_000, 30_000), 3, ROBODESK[1:3], FEW, ",render=fast"),
+        "paper": ("50m", (50_000_000, 2_000_000), 3, ROBODESK, WHOLE, ""),
+    }[budget]
+    return _walker(
+        "walker2023-robodesk",
+        told,
+        ROBODESK[0] + options,
+        size,
+        intrinsic="disagreement" if budget != "paper" else "rnd",
+        steps=steps,
+        seeds=seeds,
+        conditions=conditions,
+        tasks=tuple(task + options for task in tasks),
+    )
+
+
+SCENES = tuple(
+    f"metaworld-{task}-v3"
+    for task in ("drawer-open", "door-close", "shelf-place", "sweep-into", "lever-pull")
+)
+"""The test tasks of ML10."""
+
+
+def _metaworld(budget: str) -> Study:
+    """Explored in the training scenes of ML10, used in its test tasks: out of distribution."""
+    told = "Meta-World: ML10's training scenes without reward, then its test tasks (out of distribution)."
+    size, steps, seeds, tasks, conditions, options = {
+        "laptop": ("tiny", (20_000, 6_000), 2, SCENES[:2], FEW, ",observe=state"),
+        "gpu": ("1m", (150_000, 30_000), 3, SCENES[:2], FEW, ",render=fast"),
+        "paper": ("50m", (50_000_000, 2_000_000), 3, SCENES, WHOLE, ""),
+    }[budget]
+    return _walker(
+        "walker2023-metaworld",
+        told,
+        "metaworld-ml10-train" + options,
+        size,
+        intrinsic="disagreement" if budget != "paper" else "rnd",
+        steps=steps,
+        seeds=seeds,
+        conditions=conditions,
+        tasks=tuple(task + options for task in tasks),
+    )
+
+
+def _preset(make: Callable[[str], Study]) -> Preset:
+    budgets = {budget: make(budget) for budget in BUDGETS}
+    return Preset(budgets[BUDGETS[0]].description, budgets)
+
+
+@functools.cache
+def presets() -> Mapping[str, Preset]:
+    """Named studies by name."""
+    quick = _quickstart()
+    return {
+        quick.name: Preset(quick.description, {"laptop": quick}),
+        "walker2023-mazes": _preset(_mazes),
+        "walker2023-crafter": _preset(_crafter),
+        "walker2023-robodesk": _preset(_robodesk),
+        "walker2023-metaworld": _preset(_metaworld),
+    }
+
+
+def find_study(name: str, budget: str | None, overrides: Mapping[str, Any]) -> Study:
+    """Return a named study, or one from a YAML file that says which study it is based on.
+
+    Args:
+        name: a known name, or the path of a .yaml or .json file with an optional line `base: quickstart`.
+        budget: one of `BUDGETS`; None for what the file says, or the laptop's.
+        overrides: settings that flags change; those that are None are left alone.
+
+    Raises:
+        UserError: an unknown name, a missing file, a bad setting.
+    """
+    values: dict[str, Any] = {}
+    if Path(name).suffix in (".yaml", ".yml", ".json"):
+        values = study_file(Path(name))
+        name = str(values.pop("base", "quickstart"))
+    said = values.pop("budget", None)
+    budget = str(budget or said or BUDGETS[0])
+    known = presets()
+    if name not in known:
+        raise unknown_name("study", name, known)
+    if budget not in known[name].budgets:
+        raise unknown_name(f"budget of {name}", budget, known[name].budgets)
+    values |= {key: value for key, value in overrides.items() if value is not None}
+    return overlaid(known[name].budgets[budget], values)

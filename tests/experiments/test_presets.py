@@ -1,0 +1,130 @@
+"""Named studies and studies from files."""
+
+import pytest
+
+from expedition import UserError
+from experiments.presets import BUDGETS, find_study, presets
+from experiments.settings import agent_preset, training_preset
+from experiments.study import Condition, planned_runs
+
+QUICK = presets()["quickstart"].budgets["laptop"]
+WALKER = [name for name in presets() if name.startswith("walker2023-")]
+
+
+def names(study):
+    return [condition.name for condition in study.conditions]
+
+
+def test_the_quickstart_is_what_it_promises():
+    assert (QUICK.env, QUICK.intrinsic, QUICK.size) == ("crafter", "disagreement", "tiny")
+    assert names(QUICK) == ["scratch", "policy", "model", "model+policy"]
+    runs = planned_runs(QUICK)
+    assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 4
+    assert {run.config.steps for run in runs[1:]} == {QUICK.finetune_steps}  # an equal budget
+
+
+def test_every_domain_of_the_paper_has_a_study_at_every_budget():
+    assert [f"walker2023-{domain}" for domain in ("mazes", "crafter", "robodesk", "metaworld")] == WALKER
+    for name in WALKER:
+        budgets = presets()[name].budgets
+        assert tuple(budgets) == BUDGETS
+        steps = [budget.pretrain_steps * budget.seeds for budget in budgets.values()]
+        assert steps == sorted(steps)
+        for study in budgets.values():
+            assert {"scratch", "policy", "model", "model+policy"} <= set(names(study))
+            assert "model from random data" in names(study)
+            assert study.name == name
+
+
+def test_contrasts_compare_conditions_that_there_are():
+    for preset in presets().values():
+        for study in preset.budgets.values():
+            for contrast in study.contrasts:
+                sides = {side.removeprefix("pretrain:") for side in (contrast.better, contrast.baseline)}
+                assert sides <= set(names(study))
+                assert len(sides) == 2
+
+
+def test_the_mazes_cross_agents_on_a_laptop():
+    study = find_study("walker2023-mazes", None, {})
+    assert study.seeds >= 5
+    explorers = {(c.explorer, c.learner) for c in study.conditions if c.plan == "model+policy"}
+    assert explorers == {(a, b) for a in ("model-based", "model-free") for b in ("model-based", "model-free")}
+    assert "PPO" in names(study)
+    assert len(study.contrasts) == 10
+
+
+def test_a_study_from_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "base: quickstart\nenv: catch-pixels\nfinetune-steps: 500\nseeds: 3\n"
+        "conditions:\n- scratch\n- encoder=freeze\n- {name: control, plan: model, intrinsic: none}\n"
+        "finetune:\n  evaluation-episodes: 4\nagent:\n  optimizer:\n    lr: 3e-4\n"
+    )
+    study = find_study(str(path), None, {"finetune_steps": 600, "env": None})
+    assert study.name == "mine"
+    assert (study.env, study.finetune_steps, study.seeds) == ("catch-pixels", 600, 3)  # flags win
+    assert study.conditions == (
+        Condition("scratch", "scratch"),
+        Condition("encoder=freeze", "encoder=freeze"),
+        Condition("control", "model", intrinsic="none"),
+    )
+    assert study.finetune.evaluation_episodes == 4
+    assert study.agent.optimizer.lr == 3e-4
+    assert study.pretrain == QUICK.pretrain
+    assert study.pretrain_steps == QUICK.pretrain_steps
+
+
+def test_other_conditions_leave_the_contrasts_that_still_make_sense(tmp_path):
+    path = tmp_path / "few.yaml"
+    path.write_text("base: walker2023-mazes\nbudget: gpu\nconditions: [scratch, model, encoder]\n")
+    study = find_study(str(path), None, {})
+    assert study.size == "1m"
+    assert [(c.better, c.baseline) for c in study.contrasts] == [("model", "encoder")]
+    assert find_study(str(path), "laptop", {}).size == "tiny"
+
+
+def test_a_named_study_with_nothing_changed_is_itself():
+    assert find_study("quickstart", None, {"env": None, "size": None}) == QUICK
+
+
+def test_another_size_brings_its_own_settings():
+    study = find_study("quickstart", None, {"size": "1m"})
+    assert study.agent == agent_preset("1m")
+    assert study.pretrain == study.finetune == training_preset("1m")
+    assert find_study("quickstart", None, {"size": "tiny"}) == QUICK
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"env": "craftr"}, "Unknown environment 'craftr': did you mean crafter"),
+        ({"intrinsic": "rdn"}, "Unknown intrinsic reward 'rdn': did you mean rnd"),
+        ({"size": "huge"}, "Unknown size 'huge'"),
+        ({"conditions": []}, "at least one plan"),
+        ({"conditions": ["model", "model"]}, "each only once"),
+        ({"conditions": ["modle"]}, "Unknown plan 'modle'"),
+        ({"conditions": "model"}, "'conditions' must be a list"),
+        ({"conditions": ["actor=copy"]}, "carries the actor without"),
+        ({"conditions": [{"name": "x", "plan": "model", "explorer": "nobody"}]}, "Unknown explorer 'nobody'"),
+        ({"tasks": ["nowhere-v9"]}, "Unknown environment 'nowhere-v9'"),
+        ({"finetune_stps": 3}, "Unknown setting 'finetune_stps': did you mean finetune_steps"),
+        ({"name": "../other"}, "The name of a study is letters"),
+    ],
+)
+def test_bad_studies_get_one_sentence(overrides, sentence):
+    with pytest.raises(UserError, match=sentence):
+        find_study("quickstart", None, overrides)
+
+
+def test_names_and_files_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match="Unknown study 'quikstart': did you mean quickstart"):
+        find_study("quikstart", None, {})
+    with pytest.raises(UserError, match="Unknown budget of quickstart 'gpu'"):
+        find_study("quickstart", "gpu", {})
+    with pytest.raises(UserError, match="Cannot read .*none.yaml"):
+        find_study(str(tmp_path / "none.yaml"), None, {})
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: quikstart\n")
+    with pytest.raises(UserError, match="Unknown study 'quikstart'"):
+        find_study(str(path), None, {})
