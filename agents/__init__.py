@@ -2,13 +2,16 @@
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.base import ActState, Agent, Mode
-from agents.config import AgentConfig, OptimizerConfig
+from agents.config import AgentConfig, ModelFreeConfig, OptimizerConfig
 from agents.dreamer import DreamerAgent
+from agents.model_free import ModelFreeAgent
 from agents.optimizer import LaProp
 from agents.prior import PolicyPrior, PriorConfig
-from agents.returns import PercentileScale, lambda_returns
+from agents.registry import AGENTS, make_agent
+from agents.returns import PercentileScale, lambda_returns, vtrace
 
 __all__ = [
+    "AGENTS",
     "ActState",
     "ActorCritic",
     "ActorCriticConfig",
@@ -17,9 +20,13 @@ __all__ = [
     "DreamerAgent",
     "LaProp",
     "Mode",
+    "ModelFreeAgent",
+    "ModelFreeConfig",
     "OptimizerConfig",
     "PercentileScale",
     "PolicyPrior",
     "PriorConfig",
     "lambda_returns",
+    "make_agent",
+    "vtrace",
 ]

@@ -112,7 +112,7 @@ class ActorCritic(nn.Module):
             advantages = advantages - (weights * advantages).sum() / weights.sum().clamp_min(1e-3)
         entropy = policy.entropy()
         gain = policy.log_prob(actions[:, 1:]) * advantages + self.config.entropy * entropy
-        critic = self._critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
+        critic = self.critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
         losses = {"actor": -(weights * gain).mean(1), "critic": (weights * critic).mean(1)}
         metrics = {
             "imagination/return": returns.mean(),
@@ -148,10 +148,10 @@ class ActorCritic(nn.Module):
             slow_values = twohot_mean(self.slow_critic(features))
         continues = (~is_terminal).to(rewards.dtype) * discount
         returns = lambda_returns(rewards, bootstrap, continues, is_last, self.config.lam)
-        loss = self._critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
+        loss = self.critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
         return self.config.replay_critic * loss * ~is_last[:, :-1]
 
-    def _critic_loss(self, logits: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
+    def critic_loss(self, logits: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
         """Two-hot loss towards the returns and towards the slow critic, (...)."""
         pull = self.config.slow_weight * twohot_loss(logits, slow_values)
         return twohot_loss(logits, returns) + pull

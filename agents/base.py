@@ -21,6 +21,8 @@ from exploration import IntrinsicReward, make_intrinsic
 from world_model import Filter, Latent
 
 Mode = Literal["train", "evaluate"]
+LOG_PROB = "behaviour/log_prob"
+"""Replayed rows hold the log-probability of the action chosen in them under this name."""
 
 
 class ActState(NamedTuple):
@@ -137,11 +139,12 @@ class Agent(nn.Module, abc.ABC):
     @property
     def record_spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of what `act` adds to each row while training."""
+        spec: dict[str, tuple[tuple[int, ...], np.dtype]] = {LOG_PROB: ((), np.dtype(np.float32))}
         if self.prior is None:
-            return {}
+            return spec
         names = ("logits",) if self.behaviour.discrete else ("mean", "std")
         width = self.world_model.dynamics.actions
-        return {PREFIX + name: ((width,), np.dtype(np.float32)) for name in names}
+        return spec | {PREFIX + name: ((width,), np.dtype(np.float32)) for name in names}
 
     @torch.no_grad()
     def act(
@@ -157,8 +160,9 @@ class Agent(nn.Module, abc.ABC):
             env_step: steps made so far, for the prior's schedule.
 
         Returns:
-            Actions (N, A) as the learner sees them, the next state, and what the replay should keep beside
-            the row (the prior's distribution).
+            Actions (N, A) as the learner sees them, the next state, and while training what the replay
+            should keep beside the row (`record_spec`): the log-probability of the chosen action under who
+            chose it, agent or prior, and the prior's distribution.
         """
         batch = {
             key: torch.as_tensor(rows[key], device=self.device)[:, None]
@@ -168,20 +172,26 @@ class Agent(nn.Module, abc.ABC):
         latents, _, _ = self.world_model.observe(batch, state.latent, state.generator)
         latent = latents.map(lambda x: x[:, 0])
         if self.intrinsic is not None and self.intrinsic.acts_randomly:
-            action = uniform_actions(self.action_space, len(state.action), state.generator)
+            action, log_prob = uniform_actions(self.action_space, len(state.action), state.generator)
         else:
-            action = self.behaviour.policy(latent.features).sample(state.generator)
-        prior_state, record = state.prior, {}
+            policy = self.behaviour.policy(latent.features)
+            action = self._bounded(policy.sample(state.generator))
+            log_prob = policy.log_prob_clipped(action)
+        prior_state, record = state.prior, {LOG_PROB: log_prob} if mode == "train" else {}
         if self.prior is not None and mode == "train":
             assert state.prior is not None
             teacher, prior_state = self.prior.follow(batch, state.prior, state.generator, env_step)
-            led = teacher.sample(state.generator)
-            action = torch.where(prior_state.acting[:, None], led, action)
-            record = {PREFIX + k: v.float().cpu().numpy() for k, v in teacher.parameters().items()}
-        if not self.behaviour.discrete:
-            action = action.clamp(-1, 1)
+            led, acting = self._bounded(teacher.sample(state.generator)), prior_state.acting
+            action = torch.where(acting[:, None], led, action)
+            record[LOG_PROB] = torch.where(acting, teacher.log_prob_clipped(led), record[LOG_PROB])
+            record |= {PREFIX + name: value for name, value in teacher.parameters().items()}
         next_state = ActState(latent, action, prior_state, state.generator)
-        return action.float().cpu().numpy(), next_state, record
+        kept = {name: value.float().cpu().numpy() for name, value in record.items()}
+        return action.float().cpu().numpy(), next_state, kept
+
+    def _bounded(self, action: Tensor) -> Tensor:
+        """Clip the actions of a Box to [-1, 1]."""
+        return action if self.behaviour.discrete else action.clamp(-1, 1)
 
     # Learning
 

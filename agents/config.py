@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from agents.actor_critic import ActorCriticConfig
 from agents.prior import PriorConfig
@@ -11,6 +11,7 @@ from expedition import unknown_name
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 
+Kind = Literal["model-based", "model-free"]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -35,12 +36,30 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelFreeConfig:
+    """What only the model-free twin reads.
+
+    It shares the settings of behaviour learning, but for `imagination`, `starts` and `replay_critic`.
+    """
+
+    rho_bar: float = 1.0
+    """Largest importance weight of one step, which decides whose value is learned."""
+    c_bar: float = 1.0
+    """Largest importance weight that a trace carries on, which decides how fast."""
+    actor_gradient: bool = True
+    """Let the actor's loss shape encoder and core too; otherwise the critic's alone does."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AgentConfig:
     """Everything that shapes an agent."""
 
+    kind: Kind = "model-based"
+    """model-based: DreamerV3; model-free: its twin without a model."""
     model: WorldModelConfig = for_size("12m")
     behaviour: ActorCriticConfig = ActorCriticConfig()
     intrinsic: IntrinsicConfig = IntrinsicConfig()
+    model_free: ModelFreeConfig = ModelFreeConfig()
     prior: PriorConfig = PriorConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     precision: Precision = "fp32"
@@ -48,5 +67,7 @@ class AgentConfig:
     States, distributions and losses stay fp32."""
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise unknown_name("precision", self.precision, ["fp32", "bf16"])
+        if self.kind not in get_args(Kind):
+            raise unknown_name("kind of agent", self.kind, get_args(Kind))
+        if self.precision not in get_args(Precision):
+            raise unknown_name("precision", self.precision, get_args(Precision))

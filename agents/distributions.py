@@ -32,6 +32,10 @@ class ActionDistribution(Protocol):
         """Log-probability (density) of `action` (..., A) -> (...)."""
         ...
 
+    def log_prob_clipped(self, action: Tensor) -> Tensor:
+        """Log-probability of `action` (..., A) as it was stored: clipped to [-1, 1] where it is a Box's."""
+        ...
+
     def entropy(self) -> Tensor:
         """Entropy in nats (...)."""
         ...
@@ -55,6 +59,10 @@ class Categorical(NamedTuple):
         """Log-probability of one-hot `action`."""
         return (self.log_probs * action).sum(-1)
 
+    def log_prob_clipped(self, action: Tensor) -> Tensor:
+        """The same: one-hot actions are never clipped."""
+        return self.log_prob(action)
+
     def entropy(self) -> Tensor:
         """Entropy in nats."""
         return -(self.log_probs.exp() * self.log_probs).sum(-1)
@@ -77,8 +85,22 @@ class BoundedNormal(NamedTuple):
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-density of `action`."""
+        return self._log_density(action).sum(-1)
+
+    def log_prob_clipped(self, action: Tensor) -> Tensor:
+        """Log-density of `action` inside (-1, 1), and log of the mass that clipping puts on each end.
+
+        The importance ratio of a clipped action is that of the masses, and
+        so is its score (clipped action policy gradient, Fujita and Maeda 2018, arXiv 1802.07564).
+        """
+        below = torch.special.log_ndtr((-1 - self.mean) / self.std)
+        above = torch.special.log_ndtr((self.mean - 1) / self.std)
+        inside = self._log_density(action)
+        return torch.where(action <= -1, below, torch.where(action >= 1, above, inside)).sum(-1)
+
+    def _log_density(self, action: Tensor) -> Tensor:
         z = (action - self.mean) / self.std
-        return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        return -0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
 
     def entropy(self) -> Tensor:
         """Differential entropy in nats."""
@@ -110,13 +132,19 @@ def from_parameters(parameters: dict[str, Tensor]) -> ActionDistribution:
     return BoundedNormal(parameters["mean"], parameters["std"])
 
 
-def uniform_actions(space: gymnasium.Space, count: int, generator: torch.Generator) -> Tensor:
-    """Uniform actions (count, A) as the learner sees them, on the generator's device."""
+def uniform_actions(space: gymnasium.Space, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Uniform actions (count, A) as the learner sees them, on the generator's device.
+
+    With them goes the log-probability (density) of each, (count,).
+    """
     width = action_width(space)
     if isinstance(space, gymnasium.spaces.Discrete):
         index = torch.randint(width, (count,), device=generator.device, generator=generator)
-        return F.one_hot(index, width).float()
-    return 2 * torch.rand(count, width, device=generator.device, generator=generator) - 1
+        actions, log_prob = F.one_hot(index, width).float(), -math.log(width)
+    else:
+        actions = 2 * torch.rand(count, width, device=generator.device, generator=generator) - 1
+        log_prob = -width * math.log(2)
+    return actions, torch.full((count,), log_prob, device=generator.device)
 
 
 def kl(left: ActionDistribution, right: ActionDistribution) -> Tensor:

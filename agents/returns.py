@@ -1,4 +1,4 @@
-"""Lambda-returns and the percentile scale by which advantages are divided."""
+"""Lambda-returns, V-trace, and the percentile scale by which advantages are divided."""
 
 from __future__ import annotations
 
@@ -30,6 +30,50 @@ def lambda_returns(rewards: Tensor, values: Tensor, continues: Tensor, is_last: 
         result = blended[:, t] + carry[:, t] * result
         outputs.append(result)
     return torch.stack(outputs[::-1], 1)
+
+
+def vtrace(
+    rewards: Tensor,
+    values: Tensor,
+    continues: Tensor,
+    ratios: Tensor,
+    lam: float = 1.0,
+    rho_bar: float = 1.0,
+    c_bar: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """V-trace targets of rows 0 to T-2 (Espeholt et al. 2018, arXiv 1802.01561, eq. 1).
+
+    With rho_t = min(rho_bar, w_t), c_t = lam min(c_bar, w_t) (its remark 2) and our rule of time,
+
+        v_t = V_t + rho_t (r_{t+1} + g_{t+1} V_{t+1} - V_t) + g_{t+1} c_t (v_{t+1} - V_{t+1})
+
+    Args:
+        rewards: (B, T); `rewards[:, t]` arrived at row t.
+        values: V (B, T), without gradient.
+        continues: g, the discount of row t, (B, T): 0 where the row is terminal.
+        ratios: w (B, T - 1), probability of the action taken in row t under the policy to be judged, over
+            that under the policy which took it. Zero where no known action was taken: no return looks past
+            such a row, and its own target is its value.
+        lam: mixing weight of longer returns.
+        rho_bar: cap of rho.
+        c_bar: cap of c.
+
+    Returns:
+        Targets v (B, T - 1), and the advantages of the policy gradient (B, T - 1),
+        rho_t (r_{t+1} + g_{t+1} v_{t+1} - V_t) (its section 4.2).
+    """
+    rho, traces = ratios.clamp_max(rho_bar), lam * ratios.clamp_max(c_bar)
+    rewards, continues, following = rewards[:, 1:], continues[:, 1:], values[:, 1:]
+    deltas = rho * (rewards + continues * following - values[:, :-1])
+    carry = continues * traces
+    excess = torch.zeros_like(values[:, 0])  # v - V of the row after
+    excesses = [excess]
+    for t in range(ratios.shape[1] - 1, -1, -1):
+        excess = deltas[:, t] + carry[:, t] * excess
+        excesses.append(excess)
+    targets = values + torch.stack(excesses[::-1], 1)
+    advantages = rho * (rewards + continues * targets[:, 1:] - values[:, :-1])
+    return targets[:, :-1], advantages
 
 
 class PercentileScale(nn.Module):

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from agents import Agent, DreamerAgent
+from agents import Agent, make_agent
 from envs import choose_workers, cores, make_vector
 from expedition import UserError, __version__, unknown_name
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
@@ -171,12 +172,7 @@ class _Session:
             folder=run_dir if logistics.replay_store == "disk" else None,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        self.heldout = heldout_sequences(
-            self.make_envs,
-            training.heldout,
-            training.context + training.open_loop,
-            config.seed + HELDOUT_SEED,
-        )
+        self.heldout = self._heldout()
         self.sink = self._open_sinks()
         self.status = Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
@@ -231,6 +227,14 @@ class _Session:
         self.sink.close()
         self.envs.close()
 
+    def _heldout(self) -> dict[str, np.ndarray] | None:
+        """Sequences that judge the model; None for an agent that predicts nothing."""
+        config, training = self.config, self.config.training
+        if not isinstance(self.agent.world_model, WorldModel):
+            return None
+        length = training.context + training.open_loop
+        return heldout_sequences(self.make_envs, training.heldout, length, config.seed + HELDOUT_SEED)
+
     def _start(self) -> None:
         """Load what is carried, judge the model as it comes, and begin the first episodes."""
         if self.initialiser is not None:
@@ -245,19 +249,20 @@ class _Session:
             )
         self.trainer.collector.start()
         start = self._open_loop("start", 0)
-        publish_json(
-            self.run_dir / "open_loop_start.json", {"error": start.error, "by_horizon": start.by_horizon}
-        )
+        if start is not None:
+            found = {"error": start.error, "by_horizon": start.by_horizon}
+            publish_json(self.run_dir / "open_loop_start.json", found)
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
 
-    def _open_loop(self, moment: str, step: int) -> OpenLoop:
-        """Measure and draw open-loop prediction on the held-out sequences."""
-        training = self.config.training
-        assert isinstance(self.agent.world_model, WorldModel)
-        seen = open_loop(self.agent.world_model, self.heldout, training.context, self.config.seed)
+    def _open_loop(self, moment: str, step: int) -> OpenLoop | None:
+        """Measure and draw open-loop prediction on the held-out sequences, where the agent predicts."""
+        training, model = self.config.training, self.agent.world_model
+        if self.heldout is None or not isinstance(model, WorldModel):
+            return None
+        seen = open_loop(model, self.heldout, training.context, self.config.seed)
         media = {}
         if seen.frames is not None:
             folder = self.run_dir / "media"
@@ -274,7 +279,6 @@ class _Session:
         """Evaluate policy and model, and write result.json."""
         began = time.monotonic()
         config, training, step = self.config, self.config.training, self.trainer.env_step
-        start = read_json(self.run_dir / "open_loop_start.json", "delete the run's folder and start anew")
         episodes = evaluate_policy(
             self.agent, self.make_envs, training.evaluation_episodes, config.seed + EVALUATION_SEED
         )
@@ -284,11 +288,18 @@ class _Session:
         # Measures of one achievement or task each are kept apart from those of the whole.
         success = {k.partition("/")[2]: v for k, v in summary.items() if "/" in k}
         metrics = {k: v for k, v in summary.items() if "/" not in k}
-        metrics |= {"open_loop_error_start": start["error"], "open_loop_error_end": end.error}
+        horizons = {}
+        if end is not None:
+            path = self.run_dir / "open_loop_start.json"
+            start = read_json(path, "delete the run's folder and start anew")
+            metrics |= {"open_loop_error_start": start["error"], "open_loop_error_end": end.error}
+            horizons = {
+                "open_loop_by_horizon_start": start["by_horizon"],
+                "open_loop_by_horizon_end": end.by_horizon,
+            }
         result = {
             "metrics": metrics,
-            "open_loop_by_horizon_start": start["by_horizon"],
-            "open_loop_by_horizon_end": end.by_horizon,
+            **horizons,
             "success": success,
             "episodes": len(episodes),
             "environment_steps": step,
@@ -350,9 +361,7 @@ def most_rows(steps: int, num_envs: int) -> int:
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:
     """Make the agent of a run, with fresh weights from its seed."""
     intrinsic = config.intrinsic if config.phase == "pretrain" else None
-    return DreamerAgent(
-        envs.observation_space, envs.action_space, config.agent, intrinsic, config.seed, device
-    )
+    return make_agent(envs.observation_space, envs.action_space, config.agent, intrinsic, config.seed, device)
 
 
 def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[str, float]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from agents import Agent, DreamerAgent, PolicyPrior
+from agents import Agent, PolicyPrior, make_agent
+from agents.base import LOG_PROB
 from agents.prior import PREFIX
 from envs import TASK
 from expedition import UserError
@@ -25,6 +26,9 @@ from training import (
 from training.replay import RowSpec, saved_rows
 from training.run import most_rows
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
+
+PREDICTING = ("decoder", "reward", "continue")
+"""Components that a model-free agent does not have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,22 @@ class Transfer:
                 f"run's is '{config.size}': weights do not fit; fine-tune with the source's settings."
             )
 
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        """Refuse what means nothing to, or from, a model-free agent."""
+        source = None if self.source is None else self.source.config.agent.kind
+        if self.config.agent.kind == "model-free" and self.plan["replay"] == "copy":
+            raise UserError(
+                f"Plan '{self.plan.name}' carries the replay without its rewards, from which a model-free "
+                "agent learns nothing: leave the replay out, or fine-tune with --agent.kind model-based."
+            )
+        if source == "model-free" != self.config.agent.kind and self.plan["dynamics"] == "freeze":
+            raise UserError(
+                f"Plan '{self.plan.name}' freezes the dynamics of a model-free source, which never learned "
+                "to predict: copy them."
+            )
+
     @property
     def carried_rows(self) -> int:
         """Rows of each environment that the carried replay may hold."""
@@ -97,7 +117,7 @@ class Transfer:
         """Attach the teacher and freeze what stays as it is."""
         if self.plan["actor"] == "prior":
             assert self.source is not None
-            teacher = DreamerAgent(
+            teacher = make_agent(
                 agent.observation_space,
                 agent.action_space,
                 self.source.config.agent,
@@ -110,7 +130,7 @@ class Transfer:
                 PolicyPrior(teacher.world_model, teacher.behaviour, settings, self.config.steps)
             )
         for component in COMPONENTS:
-            if self.plan[component] == "freeze":
+            if self.plan[component] == "freeze" and not self._absent(component):
                 agent.freeze(component)
 
     def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
@@ -133,6 +153,9 @@ class Transfer:
             mode = self.plan[name]
             if mode == "fresh":
                 continue
+            if self._absent(name):
+                manifest["components"][name] = {"mode": "absent", "sha256": {}}
+                continue
             if mode == "prior":
                 parts = self._load_prior(agent)
             elif name == "replay":
@@ -143,6 +166,12 @@ class Transfer:
                 parts = {name: checkpoint.section_hash(name)}
             manifest["components"][name] = {"mode": mode, "sha256": parts}
         return manifest
+
+    def _absent(self, name: str) -> bool:
+        """Whether a component is fresh in spite of the plan, for a model-free source or agent has none."""
+        assert self.source is not None
+        kinds = (self.source.config.agent.kind, self.config.agent.kind)
+        return name in PREDICTING and "model-free" in kinds
 
     def _load_module(self, module: Any, name: str) -> None:
         assert self.source is not None
@@ -184,7 +213,7 @@ class Transfer:
             for name in replay.row_spec
             if name == "reward"
             or name.startswith(PREFIX)
-            or (name.startswith(TASK) and name not in saved["head"])
+            or (name.startswith((TASK, LOG_PROB)) and name not in saved["head"])
         ]
         try:
             for _, rows in saved_rows(saved, checkpoint.shared_files):

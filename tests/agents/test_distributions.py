@@ -1,7 +1,9 @@
 """Action distributions against torch.distributions."""
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import distributions as td
 
 from agents.distributions import BoundedNormal, Categorical, from_network, from_parameters, kl
@@ -75,3 +77,50 @@ def test_bounds_of_the_normal():
 def test_kl_of_two_kinds_is_refused():
     with pytest.raises(AssertionError):
         kl(from_network(output(8), True), from_network(output(8), False))
+
+
+class TestClipped:
+    MEAN, STD = np.array([0.3, -0.9, 0.95, 0.0]), np.array([0.4, 0.2, 1.0, 0.1])
+
+    def normal(self, *indices):
+        at = list(indices)
+        return BoundedNormal(torch.tensor(self.MEAN[at]), torch.tensor(self.STD[at]))
+
+    def test_ends_hold_the_mass_beyond_them(self):
+        one = torch.ones(1, dtype=torch.float64)
+        found = [[float(self.normal(i).log_prob_clipped(end * one)) for i in range(4)] for end in (-1, 1)]
+        np.testing.assert_allclose(found[0], stats.norm.logcdf(-1, self.MEAN, self.STD))
+        np.testing.assert_allclose(found[1], stats.norm.logsf(1, self.MEAN, self.STD))
+
+    def test_inside_it_is_the_density_and_dimensions_add_up(self):
+        action = np.array([0.2, -1.0, 1.0, 0.05])
+        inside = stats.norm.logpdf(action, self.MEAN, self.STD)
+        expected = inside[0] + stats.norm.logcdf(-1, -0.9, 0.2) + stats.norm.logsf(1, 0.95, 1.0) + inside[3]
+        assert float(self.normal(0, 1, 2, 3).log_prob_clipped(torch.tensor(action))) == pytest.approx(
+            expected
+        )
+
+    def test_ratios_of_clipped_actions_average_to_one(self):
+        # E_mu[pi / mu] = 1 holds for the masses, not for densities at the clipped actions
+        pi, mu = self.normal(0), BoundedNormal(torch.tensor([-0.2]).double(), torch.tensor([0.9]).double())
+        actions = torch.tensor(np.random.default_rng(0).normal(-0.2, 0.9, size=(200_000, 1))).clamp(-1, 1)
+        ratios = (pi.log_prob_clipped(actions) - mu.log_prob_clipped(actions)).exp()
+        assert float(ratios.mean()) == pytest.approx(1.0, abs=0.01)
+        densities = (pi.log_prob(actions) - mu.log_prob(actions)).exp()
+        assert abs(float(densities.mean()) - 1.0) > 0.05
+
+    def test_the_score_averages_to_zero(self):
+        mean = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
+        actions = torch.tensor(np.random.default_rng(1).normal(0.3, 0.9, size=(200_000, 1))).clamp(-1, 1)
+        policy = BoundedNormal(mean, torch.tensor([0.9], dtype=torch.float64))
+        policy.log_prob_clipped(actions).mean().backward()
+        assert float(mean.grad) == pytest.approx(0.0, abs=0.01)
+
+    def test_far_ends_stay_finite(self):
+        mean = torch.tensor([-1.0], requires_grad=True)
+        BoundedNormal(mean, torch.tensor([0.1])).log_prob_clipped(torch.ones(1)).backward()
+        assert torch.isfinite(mean.grad).all()
+
+    def test_one_hot_actions_are_never_clipped(self):
+        policy, action = from_network(output(4), True), torch.eye(4)[[0, 1, 2, 3, 0, 1]]
+        assert torch.equal(policy.log_prob_clipped(action), policy.log_prob(action))

@@ -181,7 +181,9 @@ class TestAct:
         for t in range(8):
             chosen, state, record = agent.act({k: v[:, t] for k, v in batch.items()}, state, "train")
             assert chosen.dtype == np.float32
-            assert record == {}
+            assert {name: (value.shape, value.dtype) for name, value in record.items()} == {
+                name: ((3, *shape), dtype) for name, (shape, dtype) in agent.record_spec.items()
+            }
             if actions is DISCRETE:
                 assert chosen.shape == (3, 3)
                 assert (chosen.sum(-1) == 1).all()

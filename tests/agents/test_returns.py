@@ -1,10 +1,10 @@
-"""Lambda-returns worked by hand and by a naive recursion; percentile scale against numpy."""
+"""Lambda-returns and V-trace worked by hand and by their definitions; percentile scale against numpy."""
 
 import numpy as np
 import pytest
 import torch
 
-from agents.returns import PercentileScale, lambda_returns
+from agents.returns import PercentileScale, lambda_returns, vtrace
 
 
 def naive(rewards, values, continues, is_last, lam):
@@ -61,6 +61,78 @@ class TestLambdaReturns:
         ).numpy()
         expected = [naive(*row, 0.95) for row in zip(rewards, values, continues, is_last, strict=True)]
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def summed(rewards, values, continues, ratios, lam, rho_bar, c_bar):
+    """V-trace targets of one sequence as the sum of eq. 1, with each step's own discount."""
+    rho, c = np.minimum(rho_bar, ratios), lam * np.minimum(c_bar, ratios)
+    targets = []
+    for s in range(len(ratios)):
+        total, weight = values[s], 1.0
+        for t in range(s, len(ratios)):
+            total += weight * rho[t] * (rewards[t + 1] + continues[t + 1] * values[t + 1] - values[t])
+            weight *= continues[t + 1] * c[t]
+        targets.append(total)
+    return targets
+
+
+def traced(rewards, values, continues, ratios, *settings):
+    tensors = [torch.tensor([x], dtype=torch.float64) for x in (rewards, values, continues, ratios)]
+    targets, advantages = vtrace(*tensors, *settings)
+    return targets[0].tolist(), advantages[0].tolist()
+
+
+class TestVTrace:
+    # rho = c = (1, .5), so from the end: v1 = 20 + .5 * (2 + .5 * 30 - 20) = 18.5;
+    # v0 = 10 + (1 + .5 * 20 - 10) + .5 * (18.5 - 20) = 10.25
+    SEQUENCE = ([1000, 1, 2], [10, 20, 30], [0.5] * 3, [2.0, 0.5])
+
+    def test_by_hand(self):
+        targets, advantages = traced(*self.SEQUENCE)
+        assert targets == pytest.approx([10.25, 18.5])
+        # 1 * (1 + .5 * 18.5 - 10) and .5 * (2 + .5 * 30 - 20)
+        assert advantages == pytest.approx([0.25, -1.5])
+
+    def test_lambda_shortens_the_trace_by_hand(self):
+        # v0 = 10 + 1 + .5 * .8 * (-1.5)
+        assert traced(*self.SEQUENCE, 0.8)[0] == pytest.approx([10.4, 18.5])
+
+    def test_the_two_caps_by_hand(self):
+        # rho = (1.5, .5): v0 = 10 + 1.5 * 1 + .5 * (-1.5), and the advantage is 1.5 * .25
+        targets, advantages = traced(*self.SEQUENCE, 1.0, 1.5, 1.0)
+        assert targets == pytest.approx([10.75, 18.5])
+        assert advantages == pytest.approx([0.375, -1.5])
+        # c = (2, .5): v0 = 10 + 1 + .5 * 2 * (-1.5)
+        assert traced(*self.SEQUENCE, 1.0, 1.0, 9.0)[0] == pytest.approx([9.5, 18.5])
+
+    def test_nothing_crosses_a_row_without_a_known_action(self):
+        # row 1 is the last of its episode: its own target is its value, and row 0 bootstraps from that
+        targets, advantages = traced([0, 2, 0, 500], [10, 20, 999, 60], [0.5] * 4, [1.0, 0.0, 1.0])
+        assert targets[:2] == pytest.approx([2 + 0.5 * 20, 20])
+        assert advantages[:2] == pytest.approx([2.0, 0.0])
+        # and a terminal one has no value to bootstrap from
+        ended = traced([0, 2, 0, 500], [10, 20, 999, 60], [0.5, 0.0, 0.5, 0.5], [1.0, 0.0, 1.0])
+        assert (ended[0][0], ended[1][0]) == (2.0, -8.0)
+
+    @pytest.mark.parametrize("settings", [(1.0, 1.0, 1.0), (0.9, 1.2, 0.7), (0.0, 2.0, 1.0)])
+    def test_against_the_sum_of_the_paper(self, settings):
+        rng = np.random.default_rng(0)
+        rewards, values = rng.normal(size=(2, 20, 13))
+        continues, ratios = 0.9 * (rng.random((20, 13)) < 0.8), rng.gamma(1.0, size=(20, 12))
+        found, _ = vtrace(*(torch.tensor(x) for x in (rewards, values, continues, ratios)), *settings)
+        for n in range(20):
+            expected = summed(rewards[n], values[n], continues[n], ratios[n], *settings)
+            assert found[n].tolist() == pytest.approx(expected)
+
+    def test_on_policy_it_is_the_lambda_return(self):
+        rng = np.random.default_rng(1)
+        rewards, values = (torch.tensor(x) for x in rng.normal(size=(2, 40, 17)))
+        is_last = torch.tensor(rng.random((40, 17)) < 0.2)
+        continues = 0.99 * ~(is_last & torch.tensor(rng.random((40, 17)) < 0.5))
+        acted = ~is_last[:, :-1]
+        found, _ = vtrace(rewards, values, continues, acted.double(), 0.95)
+        expected = lambda_returns(rewards, values, continues, is_last, 0.95)
+        torch.testing.assert_close(found[acted], expected[acted])
 
 
 class TestPercentileScale:

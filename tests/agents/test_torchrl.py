@@ -16,9 +16,10 @@ from torchrl.modules import RSSMPriorV3, SymExpTwoHot, WorldModelWrapper
 from torchrl.modules.distributions import OneHotCategorical
 from torchrl.objectives import DreamerV3ActorLoss, DreamerV3ValueLoss
 from torchrl.objectives.dreamer_v3 import _replay_value_target
+from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
 from agents import ActorCritic, ActorCriticConfig
-from agents.returns import lambda_returns
+from agents.returns import lambda_returns, vtrace
 
 pytestmark = pytest.mark.filterwarnings("ignore:No target network updater")
 
@@ -229,3 +230,27 @@ class TestReplay:
             torch.cat([belief, state], -1), rewards, is_last, is_terminal, bootstrap, 1 - 1 / 333
         )
         torch.testing.assert_close(found.mean(), theirs["loss_replay_value"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("caps", [(1.0, 1.0), (1.5, 0.8)])
+def test_vtrace_over_terminal_and_cut_off_rows(caps):
+    # theirs are transitions, row t to t + 1: one that ends an episode is done, one from a last row is none
+    torch.manual_seed(0)
+    rewards, values = torch.randn(2, 6, 12)
+    log_pi, log_mu = torch.randn(2, 6, 11)
+    ends = torch.zeros(6, 12, dtype=torch.bool)
+    ends[:3, 4] = ends[:3, 8] = True  # last rows
+    terminal = ends.clone()
+    terminal[:, 8] = False
+    acted = ~ends[:, :-1]
+    advantages, targets = vtrace_advantage_estimate(
+        GAMMA,
+        *(x[..., None] for x in (log_pi, log_mu, values[:, :-1], values[:, 1:], rewards[:, 1:], ends[:, 1:])),
+        terminated=terminal[:, 1:, None],
+        rho_thresh=caps[0],
+        c_thresh=caps[1],
+    )
+    ratios = acted * (log_pi - log_mu).exp()
+    found = vtrace(rewards, values, GAMMA * ~terminal, ratios, 1.0, *caps)
+    torch.testing.assert_close(found[0][acted], targets[..., 0][acted])
+    torch.testing.assert_close(found[1][acted], advantages[..., 0][acted])
