@@ -1,6 +1,7 @@
-"""What is worth seeing: intrinsic rewards and the rule by which they are scaled."""
+"""What is worth seeing: intrinsic rewards, the rule by which they are scaled, and what they reached."""
 
 from exploration.base import IntrinsicReward, RewardScale
+from exploration.coverage import Coverage, CoverageConfig, particle_entropy
 from exploration.disagreement import Disagreement, DisagreementConfig
 from exploration.none import NoReward
 from exploration.registry import INTRINSIC, IntrinsicConfig, make_intrinsic
@@ -9,6 +10,8 @@ from exploration.rnd import RND, RNDConfig
 __all__ = [
     "INTRINSIC",
     "RND",
+    "Coverage",
+    "CoverageConfig",
     "Disagreement",
     "DisagreementConfig",
     "IntrinsicConfig",
@@ -17,4 +20,5 @@ __all__ = [
     "RNDConfig",
     "RewardScale",
     "make_intrinsic",
+    "particle_entropy",
 ]

@@ -66,6 +66,12 @@ class Collector:
         self._state = agent.initial_state(envs.num_envs, seed)
         self._seed = seed
 
+    @property
+    def rows(self) -> Rows:
+        """The rows that arrived last, (N, ...)."""
+        assert self._rows is not None, "start or load_state_dict first"
+        return self._rows
+
     def start(self) -> None:
         """Begin the first episodes."""
         self._rows = self.envs.reset(self._seed)

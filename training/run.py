@@ -20,7 +20,7 @@ from expedition import UserError, __version__
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
 from training.config import RunConfig, at_least, to_dict
-from training.evaluation import OpenLoop, evaluate_policy, heldout_sequences, open_loop, summarise_episodes
+from training.evaluation import OpenLoop, evaluate_policy, heldout_sets, open_loop, summarise_episodes
 from training.folder import (
     claim_folder,
     only_process,
@@ -165,11 +165,12 @@ class _Session:
             sequence_length=training.length,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        self.heldout = heldout_sequences(
+        self.heldout = heldout_sets(
             self.make_envs,
             training.heldout,
             training.context + training.open_loop,
             config.seed + HELDOUT_SEED,
+            training.heldout_repeat,
         )
         self.sink = self._open_sinks()
         self.status = Status(run_dir, config, logistics.progress)
@@ -237,30 +238,38 @@ class _Session:
                 f"{training.length} rows of each of {training.num_envs} environments."
             )
         self.trainer.collector.start()
-        start = self._open_loop("start", 0)
-        publish_json(
-            self.run_dir / "open_loop_start.json", {"error": start.error, "by_horizon": start.by_horizon}
-        )
+        publish_json(self.run_dir / "open_loop_start.json", self._open_loop("start", 0))
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
 
-    def _open_loop(self, moment: str, step: int) -> OpenLoop:
-        """Measure and draw open-loop prediction on the held-out sequences."""
-        training = self.config.training
-        seen = open_loop(self.agent.world_model, self.heldout, training.context, self.config.seed)
-        media = {}
-        if seen.frames is not None:
-            folder = self.run_dir / "media"
-            gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
-            height = seen.frames.shape[1] // 3
-            write_gif(gif, seen.frames, fps=8)
-            first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
-            write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
-            media = {f"open_loop/{moment}": gif}
-        self.sink.write(step, {"open_loop/error": seen.error}, media)
-        return seen
+    def _open_loop(self, moment: str, step: int) -> dict[str, dict[str, Any]]:
+        """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set.
+
+        Nothing is measured of an agent without a model that decodes.
+        """
+        model: Any = getattr(self.agent, "world_model", None)
+        if getattr(model, "decoder", None) is None:
+            return {"error": {}, "by_horizon": {}}
+        context, seed = self.config.training.context, self.config.seed
+        seen = {name: open_loop(model, rows, context, seed) for name, rows in self.heldout.items()}
+        errors = {name: found.error for name, found in seen.items()}
+        media = self._draw(moment, seen[""])
+        self.sink.write(step, {f"open_loop/error{name}": error for name, error in errors.items()}, media)
+        return {"error": errors, "by_horizon": {name: found.by_horizon for name, found in seen.items()}}
+
+    def _draw(self, moment: str, seen: OpenLoop) -> dict[str, Path]:
+        """Write prediction as GIF and film strip, where pictures are predicted."""
+        training, folder = self.config.training, self.run_dir / "media"
+        if seen.frames is None:
+            return {}
+        gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
+        height = seen.frames.shape[1] // 3
+        write_gif(gif, seen.frames, fps=8)
+        first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
+        write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
+        return {f"open_loop/{moment}": gif}
 
     def _judge(self) -> dict[str, Any]:
         """Evaluate policy and model, and write result.json."""
@@ -276,11 +285,15 @@ class _Session:
         # Measures of one achievement or task each are kept apart from those of the whole.
         success = {k.partition("/")[2]: v for k, v in summary.items() if "/" in k}
         metrics = {k: v for k, v in summary.items() if "/" not in k}
-        metrics |= {"open_loop_error_start": start["error"], "open_loop_error_end": end.error}
+        horizons: dict[str, list[float]] = {}
+        for moment, found in (("start", start), ("end", end)):
+            metrics |= {f"open_loop_error_{moment}{name}": x for name, x in found["error"].items()}
+            horizons |= {f"open_loop_by_horizon_{moment}{name}": x for name, x in found["by_horizon"].items()}
+        metrics |= self.trainer.coverage.metrics()
         result = {
             "metrics": metrics,
-            "open_loop_by_horizon_start": start["by_horizon"],
-            "open_loop_by_horizon_end": end.by_horizon,
+            **horizons,
+            "coverage": self.trainer.coverage.result(),
             "success": success,
             "episodes": len(episodes),
             "environment_steps": step,

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from agents import DreamerAgent
+from envs import REACHED, environment_info
 from expedition import UserError
+from exploration import Coverage
 from training.checkpoint import Checkpoint, Checkpointer
 from training.collector import Collector, learner_view
 from training.config import RunConfig
@@ -92,6 +94,12 @@ class Trainer:
         self.episodes = 0
         self._means = Means()
         self._rng = np.random.default_rng([config.seed, 1])
+        self.coverage = Coverage(
+            collector.envs.observation_space,
+            config.training.coverage,
+            environment_info(config.env).reachable,
+            config.seed,
+        )
 
     def learn(self) -> bool:
         """Train until the budget is spent; return False if a stop came first. Saves in both cases."""
@@ -114,8 +122,11 @@ class Trainer:
     def _collect(self) -> None:
         steps, episodes = self.collector.step(self.env_step)
         self.env_step += steps
+        self.coverage.see(self.collector.rows)
         for episode in episodes:
             self.episodes += 1
+            if REACHED in episode:
+                self.coverage.reach(episode.pop(REACHED))
             self.sink.episode(self.env_step, episode)
 
     def _update(self) -> None:
@@ -141,6 +152,7 @@ class Trainer:
         metrics |= {"updates": self.updates, "episodes": self.episodes}
         if self.collector.envs.restarts:
             metrics["worker_restarts"] = self.collector.envs.restarts
+        metrics |= {f"coverage/{name}": value for name, value in self.coverage.metrics().items()}
         self.sink.write(self.env_step, metrics)
 
     def save(self) -> None:
@@ -156,6 +168,7 @@ class Trainer:
             "episodes": self.episodes,
             "seconds": self.seconds,
             "means": self._means.state_dict(),
+            "coverage": self.coverage.state_dict(),
             "rng": self._rng.bit_generator.state,
         }
         chunks = self.replay.write_chunks(self.run_dir / REPLAY_FOLDER)
@@ -172,4 +185,5 @@ class Trainer:
         self.env_step = checkpoint.step
         self.updates, self.episodes, self.seconds = loop["updates"], loop["episodes"], loop["seconds"]
         self._means.load_state_dict(loop["means"], self.agent.device)
+        self.coverage.load_state_dict(loop["coverage"])
         self._rng.bit_generator.state = loop["rng"]
