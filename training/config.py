@@ -43,7 +43,7 @@ class TrainingConfig:
     evaluation_episodes: int = 32
     """Episodes that judge the final policy."""
     heldout: int = 32
-    """Held-out sequences, of a uniformly random policy, that judge the world model."""
+    """Held-out sequences in each set (of a uniformly random policy first) that judge the world model."""
     context: int = 8
     """Rows of a held-out sequence that the model sees before it predicts alone."""
     open_loop: int = 24

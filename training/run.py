@@ -165,13 +165,6 @@ class _Session:
             sequence_length=training.length,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        self.heldout = heldout_sets(
-            self.make_envs,
-            training.heldout,
-            training.context + training.open_loop,
-            config.seed + HELDOUT_SEED,
-            training.heldout_repeat,
-        )
         self.sink = self._open_sinks()
         self.status = Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
@@ -243,6 +236,18 @@ class _Session:
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
+
+    @functools.cached_property
+    def heldout(self) -> dict[str, dict[str, Any]]:
+        """Held-out sets by name; a sitting that does not judge the model does without their steps."""
+        training = self.config.training
+        return heldout_sets(
+            self.make_envs,
+            training.heldout,
+            training.context + training.open_loop,
+            self.config.seed + HELDOUT_SEED,
+            training.heldout_repeat,
+        )
 
     def _open_loop(self, moment: str, step: int) -> dict[str, dict[str, Any]]:
         """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set.

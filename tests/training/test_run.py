@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import types
 
 import pytest
 
@@ -242,3 +243,10 @@ def test_a_runs_id_at_wandb_is_its_own_and_stays(tmp_path):
     assert wandb_id(one) == wandb_id(one)
     assert wandb_id(one) != wandb_id(two)
     assert wandb_id(one).startswith("model-policy-")
+
+
+def test_an_agent_that_predicts_nothing_has_no_open_loop_error():
+    nothing = {"error": {}, "by_horizon": {}}
+    for agent in (types.SimpleNamespace(), types.SimpleNamespace(world_model=types.SimpleNamespace())):
+        session = types.SimpleNamespace(agent=agent)
+        assert module._Session._open_loop(session, "start", 0) == nothing
