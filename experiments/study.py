@@ -6,9 +6,9 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from agents import AgentConfig
+from agents import AgentConfig, Kind
 from envs import environment_info
 from expedition import UserError, unknown_name
 from experiments.settings import agent_preset, overlay, read_settings, training_preset
@@ -16,8 +16,6 @@ from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.plan import TransferPlan, parse_plan
 
-KINDS = ("model-based", "model-free", "ppo")
-"""Agents of a condition: the world model's, its model-free twin, and Stable-Baselines3's PPO."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +28,9 @@ class Condition:
     """What is carried: the name of a plan, or a plan spelled out."""
     intrinsic: str | None = None
     """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
-    explorer: str = "model-based"
+    explorer: Kind = "model-based"
     """Agent of phase 1."""
-    learner: str = "model-based"
+    learner: Kind = "model-based"
     """Agent of phase 2."""
 
     def __post_init__(self) -> None:
@@ -41,10 +39,11 @@ class Condition:
         parse_plan(self.plan)
         if self.intrinsic is not None and self.intrinsic not in INTRINSIC:
             raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
-        if self.explorer not in KINDS[:2]:
-            raise unknown_name("explorer", self.explorer, KINDS[:2])
-        if self.learner not in KINDS:
-            raise unknown_name("learner", self.learner, KINDS)
+        for role, kind in (("explorer", self.explorer), ("learner", self.learner)):
+            if kind not in get_args(Kind):
+                raise unknown_name(role, kind, get_args(Kind))
+        if self.explorer == "ppo":
+            raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
         if self.learner == "ppo" and self.transfer.carries:
             raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
 

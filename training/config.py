@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from agents import AgentConfig
 from expedition import UserError
+from exploration import CoverageConfig
 
 T = TypeVar("T")
 
@@ -44,11 +45,14 @@ class TrainingConfig:
     evaluation_episodes: int = 32
     """Episodes that judge the final policy."""
     heldout: int = 32
-    """Held-out sequences, of a uniformly random policy, that judge the world model."""
+    """Held-out sequences in each set (of a uniformly random policy first) that judge the world model."""
     context: int = 8
     """Rows of a held-out sequence that the model sees before it predicts alone."""
     open_loop: int = 24
     """Rows that it then predicts."""
+    heldout_repeat: float = 0.75
+    """How likely the policy of a second held-out set repeats its last action; 0 for no such set."""
+    coverage: CoverageConfig = CoverageConfig()
     image_size: int = 64
     """Height and width of images in pixels."""
 
@@ -59,6 +63,8 @@ class TrainingConfig:
         for name in ("train_ratio", "learning_starts", "replay_gib", "checkpoint_seconds"):
             at_least(name, getattr(self, name), 0)
         at_least("evaluation_episodes", self.evaluation_episodes, 0)
+        if not 0 <= self.heldout_repeat < 1:
+            raise UserError(f"heldout_repeat is {self.heldout_repeat}: it must be from 0 to below 1.")
 
 
 def at_least(name: str, value: float, least: int) -> None:

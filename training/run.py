@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from agents import Agent, make_agent
@@ -21,7 +20,7 @@ from expedition import UserError, __version__, unknown_name
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
 from training.config import RunConfig, at_least, to_dict
-from training.evaluation import OpenLoop, evaluate_policy, heldout_sequences, open_loop, summarise_episodes
+from training.evaluation import OpenLoop, evaluate_policy, heldout_sets, open_loop, summarise_episodes
 from training.folder import (
     claim_folder,
     only_process,
@@ -172,7 +171,6 @@ class _Session:
             folder=run_dir if logistics.replay_store == "disk" else None,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        self.heldout = self._heldout()
         self.sink = self._open_sinks()
         self.status = Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
@@ -227,14 +225,6 @@ class _Session:
         self.sink.close()
         self.envs.close()
 
-    def _heldout(self) -> dict[str, np.ndarray] | None:
-        """Sequences that judge the model; None for an agent that predicts nothing."""
-        config, training = self.config, self.config.training
-        if not isinstance(self.agent.world_model, WorldModel):
-            return None
-        length = training.context + training.open_loop
-        return heldout_sequences(self.make_envs, training.heldout, length, config.seed + HELDOUT_SEED)
-
     def _start(self) -> None:
         """Load what is carried, judge the model as it comes, and begin the first episodes."""
         if self.initialiser is not None:
@@ -248,37 +238,56 @@ class _Session:
                 f"{training.length} rows of each of {training.num_envs} environments."
             )
         self.trainer.collector.start()
-        start = self._open_loop("start", 0)
-        if start is not None:
-            found = {"error": start.error, "by_horizon": start.by_horizon}
-            publish_json(self.run_dir / "open_loop_start.json", found)
+        publish_json(self.run_dir / "open_loop_start.json", self._open_loop("start", 0))
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
 
-    def _open_loop(self, moment: str, step: int) -> OpenLoop | None:
-        """Measure and draw open-loop prediction on the held-out sequences, where the agent predicts."""
-        training, model = self.config.training, self.agent.world_model
-        if self.heldout is None or not isinstance(model, WorldModel):
-            return None
-        seen = open_loop(model, self.heldout, training.context, self.config.seed)
-        media = {}
-        if seen.frames is not None:
-            folder = self.run_dir / "media"
-            gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
-            height = seen.frames.shape[1] // 3
-            write_gif(gif, seen.frames, fps=8)
-            first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
-            write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
-            media = {f"open_loop/{moment}": gif}
-        self.sink.write(step, {"open_loop/error": seen.error}, media)
-        return seen
+    @functools.cached_property
+    def heldout(self) -> dict[str, dict[str, Any]]:
+        """Held-out sets by name; a sitting that does not judge the model does without their steps."""
+        training = self.config.training
+        return heldout_sets(
+            self.make_envs,
+            training.heldout,
+            training.context + training.open_loop,
+            self.config.seed + HELDOUT_SEED,
+            training.heldout_repeat,
+        )
+
+    def _open_loop(self, moment: str, step: int) -> dict[str, dict[str, Any]]:
+        """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set.
+
+        Nothing is measured of an agent without a model that decodes.
+        """
+        model = self.agent.world_model
+        if not isinstance(model, WorldModel):
+            return {"error": {}, "by_horizon": {}}
+        context, seed = self.config.training.context, self.config.seed
+        seen = {name: open_loop(model, rows, context, seed) for name, rows in self.heldout.items()}
+        errors = {name: found.error for name, found in seen.items()}
+        media = self._draw(moment, seen[""])
+        self.sink.write(step, {f"open_loop/error{name}": error for name, error in errors.items()}, media)
+        return {"error": errors, "by_horizon": {name: found.by_horizon for name, found in seen.items()}}
+
+    def _draw(self, moment: str, seen: OpenLoop) -> dict[str, Path]:
+        """Write prediction as GIF and film strip, where pictures are predicted."""
+        training, folder = self.config.training, self.run_dir / "media"
+        if seen.frames is None:
+            return {}
+        gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
+        height = seen.frames.shape[1] // 3
+        write_gif(gif, seen.frames, fps=8)
+        first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
+        write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
+        return {f"open_loop/{moment}": gif}
 
     def _judge(self) -> dict[str, Any]:
         """Evaluate policy and model, and write result.json."""
         began = time.monotonic()
         config, training, step = self.config, self.config.training, self.trainer.env_step
+        start = read_json(self.run_dir / "open_loop_start.json", "delete the run's folder and start anew")
         episodes = evaluate_policy(
             self.agent, self.make_envs, training.evaluation_episodes, config.seed + EVALUATION_SEED
         )
@@ -288,18 +297,15 @@ class _Session:
         # Measures of one achievement or task each are kept apart from those of the whole.
         success = {k.partition("/")[2]: v for k, v in summary.items() if "/" in k}
         metrics = {k: v for k, v in summary.items() if "/" not in k}
-        horizons = {}
-        if end is not None:
-            path = self.run_dir / "open_loop_start.json"
-            start = read_json(path, "delete the run's folder and start anew")
-            metrics |= {"open_loop_error_start": start["error"], "open_loop_error_end": end.error}
-            horizons = {
-                "open_loop_by_horizon_start": start["by_horizon"],
-                "open_loop_by_horizon_end": end.by_horizon,
-            }
+        horizons: dict[str, list[float]] = {}
+        for moment, found in (("start", start), ("end", end)):
+            metrics |= {f"open_loop_error_{moment}{name}": x for name, x in found["error"].items()}
+            horizons |= {f"open_loop_by_horizon_{moment}{name}": x for name, x in found["by_horizon"].items()}
+        metrics |= self.trainer.coverage.metrics()
         result = {
             "metrics": metrics,
             **horizons,
+            "coverage": self.trainer.coverage.result(),
             "success": success,
             "episodes": len(episodes),
             "environment_steps": step,

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from agents import Agent
+from envs import REACHED, environment_info
 from expedition import UserError
+from exploration import Coverage
 from training.batches import draw
 from training.checkpoint import Checkpoint, Checkpointer
 from training.collector import Collected, Collector
@@ -98,6 +100,12 @@ class Trainer:
             self.overlap = Overlap(agent, collector, replay, chunk_steps(config.training))
         self._means = Means()
         self._rng = np.random.default_rng([config.seed, 1])
+        self.coverage = Coverage(
+            collector.envs.observation_space,
+            config.training.coverage,
+            environment_info(config.env).reachable,
+            config.seed,
+        )
 
     def learn(self) -> bool:
         """Train until the budget is spent; return False if a stop came first. Saves in both cases."""
@@ -134,10 +142,12 @@ class Trainer:
             self._update(self.env_step)
 
     def _count(self, collected: Collected) -> None:
-        steps, episodes = collected
-        self.env_step += steps
-        for episode in episodes:
+        self.env_step += collected.steps
+        self.coverage.see(collected.rows)
+        for episode in collected.episodes:
             self.episodes += 1
+            if REACHED in episode:
+                self.coverage.reach(episode.pop(REACHED))
             self.sink.episode(self.env_step, episode)
 
     def _update(self, env_step: int) -> None:
@@ -163,6 +173,7 @@ class Trainer:
         metrics |= {"updates": self.updates, "episodes": self.episodes}
         if self.collector.envs.restarts:
             metrics["worker_restarts"] = self.collector.envs.restarts
+        metrics |= {f"coverage/{name}": value for name, value in self.coverage.metrics().items()}
         self.sink.write(self.env_step, metrics)
 
     def close(self) -> None:
@@ -183,6 +194,7 @@ class Trainer:
             "episodes": self.episodes,
             "seconds": self.seconds,
             "means": self._means.state_dict(),
+            "coverage": self.coverage.state_dict(),
             "rng": self._rng.bit_generator.state,
         }
         chunks = self.replay.write_chunks(self.run_dir / REPLAY_FOLDER)
@@ -199,4 +211,5 @@ class Trainer:
         self.env_step = checkpoint.step
         self.updates, self.episodes, self.seconds = loop["updates"], loop["episodes"], loop["seconds"]
         self._means.load_state_dict(loop["means"], self.agent.device)
+        self.coverage.load_state_dict(loop["coverage"])
         self._rng.bit_generator.state = loop["rng"]
