@@ -11,7 +11,7 @@ from expedition import unknown_name
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 
-Kind = Literal["model-based", "model-free"]
+Kind = Literal["model-based", "model-free", "ppo"]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -55,7 +55,7 @@ class AgentConfig:
     """Everything that shapes an agent."""
 
     kind: Kind = "model-based"
-    """model-based: DreamerV3; model-free: its twin without a model."""
+    """model-based: DreamerV3; model-free: its twin without a model; ppo: a baseline, which runs by itself."""
     model: WorldModelConfig = for_size("12m")
     behaviour: ActorCriticConfig = ActorCriticConfig()
     intrinsic: IntrinsicConfig = IntrinsicConfig()

@@ -17,7 +17,6 @@ from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.plan import TransferPlan, parse_plan
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Condition:
     """One way to come to the task: what was explored, by whom, what is carried, and who fine-tunes."""

@@ -108,7 +108,7 @@ def test_phase_2_may_be_elsewhere_and_in_several_places():
         ({"name": "", "plan": "model"}, "name of a condition"),
         ({"name": "x", "plan": "modle"}, "Unknown plan 'modle'"),
         ({"name": "x", "plan": "model", "intrinsic": "rdn"}, "Unknown intrinsic reward 'rdn'"),
-        ({"name": "x", "plan": "model", "explorer": "ppo"}, "Unknown explorer 'ppo'"),
+        ({"name": "x", "plan": "model", "explorer": "ppo"}, "PPO explores nothing"),
         ({"name": "x", "plan": "model", "learner": "model"}, "Unknown learner 'model'"),
         ({"name": "x", "plan": "model", "learner": "ppo"}, "PPO can take nothing over"),
     ],
