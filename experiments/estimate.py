@@ -83,7 +83,7 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
         agent = build_agent(config, envs, choose_device(logistics.device))
         kept = _Rows()
         task = config.phase == "finetune"
-        collector = Collector(envs, agent, kept, task, config.seed)  # type: ignore[arg-type]
+        collector = Collector(envs, agent, kept, task, config.seed)
         collector.start()
         spec = row_spec(envs, agent, task)
         begin, clock, steps = time.monotonic() - began, time.monotonic(), 0
