@@ -43,7 +43,7 @@ class Pretrain:
     env: str = "crafter"
     """Environment id: one of `expedition list environments`, or any Gymnasium id (CartPole-v1)."""
     intrinsic: str = "disagreement"
-    """Intrinsic reward: disagreement, rnd or none."""
+    """Intrinsic reward: one of `expedition list intrinsic`."""
     size: str = DEFAULT_SIZE
     """Size of the world model: tiny, 1m, 12m, 25m, 50m, 100m or 200m parameters."""
     steps: int = 1_000_000
