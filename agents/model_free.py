@@ -26,7 +26,9 @@ class ModelFreeAgent(Agent):
     """
 
     def _make_world_model(self) -> Filter:
-        return Filter(self.observation_space, self.action_space, self.config.model)
+        made = Filter(self.observation_space, self.action_space, self.config.model)
+        made.dynamics.prior_net.requires_grad_(False)
+        return made
 
     def _losses(self, rows: dict[str, Tensor], env_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         metrics: dict[str, Tensor] = {}

@@ -80,6 +80,16 @@ def test_a_finished_run_says_all_about_itself(finished):
     assert read_config(folder) == dataclasses.replace(CONFIG, env="catch-pixels")
 
 
+def test_a_model_free_run_is_judged_by_its_policy_alone(tmp_path):
+    config = dataclasses.replace(CONFIG, agent=dataclasses.replace(AGENT, kind="model-free"))
+    result = execute(config, tmp_path / "run", QUIET).result
+    assert set(result["metrics"]) == {"return", "length"}
+    assert not [name for name in result if "open_loop" in name]
+    assert not list(tmp_path.rglob("*open_loop*"))
+    assert not [name for line in lines(tmp_path / "run") for name in line if "open_loop" in name]
+    assert evaluate_run(tmp_path / "run", 2, 0, "cpu")["episodes"] == 2
+
+
 def test_the_same_again_has_nothing_to_do(finished):
     folder, outcome, _ = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
