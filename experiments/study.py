@@ -13,7 +13,7 @@ from expedition import UserError, unknown_name
 from experiments.settings import agent_preset, overlay, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
-from transfer.plan import parse_plan
+from transfer.plan import TransferPlan, parse_plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,20 +93,26 @@ def planned_runs(study: Study, seeds: int) -> list[PlannedRun]:
         source = f"pretrain-s{seed}-{fingerprint(to_dict(first))}"
         pretraining.append(PlannedRun(source, first, seed))
         for plan in study.plans:
+            parsed = parse_plan(plan)
             second = dataclasses.replace(
                 first,
                 env=study.finetune_env or study.env,
                 phase="finetune",
                 intrinsic=None,
                 steps=study.finetune_steps,
-                training=study.finetune,
+                training=_learnable(study.finetune, parsed),
             )
-            needs = source if parse_plan(plan).carries else None
-            identity = {"run": to_dict(second), "plan": parse_plan(plan).as_dict(), "source": needs}
+            needs = source if parsed.carries else None
+            identity = {"run": to_dict(second), "plan": parsed.as_dict(), "source": needs}
             label = plan if "=" not in plan else "custom"
             run_id = f"{label}-s{seed}-{fingerprint(identity)}"
             finetuning.append(PlannedRun(run_id, second, seed, plan, needs))
     return pretraining + sorted(finetuning, key=lambda run: run.seed)
+
+
+def _learnable(training: TrainingConfig, plan: TransferPlan) -> TrainingConfig:
+    """Settings of phase 2 for one plan: without rows that have rewards nothing is learned offline."""
+    return training if plan["replay"] == "relabel" else dataclasses.replace(training, offline_updates=0)
 
 
 def _quickstart() -> Study:

@@ -33,6 +33,8 @@ class TrainingConfig:
     """Replayed rows for each environment step; updates follow from it."""
     learning_starts: int = 1024
     """Environment steps before the first update."""
+    offline_updates: int = 0
+    """Updates on carried and relabelled rows before the first environment step of phase 2."""
     replay_gib: float = 4.0
     """Most memory that the replay may take, in GiB."""
     log_every: int = 1000
@@ -40,7 +42,8 @@ class TrainingConfig:
     checkpoint_seconds: float = 300.0
     """Seconds between two checkpoints; one is always written at the end."""
     evaluation_episodes: int = 32
-    """Episodes that judge the final policy."""
+    """Episodes that judge the final policy; in phase 2 also, on the same seeds, the one before any update,
+    and the one after `offline_updates`."""
     heldout: int = 32
     """Held-out sequences, of a uniformly random policy, that judge the world model."""
     context: int = 8
@@ -56,7 +59,8 @@ class TrainingConfig:
         at_least("length", self.length, 2)
         for name in ("train_ratio", "learning_starts", "replay_gib", "checkpoint_seconds"):
             at_least(name, getattr(self, name), 0)
-        at_least("evaluation_episodes", self.evaluation_episodes, 0)
+        for name in ("evaluation_episodes", "offline_updates"):
+            at_least(name, getattr(self, name), 0)
 
 
 def at_least(name: str, value: float, least: int) -> None:

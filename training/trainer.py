@@ -19,6 +19,8 @@ from training.replay import Replay
 from training.sinks import Sink
 
 REPLAY_FOLDER = "replay"
+OFFLINE_LINES = 20
+"""About as many lines of metrics tell of the updates before the first step."""
 
 
 class Means:
@@ -111,6 +113,33 @@ class Trainer:
         self.save()
         return self.env_step >= self.config.steps
 
+    def learn_offline(self, judge: Callable[[], None]) -> bool:
+        """Make the updates on carried rows that precede the first step; return False if a stop came first.
+
+        Args:
+            judge: called after the last of them and before it is saved, so that a checkpoint that has them
+                all is one whose judgement is logged.
+        """
+        planned = self.config.training.offline_updates
+        saved_at = clock = time.monotonic()
+        while self.updates < planned:
+            if self.stopping():
+                self.save()
+                return False
+            self._update_once()
+            last = self.updates == planned
+            if last or self.updates % max(1, planned // OFFLINE_LINES) == 0:
+                self._log("offline/")
+            if last:
+                judge()
+            clock, elapsed = time.monotonic(), time.monotonic() - clock
+            self.seconds += elapsed
+            self.report(self.env_step, self.updates, self.seconds)
+            if last or clock - saved_at > self.config.training.checkpoint_seconds:
+                self.save()
+                saved_at = time.monotonic()
+        return True
+
     def _collect(self) -> None:
         steps, episodes = self.collector.step(self.env_step)
         self.env_step += steps
@@ -125,13 +154,17 @@ class Trainer:
             return
         since = self.env_step - training.learning_starts
         owed = int(since * training.train_ratio / (training.batch * training.length))
-        while self.updates < owed:
-            batch = self.replay.sample(training.batch, training.length, self._rng)
-            self._means.add(self.agent.update(learner_view(batch), self.env_step))
-            self.updates += 1
+        while self.updates < training.offline_updates + owed:
+            self._update_once()
 
-    def _log(self) -> None:
-        metrics = self._means.pop()
+    def _update_once(self) -> None:
+        training = self.config.training
+        batch = self.replay.sample(training.batch, training.length, self._rng)
+        self._means.add(self.agent.update(learner_view(batch), self.env_step))
+        self.updates += 1
+
+    def _log(self, prefix: str = "") -> None:
+        metrics = {prefix + name: value for name, value in self._means.pop().items()}
         broken = sorted(name for name, value in metrics.items() if not np.isfinite(value))
         if broken:
             raise UserError(

@@ -24,6 +24,7 @@ from training import (
 )
 from training.run import most_rows
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
+from transfer.relabel import recorded_reward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,8 @@ class Transfer:
         config: the phase-2 run.
 
     Raises:
-        UserError: the plan needs a source, or the source's model has another size.
+        UserError: the plan needs a source, the source's model has another size, or there is nothing to learn
+            from offline.
     """
 
     def __init__(self, plan: TransferPlan, source: Source | None, config: RunConfig) -> None:
@@ -78,6 +80,11 @@ class Transfer:
         self.plan = plan
         self.source = source
         self.config = config
+        if config.training.offline_updates and plan["replay"] != "relabel":
+            raise UserError(
+                f"Plan '{plan.name}' brings no rows with rewards, so there is nothing to learn from before "
+                "the first step: use replay=relabel, or leave out offline_updates."
+            )
         copied = [name for name in COMPONENTS if plan[name] in CARRIED and name != "replay"]
         if source is not None and copied and source.config.agent.model != config.agent.model:
             raise UserError(
@@ -110,7 +117,7 @@ class Transfer:
             )
         for component in COMPONENTS:
             if self.plan[component] == "freeze":
-                agent.freeze(component)
+                agent.freeze(component, self.plan.thaw_step(component))
 
     def load(self, agent: DreamerAgent, replay: Replay) -> Mapping[str, Any]:
         """Load every carried component and return the manifest of what came from where.
@@ -128,19 +135,20 @@ class Transfer:
             **self.source.identity,
         }
         components = agent.components()
-        for name in COMPONENTS:
-            mode = self.plan[name]
+        for name, mode in self.plan.as_dict().items():
             if mode == "fresh":
                 continue
+            told = {}
             if mode == "prior":
                 parts = self._load_prior(agent)
             elif name == "replay":
-                self._load_replay(replay)
+                reward = self._load_replay(replay)
+                told = {} if reward is None else {"reward": reward}
                 parts = {"replay": checkpoint.section_hash("replay")}
             else:
                 self._load_module(components[name], name)
                 parts = {name: checkpoint.section_hash(name)}
-            manifest["components"][name] = {"mode": mode, "sha256": parts}
+            manifest["components"][name] = {"mode": mode, **told, "sha256": parts}
         return manifest
 
     def _load_module(self, module: Any, name: str) -> None:
@@ -168,19 +176,33 @@ class Transfer:
             self._load_module(module, name)
         return {name: self.source.checkpoint.section_hash(name) for name in parts}
 
-    def _load_replay(self, replay: Replay) -> None:
-        """Put the reward-free rows in front of the new ones; reward and prior are unknown there, NaN."""
+    def _reward_name(self, saved: Mapping[str, Any]) -> str | None:
+        """Name in the saved rows of the reward that the plan relabels them with; None: it does not."""
+        if self.plan["replay"] != "relabel":
+            return None
+        assert self.source is not None
+        recorded = {name[len(TASK) :] for name in saved["head"] if name.startswith(TASK)}
+        asked = self.plan.recorded_reward
+        return TASK + recorded_reward(self.source.config.env, self.config.env, recorded, asked)
+
+    def _load_replay(self, replay: Replay) -> str | None:
+        """Put phase 1's rows in front of the new ones; what is unknown there is NaN.
+
+        Returns:
+            Name of the recorded reward that the rows now have; None if they have none.
+        """
         assert self.source is not None
         checkpoint, training = self.source.checkpoint, self.source.config.training
         saved = checkpoint.load("replay")
+        reward = self._reward_name(saved)
         unknown = {
             name: np.full((replay.num_envs, *shape), np.nan, dtype)
             for name, (shape, dtype) in replay.row_spec.items()
-            if name == "reward"
+            if (name == "reward" and reward is None)
             or name.startswith(PREFIX)
             or (name.startswith(TASK) and name not in saved["head"])
         }
-        spec = {name: entry for name, entry in replay.row_spec.items() if name not in unknown}
+        spec = {name: entry for name, entry in replay.row_spec.items() if name not in (*unknown, "reward")}
         spec |= {name: replay.row_spec["reward"] for name in saved["head"] if name.startswith(TASK)}
         if training.num_envs != replay.num_envs:
             raise UserError(
@@ -198,6 +220,9 @@ class Transfer:
                 "fine-tune on an environment with the same observations and actions."
             ) from error
         streams = list(held.sequences())
-        shared = [name for name in spec if name in replay.row_spec]
+        origin = {name: name for name in spec if name in replay.row_spec}
+        origin |= {} if reward is None else {"reward": reward}
         for t in range(len(streams[0]["is_first"])):
-            replay.add({**{name: np.stack([s[name][t] for s in streams]) for name in shared}, **unknown})
+            known = {name: np.stack([s[old][t] for s in streams]) for name, old in origin.items()}
+            replay.add({**known, **unknown})
+        return reward
