@@ -62,6 +62,23 @@ def test_plans_spelled_out_have_ids_that_are_folders():
     assert [run.plan for run in runs] == [one, two]
 
 
+def test_only_plans_that_relabel_learn_offline():
+    plans = ("scratch", "replay", "relabel", "model+relabel")
+    offline = dataclasses.replace(QUICK.finetune, offline_updates=7)
+    with_and_without = [
+        planned_runs(dataclasses.replace(QUICK, plans=plans, finetune=training), 1)[1:]
+        for training in (offline, QUICK.finetune)
+    ]
+    assert [run.config.training.offline_updates for run in with_and_without[0]] == [0, 0, 7, 7]
+    # The others are the same runs as without it.
+    assert [one.id == two.id for one, two in zip(*with_and_without, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_phase_2_may_be_elsewhere():
     runs = planned_runs(dataclasses.replace(QUICK, env="maze-pixels", finetune_env="catch-pixels"), 1)
     assert [run.config.env for run in runs] == ["maze-pixels"] + ["catch-pixels"] * 4

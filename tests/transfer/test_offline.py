@@ -123,6 +123,17 @@ def test_zero_shot_is_the_sources_policy_on_the_same_seed(explored, tmp_path):
     assert told[0]["evaluation_start/return"] == start["return"]
 
 
+def test_a_prior_does_not_act_in_zero_shot(explored, tmp_path):
+    """Scratch and policy share their fresh parts, and so their first judgement; the teacher's is another."""
+    starts = [
+        carried_out(plan, explored, tmp_path / plan, env=GOAL, steps=2).result["metrics"][
+            "cells_visited_start"
+        ]
+        for plan in ("scratch", "policy", "model+policy")
+    ]
+    assert starts[0] == starts[1] != starts[2]
+
+
 def test_judging_at_the_start_changes_nothing_else(explored, tmp_path):
     """More episodes at the start (and at the end) draw from no generator that training draws from."""
     left, right = (
