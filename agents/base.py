@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from agents.actor_critic import ActorCritic
 from agents.config import AgentConfig
 from agents.distributions import uniform_actions
+from agents.freezing import Freezer
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorState
 from exploration import IntrinsicReward, make_intrinsic
@@ -80,6 +81,7 @@ class Agent(nn.Module, abc.ABC):
         self.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = self._make_optimizer()
+        self.freezer = Freezer()
 
     @abc.abstractmethod
     def _make_world_model(self) -> Filter:
@@ -110,10 +112,9 @@ class Agent(nn.Module, abc.ABC):
         """Put a frozen teacher beside the agent."""
         self.prior = prior.to(self.device)
 
-    def freeze(self, component: str) -> None:
-        """Exclude a component from learning; call it before the first update."""
-        self.components()[component].requires_grad_(False)
-        self.optimizer = self._make_optimizer()
+    def freeze(self, component: str, until: int | None = None) -> None:
+        """Exclude a component from learning, up to an environment step or for good; before any update."""
+        self.freezer.freeze(component, self.components()[component], until)
 
     def components(self) -> dict[str, nn.Module]:
         """The units of transfer by their names on disk; parameters are shared with the agent."""
@@ -201,6 +202,7 @@ class Agent(nn.Module, abc.ABC):
         Returns:
             Metrics: scalars that still live on the device.
         """
+        self.freezer.thaw(env_step)
         rows = {key: torch.as_tensor(value).to(self.device) for key, value in batch.items()}
         # A row before the first of another episode is a last one, also where a crash cut it off unseen.
         rows["is_last"] = rows["is_last"] | F.pad(rows["is_first"][:, 1:], (0, 1))
@@ -244,17 +246,19 @@ class Agent(nn.Module, abc.ABC):
     # State
 
     def training_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the components: optimiser, generator, and the prior's weights."""
+        """What a checkpoint holds beside the components: optimiser, generator, freezes, prior."""
         state: dict[str, Any] = {
             "optimizer": self._optimizer_state(),
             "generator": self.generator.get_state(),
+            "freezer": self.freezer.state_dict(),
         }
         if self.prior is not None:
             state["prior"] = dict(self.prior.state_dict())
         return state
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `training_state`; a prior must be attached before if the state holds one."""
+        """Inverse of `training_state`; prior and freezes must be there before as they were when it began."""
+        self.freezer.load_state_dict(state["freezer"])
         self._load_optimizer_state(state["optimizer"])
         self.generator.set_state(state["generator"])
         if self.prior is not None:

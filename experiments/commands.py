@@ -70,7 +70,7 @@ class Finetune:
     source: Annotated[Path, arg(name="from")]
     """Folder of the pre-training run."""
     plan: str = "model+policy"
-    """What is carried: one of `expedition list plans`, or encoder=copy,dynamics=freeze,... by component."""
+    """What is carried: one of `expedition list plans`, or encoder=copy,dynamics=freeze:9,... by component."""
     env: str | None = None
     """Environment id; by default the one that was explored."""
     steps: int = 1_000_000

@@ -172,13 +172,19 @@ def _finetuned(
 ) -> PlannedRun:
     """The run of phase 2 of a condition on one task."""
     agent = dataclasses.replace(study.agent, kind=condition.learner)
-    config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, study.finetune)
+    training = _learnable(study.finetune, condition.transfer)
+    config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, training)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
     label = re.sub(r"[^\w.+>-]+", "-", condition.name) if "=" not in condition.name else "custom"
     return PlannedRun(
         f"{label}-s{seed}-{fingerprint(identity)}", config, seed, condition.name, condition.plan, needs
     )
+
+
+def _learnable(training: TrainingConfig, plan: TransferPlan) -> TrainingConfig:
+    """Settings of phase 2 for one plan: without rows that have rewards nothing is learned offline."""
+    return training if plan["replay"] == "relabel" else dataclasses.replace(training, offline_updates=0)
 
 
 def overlaid(base: Study, values: Mapping[str, Any]) -> Study:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,13 +60,38 @@ def summarise_episodes(env_id: str, episodes: list[dict[str, Any]]) -> dict[str,
     return means | environment_info(env_id).summarise(episodes)
 
 
+def by_scope(
+    summaries: Mapping[str, Mapping[str, float | None]],
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Keep measures of one achievement or task each apart from those of the whole.
+
+    Args:
+        summaries: suffix of a moment's names -> what `summarise_episodes` said then; None stands for NaN.
+
+    Returns:
+        Measures of the whole (`return`, `return_start`, ...), and `success`, `success_start`, ... -> name of
+        the achievement -> share.
+    """
+    metrics: dict[str, float] = {}
+    success: dict[str, dict[str, float]] = {}
+    for suffix, summary in summaries.items():
+        success[f"success{suffix}"] = single = {}
+        for name, value in summary.items():
+            number = float("nan") if value is None else value
+            if "/" in name:
+                single[name.partition("/")[2]] = number
+            else:
+                metrics[name + suffix] = number
+    return metrics, success
+
+
 def heldout_sets(
     make_envs: MakeEnvs, count: int, length: int, seed: int, repeat: float
 ) -> dict[str, dict[str, np.ndarray]]:
     """Held-out sequences of two policies that no agent chooses: uniformly random, and sticky random.
 
-    The second repeats its actions: it swings a pendulum up and moves an arm, which the first does not, though
-    walls hold it up. It is the same for every agent, unlike a pre-trained one, so its errors compare.
+    The second repeats its actions. It is the same for every agent, unlike a pre-trained one, so its errors
+    compare.
 
     Returns:
         By the ending of the names of their measures ("", "_sticky") rows as from `heldout_sequences`.

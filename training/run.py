@@ -17,10 +17,18 @@ import torch
 from agents import Agent, make_agent
 from envs import choose_workers, cores, make_vector
 from expedition import UserError, __version__, unknown_name
+from training.budget import earlier_moments, most_rows, planned_updates
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
 from training.config import RunConfig, at_least, to_dict
-from training.evaluation import OpenLoop, evaluate_policy, heldout_sets, open_loop, summarise_episodes
+from training.evaluation import (
+    OpenLoop,
+    by_scope,
+    evaluate_policy,
+    heldout_sets,
+    open_loop,
+    summarise_episodes,
+)
 from training.folder import (
     claim_folder,
     only_process,
@@ -149,7 +157,10 @@ class _Session:
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
         # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
-        truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
+        if self.checkpoint is None:
+            truncate_after(run_dir, -1)
+        else:
+            truncate_after(run_dir, self.checkpoint.step, self.checkpoint.load("loop")["updates"])
         workers = logistics.workers
         if workers < 0:
             workers = choose_workers(config.env, logistics.threads or cores())
@@ -201,7 +212,7 @@ class _Session:
         """Train and judge."""
         trainer = self.trainer
         try:
-            if not trainer.learn():
+            if not (trainer.learn_offline(lambda: self._evaluate("offline")) and trainer.learn()):
                 self._tell("stopped")
                 self.say(f"Saved at step {trainer.env_step:,}; run the same command again to go on.")
                 return Outcome(None, self.stop.exit_code)
@@ -226,18 +237,25 @@ class _Session:
         self.envs.close()
 
     def _start(self) -> None:
-        """Load what is carried, judge the model as it comes, and begin the first episodes."""
+        """Load what is carried, judge policy and model as they come, and begin the first episodes."""
         if self.initialiser is not None:
             manifest = self.initialiser.load(self.agent, self.replay)
             publish_json(self.run_dir / "transfer.json", dict(manifest))
+        training = self.config.training
+        if training.offline_updates and not self.replay.can_sample(training.length):
+            raise UserError(
+                f"offline_updates is {training.offline_updates:,}, but the replay holds no {training.length} "
+                "rows of each environment before the first step: carry one, or leave offline_updates out."
+            )
         if planned_updates(self.config) == 0:
-            training = self.config.training
             self.say(
                 f"Nothing will be learned: {self.config.steps:,} steps end before the first update, which "
                 f"needs {training.learning_starts:,} steps (--training.learning-starts) and "
                 f"{training.length} rows of each of {training.num_envs} environments."
             )
         self.trainer.collector.start()
+        if "start" in earlier_moments(self.config):
+            self._evaluate("start")
         publish_json(self.run_dir / "open_loop_start.json", self._open_loop("start", 0))
 
     def _continue(self, checkpoint: Checkpoint) -> None:
@@ -283,20 +301,34 @@ class _Session:
         write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
         return {f"open_loop/{moment}": gif}
 
+    def _policy(self) -> dict[str, float]:
+        """Measures of the policy as it is now, on the episodes that judge this run at every moment."""
+        seed = self.config.seed + EVALUATION_SEED
+        episodes = self.config.training.evaluation_episodes
+        return summarise_episodes(
+            self.config.env, evaluate_policy(self.agent, self.make_envs, episodes, seed)
+        )
+
+    def _evaluate(self, moment: str) -> None:
+        """Evaluate the policy before the first step, and keep it for the result."""
+        summary = self._policy()
+        publish_json(self.run_dir / f"evaluation_{moment}.json", summary)
+        told = {f"evaluation_{moment}/{name}": value for name, value in summary.items()}
+        self.sink.write(0, {**told, "updates": self.trainer.updates})
+
+    def _read(self, name: str) -> dict[str, Any]:
+        return read_json(self.run_dir / f"{name}.json", "delete the run's folder and start anew")
+
     def _judge(self) -> dict[str, Any]:
         """Evaluate policy and model, and write result.json."""
         began = time.monotonic()
-        config, training, step = self.config, self.config.training, self.trainer.env_step
-        start = read_json(self.run_dir / "open_loop_start.json", "delete the run's folder and start anew")
-        episodes = evaluate_policy(
-            self.agent, self.make_envs, training.evaluation_episodes, config.seed + EVALUATION_SEED
-        )
+        config, step = self.config, self.trainer.env_step
+        start = self._read("open_loop_start")
+        earlier = {m: self._read(f"evaluation_{m}") for m in earlier_moments(config)}
+        summary = self._policy()
         # Logged after the long part, so that a crash in it leaves no line to be logged twice.
         end = self._open_loop("end", step)
-        summary = summarise_episodes(config.env, episodes)
-        # Measures of one achievement or task each are kept apart from those of the whole.
-        success = {k.partition("/")[2]: v for k, v in summary.items() if "/" in k}
-        metrics = {k: v for k, v in summary.items() if "/" not in k}
+        metrics, success = by_scope({"": summary, **{f"_{m}": found for m, found in earlier.items()}})
         horizons: dict[str, list[float]] = {}
         for moment, found in (("start", start), ("end", end)):
             metrics |= {f"open_loop_error_{moment}{name}": x for name, x in found["error"].items()}
@@ -305,9 +337,9 @@ class _Session:
         result = {
             "metrics": metrics,
             **horizons,
+            **success,
             "coverage": self.trainer.coverage.result(),
-            "success": success,
-            "episodes": len(episodes),
+            "episodes": config.training.evaluation_episodes,
             "environment_steps": step,
             "updates": self.trainer.updates,
             "wall_seconds": self.trainer.seconds + time.monotonic() - began,
@@ -348,20 +380,6 @@ def wandb_id(run_dir: Path) -> str:
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in run_dir.resolve().name)
         publish_json(path, {"id": f"{name[:80]}-{secrets.token_hex(4)}"})
     return str(read_json(path, "delete it and run the same command again")["id"])
-
-
-def planned_updates(config: RunConfig) -> int:
-    """Updates that the budget pays for; 0 where it ends before the replay can be sampled."""
-    training = config.training
-    if config.steps // training.num_envs < training.length:
-        return 0
-    since = max(0, config.steps - training.learning_starts)
-    return int(since * training.train_ratio / (training.batch * training.length))
-
-
-def most_rows(steps: int, num_envs: int) -> int:
-    """Most rows of one environment that `steps` steps can fill: each may be followed by a first row."""
-    return 2 * (steps // num_envs + 1) + 2
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:

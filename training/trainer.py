@@ -24,6 +24,8 @@ from training.replay import Replay
 from training.sinks import Sink
 
 REPLAY_FOLDER = "replay"
+OFFLINE_LINES = 20
+"""About as many lines of metrics tell of the updates before the first step."""
 
 
 class Means:
@@ -127,6 +129,33 @@ class Trainer:
         self.save()
         return self.env_step >= self.config.steps
 
+    def learn_offline(self, judge: Callable[[], None]) -> bool:
+        """Make the updates on carried rows that precede the first step; return False if a stop came first.
+
+        Args:
+            judge: called after the last of them and before it is saved, so that a checkpoint that has them
+                all is one whose judgement is logged.
+        """
+        planned = self.config.training.offline_updates
+        saved_at = clock = time.monotonic()
+        while self.updates < planned:
+            if self.stopping():
+                self.save()
+                return False
+            self._update_once(self.env_step)
+            last = self.updates == planned
+            if last or self.updates % max(1, planned // OFFLINE_LINES) == 0:
+                self._log("offline/")
+            if last:
+                judge()
+            clock, elapsed = time.monotonic(), time.monotonic() - clock
+            self.seconds += elapsed
+            self.report(self.env_step, self.updates, self.seconds)
+            if last or clock - saved_at > self.config.training.checkpoint_seconds:
+                self.save()
+                saved_at = time.monotonic()
+        return True
+
     def _collect_and_update(self) -> None:
         """Make a step, then the updates that it owes; workers step the environments meanwhile."""
         sent = self.collector.send(self.env_step)
@@ -157,13 +186,17 @@ class Trainer:
             return
         since = env_step - training.learning_starts
         owed = int(since * training.train_ratio / (training.batch * training.length))
-        while self.updates < owed:
-            batch = draw(self.replay, training.batch, training.length, self._rng, self.agent.device)
-            self._means.add(self.agent.update(batch, env_step))
-            self.updates += 1
+        while self.updates < training.offline_updates + owed:
+            self._update_once(env_step)
 
-    def _log(self) -> None:
-        metrics = self._means.pop()
+    def _update_once(self, env_step: int) -> None:
+        training = self.config.training
+        batch = draw(self.replay, training.batch, training.length, self._rng, self.agent.device)
+        self._means.add(self.agent.update(batch, env_step))
+        self.updates += 1
+
+    def _log(self, prefix: str = "") -> None:
+        metrics = {prefix + name: value for name, value in self._means.pop().items()}
         broken = sorted(name for name, value in metrics.items() if not np.isfinite(value))
         if broken:
             raise UserError(

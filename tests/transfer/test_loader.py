@@ -258,7 +258,10 @@ def test_a_carried_replay_arrives_whole_without_its_rewards(source):
     assert manifest["components"]["replay"]["sha256"]["replay"] == source.checkpoint.section_hash("replay")
 
 
-@pytest.mark.parametrize("plan", ["replay", "replay=copy,actor=prior"])
+EVERYTHING = "encoder=copy,dynamics=copy,decoder=copy,continue=copy,actor=copy,critic=copy,replay=copy"
+
+
+@pytest.mark.parametrize("plan", ["replay", "replay=copy,actor=prior", EVERYTHING])
 def test_training_on_carried_rows_stays_finite(source_dir, tmp_path, plan):
     result = carried_out(plan, source_dir, tmp_path / "run").result
     assert result["updates"] > 3
