@@ -9,16 +9,17 @@ from typing import Any, Literal, NamedTuple
 import gymnasium
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.distributions import ActionDistribution, stack
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorConfig, PriorState
+from agents.program import CompiledLoss, rows_on
 from expedition import unknown_name
 from exploration import IntrinsicConfig, IntrinsicReward, make_intrinsic
 from world_model import Latent, WorldModel, WorldModelConfig, for_size
+from world_model.noise import Source
 
 Mode = Literal["train", "evaluate"]
 Precision = Literal["fp32", "bf16"]
@@ -109,6 +110,7 @@ class DreamerAgent(nn.Module):
                     intrinsic, observation_space, self.world_model, config.intrinsic
                 )
         self.prior: PolicyPrior | None = None
+        self.compiled: CompiledLoss | None = None
         self.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = self._make_optimizer()
@@ -133,6 +135,14 @@ class DreamerAgent(nn.Module):
     def attach_prior(self, prior: PolicyPrior) -> None:
         """Put a frozen teacher beside the agent."""
         self.prior = prior.to(self.device)
+
+    def compile_update(self) -> None:
+        """Compile the loss at the next update, which then takes long; beside a prior it stays as it is.
+
+        Raises:
+            UserError: nothing here can compile.
+        """
+        self.compiled = CompiledLoss(self)
 
     def freeze(self, component: str) -> None:
         """Exclude a component from learning; call it before the first update."""
@@ -204,25 +214,38 @@ class DreamerAgent(nn.Module):
         Returns:
             Metrics: scalars that still live on the device.
         """
-        rows = {key: torch.as_tensor(value).to(self.device) for key, value in batch.items()}
-        # A row before the first of another episode is a last one, also where a crash cut it off unseen.
-        rows["is_last"] = rows["is_last"] | F.pad(rows["is_first"][:, 1:], (0, 1))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses, metrics = self._losses(rows, env_step)
-        total = torch.stack([loss.mean() for loss in losses.values()]).sum()
+        rows = rows_on(self.device, batch)
+        if self.compiled is not None and self.prior is None:
+            total, metrics = self.compiled(rows)
+        else:
+            total, metrics = self.total_loss(rows, env_step, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()
         self.behaviour.update_slow()
-        metrics["loss/total"] = total.detach()
         return metrics
 
-    def _losses(self, rows: dict[str, Tensor], env_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def total_loss(
+        self, rows: dict[str, Tensor], env_step: int, source: Source
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What an update descends, a scalar, and metrics.
+
+        A function of parameters, buffers, rows (B, T, ...) and noise alone. It moves buffers in place: the
+        running moments and scales.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            losses, metrics = self._losses(rows, env_step, source)
+        total = torch.stack([loss.mean() for loss in losses.values()]).sum()
+        return total, {**metrics, "loss/total": total.detach()}
+
+    def _losses(
+        self, rows: dict[str, Tensor], env_step: int, source: Source
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every loss (B, T) or (N,) by name, and metrics."""
         metrics: dict[str, Tensor] = {}
         if self.intrinsic is not None and not self.intrinsic.in_imagination:
             rows = {**rows, "reward": self._explored_reward(None, rows, metrics)}
-        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, self.generator)
+        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, source)
         metrics |= model_metrics
         detached = latents.detach()
         if self.intrinsic is not None:
@@ -231,7 +254,7 @@ class DreamerAgent(nn.Module):
             learned = self.intrinsic.loss(detached, rows, embeddings.detach())
             losses |= learned
             metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in learned.items()}
-        behaviour, behaviour_metrics = self._behaviour_losses(rows, latents)
+        behaviour, behaviour_metrics = self._behaviour_losses(rows, latents, source)
         losses |= behaviour
         metrics |= behaviour_metrics
         if self.prior is not None:
@@ -255,7 +278,7 @@ class DreamerAgent(nn.Module):
         return self.intrinsic.scale(reward)
 
     def _behaviour_losses(
-        self, rows: Mapping[str, Tensor], latents: Latent
+        self, rows: Mapping[str, Tensor], latents: Latent, source: Source
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses of actor and critic in imagination, and of the critic on the replayed rows."""
         config = self.config.behaviour
@@ -263,7 +286,7 @@ class DreamerAgent(nn.Module):
         starts = min(config.starts or length, length)
         tail = latents.map(lambda x: x[:, -starts:])
         first = tail.detach().map(lambda x: x.flatten(0, 1))  # (B * K, ...)
-        imagined, actions, policy = self._imagine(first)
+        imagined, actions, policy = self._imagine(first, source)
         features = imagined.features  # (N, H + 1, F)
         with torch.no_grad():
             rewards = self._imagined_reward(imagined, actions, features)
@@ -286,17 +309,17 @@ class DreamerAgent(nn.Module):
         metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
         return losses, metrics
 
-    def _imagine(self, first: Latent) -> tuple[Latent, Tensor, ActionDistribution]:
+    def _imagine(self, first: Latent, source: Source) -> tuple[Latent, Tensor, ActionDistribution]:
         """Imagine from `first` (N, ...): latents and actions (N, H + 1, ...), and the policy (N, H, A)."""
         policies: list[ActionDistribution] = []
 
         def act(features: Tensor) -> Tensor:
             with torch.enable_grad():  # the one gradient that imagination needs, kept for the actor's loss
                 policies.append(self.behaviour.policy(features))
-            return policies[-1].sample(self.generator)
+            return policies[-1].sample(source)
 
         horizon = self.config.behaviour.imagination
-        imagined, actions = self.world_model.imagine(first, act, horizon, self.generator)
+        imagined, actions = self.world_model.imagine(first, act, horizon, source)
         return imagined, actions, stack(policies)
 
     def _imagined_reward(self, imagined: Latent, actions: Tensor, features: Tensor) -> Tensor:

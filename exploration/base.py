@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from world_model import Latent
+from world_model.distributions import move_
 
 
 class RewardScale(nn.Module):
@@ -35,8 +36,8 @@ class RewardScale(nn.Module):
         total = weights.sum().clamp_min(1.0)
         mean = (weights * rewards).sum() / total
         variance = (weights * (rewards - mean).square()).sum() / total
-        self.variance.lerp_(variance, 1 - self.decay)
-        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+        move_(self.variance, variance, 1 - self.decay)
+        move_(self.weight, torch.ones_like(self.weight), 1 - self.decay)
 
     def deviation(self) -> Tensor:
         """Standard deviation so far; 1 before any reward, and where the rewards never vary."""
