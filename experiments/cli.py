@@ -155,6 +155,7 @@ def _logistics(command: Pretrain | Finetune | StudyCommand) -> Logistics:
         workers=machine.workers,
         wandb=machine.wandb,
         project=machine.project,
+        compile=machine.compile,
     )
 
 
@@ -220,7 +221,9 @@ def _study(command: StudyCommand, typed: str) -> int:
     }
     study = find_study(command.name, overrides)
     folder = command.out or Path("runs") / study.name
-    launcher = Launcher(study, command.seeds, folder, command.jobs, _logistics(command), typed, _say)
+    launcher = Launcher(
+        study, command.seeds, folder, command.jobs, _logistics(command), typed, _say, command.fused
+    )
     launcher.announce()
     if command.plan_only:
         return 0

@@ -8,7 +8,7 @@ import functools
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,6 +62,8 @@ class Logistics:
     """W&B tags."""
     progress: bool = True
     """Show a progress bar."""
+    compile: bool = False
+    """Compile the update; pays where a run makes many updates."""
 
     def __post_init__(self) -> None:
         at_least("threads", self.threads, 0)
@@ -121,12 +123,13 @@ def execute(
         return Outcome(finished, 0)
     with only_process(run_dir), StopSignal() as stop:
         with undone_on_failure(run_dir, new):
-            session = _Session(config, run_dir, logistics, initialiser, stop, say)
+            session = Session(config, run_dir, logistics, initialiser, stop, say)
             session.begin()
-        return session.run()
+        with session.sitting():
+            return session.end(session.trainer.learn())
 
 
-class _Session:
+class Session:
     """One sitting of a run: everything it builds, and the order in which it happens."""
 
     def __init__(
@@ -155,6 +158,8 @@ class _Session:
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
             initialiser.prepare(self.agent)
+        if logistics.compile:
+            self.agent.compile_update()
         task_reward = config.phase == "finetune"
         self.replay = Replay(
             training.num_envs,
@@ -197,17 +202,21 @@ class _Session:
             self.close()
             raise
 
-    def run(self) -> Outcome:
-        """Train and judge."""
-        trainer = self.trainer
+    def end(self, learned: bool) -> Outcome:
+        """Judge what was learned; or, where a stop came first, say where it stands."""
+        if not learned:
+            self._tell("stopped")
+            self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
+            return Outcome(None, self.stop.exit_code)
+        result = self._judge()
+        self._tell("finished")
+        return Outcome(result, 0)
+
+    @contextlib.contextmanager
+    def sitting(self) -> Iterator[None]:
+        """Let go of everything in the end; if it ends badly, status.json tells."""
         try:
-            if not trainer.learn():
-                self._tell("stopped")
-                self.say(f"Saved at step {trainer.env_step:,}; run the same command again to go on.")
-                return Outcome(None, self.stop.exit_code)
-            result = self._judge()
-            self._tell("finished")
-            return Outcome(result, 0)
+            yield
         except BaseException:
             with contextlib.suppress(UserError):  # on a full disk the first error says more
                 self._tell("failed")

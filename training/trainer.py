@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +95,25 @@ class Trainer:
 
     def learn(self) -> bool:
         """Train until the budget is spent; return False if a stop came first. Saves in both cases."""
+        for batch in self.work():
+            self.updated(self.agent.update(batch, self.env_step))
+        return self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is spent."""
+        return self.env_step >= self.config.steps
+
+    def work(self) -> Iterator[dict[str, np.ndarray]]:
+        """Do all but the updates: yield a batch where one is due, and go on when `updated` was called.
+
+        Whoever makes the updates may let a run wait for others, and make those of several runs at once.
+        """
         saved_at = clock = time.monotonic()
-        while self.env_step < self.config.steps and not self.stopping():
+        while not self.done and not self.stopping():
             logged = self.env_step // self.config.training.log_every
             self._collect()
-            self._update()
+            yield from self._due()
             if self.env_step // self.config.training.log_every > logged:
                 self._log()
             clock, elapsed = time.monotonic(), time.monotonic() - clock
@@ -109,7 +123,11 @@ class Trainer:
                 self.save()
                 saved_at = time.monotonic()
         self.save()
-        return self.env_step >= self.config.steps
+
+    def updated(self, metrics: Mapping[str, torch.Tensor]) -> None:
+        """Take note of the update from the batch that `work` yielded last."""
+        self._means.add(metrics)
+        self.updates += 1
 
     def _collect(self) -> None:
         steps, episodes = self.collector.step(self.env_step)
@@ -118,17 +136,15 @@ class Trainer:
             self.episodes += 1
             self.sink.episode(self.env_step, episode)
 
-    def _update(self) -> None:
-        """Make the updates that the train ratio owes by now."""
+    def _due(self) -> Iterator[dict[str, np.ndarray]]:
+        """Batches of the updates that the train ratio owes by now."""
         training = self.config.training
         if self.env_step < training.learning_starts or not self.replay.can_sample(training.length):
             return
         since = self.env_step - training.learning_starts
         owed = int(since * training.train_ratio / (training.batch * training.length))
         while self.updates < owed:
-            batch = self.replay.sample(training.batch, training.length, self._rng)
-            self._means.add(self.agent.update(learner_view(batch), self.env_step))
-            self.updates += 1
+            yield learner_view(self.replay.sample(training.batch, training.length, self._rng))
 
     def _log(self) -> None:
         metrics = self._means.pop()
