@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -59,7 +60,15 @@ class NoisePlan:
         twin.set_state(agent.generator.get_state())
         recording = Recording(twin)
         loss = TotalLoss(agent)
-        functional_call(loss, {k: v.clone() for k, v in loss.named_buffers()}, (dict(rows), recording))
+        copies = {name: buffer.clone() for name, buffer in loss.named_buffers()}
+
+        def look(module: torch.nn.Module, *_: Any) -> None:
+            replaced = [name for name, buffer in module.named_buffers() if buffer is not copies[name]]
+            if replaced:
+                raise RuntimeError(f"a loss must change buffers in place, and replaces {', '.join(replaced)}")
+
+        loss.register_forward_hook(look)
+        functional_call(loss, copies, (dict(rows), recording))
         return recording.draws
 
 
@@ -113,5 +122,7 @@ def compiled(function: Function, device: torch.device) -> Function:
         raise UserError("--compile needs a C++ compiler on the CPU: install g++, or leave --compile out.")
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise UserError("--compile needs Triton on a GPU: install triton, or leave --compile out.")
+    # Cached tables are traced like the rest: right, and told at every first update.
+    warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
     mode = "reduce-overhead" if device.type == "cuda" else None
     return torch.compile(function, dynamic=False, fullgraph=True, mode=mode)  # type: ignore[return-value]

@@ -197,6 +197,14 @@ class TestNoisePlan:
         drawn, _ = agent.total_loss(batch, 0, torch.Generator().manual_seed(0))
         assert total == drawn
 
+    def test_buffers_that_are_replaced_are_noticed(self, monkeypatch):
+        def replace(self, returns):  # what is put in place of a buffer would be lost with the call
+            self.weight = self.weight + 1
+
+        monkeypatch.setattr("agents.returns.PercentileScale.update", replace)
+        with pytest.raises(RuntimeError, match="in place, and replaces agent.behaviour.return_scale.weight"):
+            FusedAgents([make(0), make(1)]).update([rows(0), rows(1)])
+
     def test_noise_of_another_shape_is_noticed(self):
         agent, batch = make(0), rows_on(CPU, rows(0))
         noise = draw_all(NoisePlan(agent).draws(batch), CPU, agent.generator)
