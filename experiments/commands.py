@@ -31,6 +31,8 @@ class Machine:
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"
     """W&B project."""
+    compile: bool = False
+    """Compile the update; takes minutes at first, and needs g++ on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,8 @@ class StudyCommand:
     """Folder of the study; by default runs/<name>."""
     jobs: int = 0
     """Runs at a time; 0: one for each core, or one on a GPU."""
+    fused: bool = False
+    """Train the seeds of a condition as one batched program in one process; meant for a GPU."""
     env: str | None = None
     """Environment id, instead of the study's."""
     intrinsic: str | None = None

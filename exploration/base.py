@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from world_model import Latent
+from world_model.distributions import move_
 
 
 class RewardScale(nn.Module):
@@ -44,9 +45,9 @@ class RewardScale(nn.Module):
         total = weights.sum().clamp_min(1.0)
         mean = (weights * rewards).sum() / total
         spread = ((weights * (rewards - mean).square()).sum() / total).sqrt()
-        self.average.lerp_(mean, 1 - self.decay)
-        self.spread.lerp_(spread, 1 - self.decay)
-        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+        move_(self.average, mean, 1 - self.decay)
+        move_(self.spread, spread, 1 - self.decay)
+        move_(self.weight, torch.ones_like(self.weight), 1 - self.decay)
 
     def mean(self) -> Tensor:
         """Mean so far; 0 before any reward."""

@@ -8,7 +8,7 @@ import functools
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +16,11 @@ import torch
 
 from agents import Agent, make_agent
 from envs import choose_workers, cores, make_vector
-from expedition import UserError, __version__, unknown_name
+from expedition import UserError, __version__
 from training.budget import earlier_moments, most_rows, planned_updates
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
-from training.config import RunConfig, at_least, to_dict
+from training.config import RunConfig, to_dict
 from training.evaluation import (
     OpenLoop,
     by_scope,
@@ -37,6 +37,7 @@ from training.folder import (
     read_result,
     undone_on_failure,
 )
+from training.logistics import Logistics
 from training.media import film_strip, write_gif, write_png
 from training.progress import Status
 from training.replay import Replay
@@ -49,36 +50,6 @@ from world_model import WorldModel
 
 EVALUATION_SEED, HELDOUT_SEED = 1_000_003, 2_000_003
 """Added to a run's seed, so that it is judged on episodes that it cannot have trained on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Logistics:
-    """How a run is carried out; none of it changes the result (the device and threads: up to rounding)."""
-
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
-    threads: int = 0
-    """CPU threads of torch; 0 leaves the choice to torch."""
-    workers: int = -1
-    """Processes that step the environments: 0 for none, -1 for one each of `threads` where a step is slow."""
-    replay_store: str = "memory"
-    """Where the replay lies: memory, or disk (in the run's folder, beside the chunks of its checkpoints)."""
-    wandb: str = "auto"
-    """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
-    project: str = "expedition"
-    """W&B project."""
-    group: str | None = None
-    """W&B group: the study."""
-    tags: tuple[str, ...] = ()
-    """W&B tags."""
-    progress: bool = True
-    """Show a progress bar."""
-
-    def __post_init__(self) -> None:
-        at_least("threads", self.threads, 0)
-        at_least("workers", self.workers, -1)
-        if self.replay_store not in ("memory", "disk"):
-            raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
 
 
 class Initialiser(Protocol):
@@ -134,12 +105,13 @@ def execute(
         return Outcome(finished, 0)
     with only_process(run_dir), StopSignal() as stop:
         with undone_on_failure(run_dir, new):
-            session = _Session(config, run_dir, logistics, initialiser, stop, say)
+            session = Session(config, run_dir, logistics, initialiser, stop, say)
             session.begin()
-        return session.run()
+        with session.sitting():
+            return session.end(session.learn_offline() and session.trainer.learn())
 
 
-class _Session:
+class Session:
     """One sitting of a run: everything it builds, and the order in which it happens."""
 
     def __init__(
@@ -171,6 +143,8 @@ class _Session:
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
             initialiser.prepare(self.agent)
+        if logistics.compile:
+            self.agent.compile_update()
         task_reward = config.phase == "finetune"
         self.replay = Replay(
             training.num_envs,
@@ -208,17 +182,25 @@ class _Session:
             self.close()
             raise
 
-    def run(self) -> Outcome:
-        """Train and judge."""
-        trainer = self.trainer
+    def learn_offline(self) -> bool:
+        """Learn from carried rows before the first step, and judge that; False if a stop came first."""
+        return self.trainer.learn_offline(lambda: self._evaluate("offline"))
+
+    def end(self, learned: bool) -> Outcome:
+        """Judge what was learned; or, where a stop came first, say where it stands."""
+        if not learned:
+            self._tell("stopped")
+            self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
+            return Outcome(None, self.stop.exit_code)
+        result = self._judge()
+        self._tell("finished")
+        return Outcome(result, 0)
+
+    @contextlib.contextmanager
+    def sitting(self) -> Iterator[None]:
+        """Let go of everything in the end; if it ends badly, status.json tells."""
         try:
-            if not (trainer.learn_offline(lambda: self._evaluate("offline")) and trainer.learn()):
-                self._tell("stopped")
-                self.say(f"Saved at step {trainer.env_step:,}; run the same command again to go on.")
-                return Outcome(None, self.stop.exit_code)
-            result = self._judge()
-            self._tell("finished")
-            return Outcome(result, 0)
+            yield
         except BaseException:
             with contextlib.suppress(UserError):  # on a full disk the first error says more
                 self._tell("failed")

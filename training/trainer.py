@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from training.overlap import Overlap, chunk_steps
 from training.replay import Replay
 from training.sinks import Sink
 
+Due = tuple[dict[str, torch.Tensor], int]
+"""A batch of rows (B, T, ...) to learn from, and the environment step at which that is due."""
 REPLAY_FOLDER = "replay"
 OFFLINE_LINES = 20
 """About as many lines of metrics tell of the updates before the first step."""
@@ -111,11 +113,25 @@ class Trainer:
 
     def learn(self) -> bool:
         """Train until the budget is spent; return False if a stop came first. Saves in both cases."""
+        for batch, env_step in self.work():
+            self.updated(self.agent.update(batch, env_step))
+        return self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is spent."""
+        return self.env_step >= self.config.steps
+
+    def work(self) -> Iterator[Due]:
+        """Do all but the updates: yield a batch where one is due, and go on when `updated` was called.
+
+        Whoever makes the updates may let a run wait for others, and make those of several runs at once.
+        """
         saved_at = clock = time.monotonic()
-        while self.env_step < self.config.steps and not self.stopping():
+        while not self.done and not self.stopping():
             logged = self.env_step // self.config.training.log_every
             if self.overlap is None:
-                self._collect_and_update()
+                yield from self._step()
             else:
                 self._collect_beside_updates(self.overlap)
             if self.env_step // self.config.training.log_every > logged:
@@ -127,7 +143,11 @@ class Trainer:
                 self.save()
                 saved_at = time.monotonic()
         self.save()
-        return self.env_step >= self.config.steps
+
+    def updated(self, metrics: Mapping[str, torch.Tensor]) -> None:
+        """Take note of the update from the batch that `work` yielded last."""
+        self._means.add(metrics)
+        self.updates += 1
 
     def learn_offline(self, judge: Callable[[], None]) -> bool:
         """Make the updates on carried rows that precede the first step; return False if a stop came first.
@@ -142,7 +162,7 @@ class Trainer:
             if self.stopping():
                 self.save()
                 return False
-            self._update_once(self.env_step)
+            self.updated(self.agent.update(self._draw(), self.env_step))
             last = self.updates == planned
             if last or self.updates % max(1, planned // OFFLINE_LINES) == 0:
                 self._log("offline/")
@@ -156,10 +176,10 @@ class Trainer:
                 saved_at = time.monotonic()
         return True
 
-    def _collect_and_update(self) -> None:
+    def _step(self) -> Iterator[Due]:
         """Make a step, then the updates that it owes; workers step the environments meanwhile."""
         sent = self.collector.send(self.env_step)
-        self._update(self.env_step + sent)
+        yield from self._due(self.env_step + sent)
         self._count(self.collector.receive())
 
     def _collect_beside_updates(self, overlap: Overlap) -> None:
@@ -181,19 +201,22 @@ class Trainer:
 
     def _update(self, env_step: int) -> None:
         """Make the updates that the train ratio owes by `env_step`."""
+        for batch, step in self._due(env_step):
+            self.updated(self.agent.update(batch, step))
+
+    def _due(self, env_step: int) -> Iterator[Due]:
+        """Batches of the updates that the train ratio owes by `env_step`, and that step."""
         training = self.config.training
         if env_step < training.learning_starts or not self.replay.can_sample(training.length):
             return
         since = env_step - training.learning_starts
         owed = int(since * training.train_ratio / (training.batch * training.length))
         while self.updates < training.offline_updates + owed:
-            self._update_once(env_step)
+            yield self._draw(), env_step
 
-    def _update_once(self, env_step: int) -> None:
+    def _draw(self) -> dict[str, torch.Tensor]:
         training = self.config.training
-        batch = draw(self.replay, training.batch, training.length, self._rng, self.agent.device)
-        self._means.add(self.agent.update(batch, env_step))
-        self.updates += 1
+        return draw(self.replay, training.batch, training.length, self._rng, self.agent.device)
 
     def _log(self, prefix: str = "") -> None:
         metrics = {prefix + name: value for name, value in self._means.pop().items()}

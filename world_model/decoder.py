@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import gymnasium
@@ -22,6 +23,12 @@ _EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
 _ODD = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
 
 
+@functools.cache
+def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Both tables (2, 3, 5), made once: a copy to a GPU would be waited for."""
+    return torch.tensor((_EVEN, _ODD), dtype=dtype, device=device)
+
+
 def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Nearest upsampling by 2, then a 5x5 convolution with padding 2, without the large image in between.
 
@@ -36,7 +43,7 @@ def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (N, C', 2h, 2w), equal to the composed form up to rounding.
     """
-    taps = torch.tensor((_EVEN, _ODD), dtype=weight.dtype, device=weight.device)  # (2, 3, 5)
+    taps = _taps(weight.dtype, weight.device)
     phases = torch.einsum("pak,qbl,oikl->pqoiab", taps, taps, weight)
     x = F.conv2d(x, rearrange(phases, "p q o i a b -> (p q o) i a b"), bias.repeat(4), padding=1)
     x = rearrange(x, "n (p q o) h w -> n (h p) (w q) o", p=2, q=2)  # channels innermost, as it is in memory

@@ -13,6 +13,7 @@ from world_model.decoder import Decoder
 from world_model.distributions import TWOHOT_BINS, balanced_kl, twohot_loss, twohot_mean
 from world_model.filter import Filter
 from world_model.nets import MLP
+from world_model.noise import Source
 from world_model.rssm import Latent
 from world_model.sizes import WorldModelConfig
 
@@ -51,7 +52,7 @@ class WorldModel(Filter):
 
     @torch.no_grad()
     def imagine(
-        self, latent: Latent, policy: Policy, horizon: int, generator: torch.Generator
+        self, latent: Latent, policy: Policy, horizon: int, generator: Source
     ) -> tuple[Latent, Tensor]:
         """Roll the prior out under `policy`, without gradient (the actor's gradient is REINFORCE's).
 
@@ -79,7 +80,7 @@ class WorldModel(Filter):
         return self.continuation(features).squeeze(-1).float().sigmoid()
 
     def loss(
-        self, batch: Mapping[str, Tensor], generator: torch.Generator
+        self, batch: Mapping[str, Tensor], generator: Source
     ) -> tuple[dict[str, Tensor], Latent, Tensor, dict[str, Tensor]]:
         """Losses of a replayed batch (B, T, ...); the reward head learns only if `reward` is in it.
 
@@ -119,9 +120,7 @@ class WorldModel(Filter):
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
     @torch.no_grad()
-    def open_loop(
-        self, batch: Mapping[str, Tensor], context: int, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def open_loop(self, batch: Mapping[str, Tensor], context: int, generator: Source) -> dict[str, Tensor]:
         """Watch `context` rows, then predict the rest from the actions alone.
 
         Args:

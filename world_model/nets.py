@@ -68,24 +68,41 @@ class _NormSiLURows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """X (M, C), weight (C,) -> (M, C)."""
-        square = torch.linalg.vector_norm(x, dim=-1).square_()
-        inverse = square.div_(len(weight)).add_(NORM_EPS).rsqrt_()[:, None]  # (M, 1)
-        ctx.save_for_backward(x, weight, inverse)
-        return F.silu((x * inverse).mul_(weight), inplace=True)
+    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """X (..., M, C), weight (..., C) -> (..., M, C), and what the root mean squares divide by."""
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        inverse = square.div_(weight.shape[-1]).add_(NORM_EPS).rsqrt_()  # (..., M, 1)
+        return F.silu((x * inverse).mul_(weight.unsqueeze(-2)), inplace=True), inverse
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        """Keep what the gradient needs."""
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of x and weight."""
         x, weight, inverse = ctx.saved_tensors
-        normed = (x * inverse).mul_(weight)  # made again: keeping it would cost as much memory as x
+        row = weight.unsqueeze(-2)
+        normed = (x * inverse).mul_(row)  # made again: keeping it would cost as much memory as x
         gradient = torch.ops.aten.silu_backward(gradient.contiguous(), normed)
         product = torch.mul(gradient, x, out=normed)
-        to_weight = product.t() @ inverse[:, 0]
-        shrink = (product @ weight)[:, None] * inverse.pow(3) / len(weight)  # (M, 1)
-        to_x = gradient.mul_(inverse).mul_(weight).addcmul_(x, shrink, value=-1)
+        to_weight = (product.mT @ inverse).squeeze(-1)
+        shrink = (product @ row.mT) * inverse.pow(3) / weight.shape[-1]  # (..., M, 1)
+        to_x = gradient.mul_(inverse).mul_(row).addcmul_(x, shrink, value=-1)
         return to_x, to_weight
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, int | None], x: Tensor, weight: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        """Batched over seeds: both have one more leading axis."""
+        x, weight = (
+            each.expand(info.batch_size, *each.shape) if axis is None else each.movedim(axis, 0)
+            for each, axis in zip((x, weight), in_dims, strict=True)
+        )
+        return _NormSiLURows.apply(x, weight), (0, 0)
 
 
 class ChannelNormSiLU(nn.Module):
@@ -101,7 +118,7 @@ class ChannelNormSiLU(nn.Module):
         if x.is_cuda or x.dtype != torch.float32:
             rows = F.silu(self.norm(rows))
         else:
-            flat = _NormSiLURows.apply(rows.reshape(-1, rows.shape[-1]), self.norm.weight)
+            flat, _ = _NormSiLURows.apply(rows.reshape(-1, rows.shape[-1]), self.norm.weight)
             rows = flat.reshape(rows.shape)
         return rearrange(rows, "n h w c -> n c h w")
 

@@ -17,6 +17,7 @@ from world_model.distributions import (
     unimix_log_probs,
 )
 from world_model.nets import MLP, BlockLinear, Linear, NormSiLU
+from world_model.noise import Source
 from world_model.sizes import WorldModelConfig
 
 
@@ -127,7 +128,7 @@ class RSSM(nn.Module):
         actions: Tensor,
         is_first: Tensor,
         latent: Latent,
-        generator: torch.Generator,
+        generator: Source,
     ) -> tuple[Latent, Tensor]:
         """Filter a sequence.
 
@@ -159,7 +160,7 @@ class RSSM(nn.Module):
             posteriors.append(log_probs)
         return Latent(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(posteriors, 1)
 
-    def predict(self, latent: Latent, action: Tensor, generator: torch.Generator) -> Latent:
+    def predict(self, latent: Latent, action: Tensor, generator: Source) -> Latent:
         """One step without an observation: `latent` (B, ...) and `action` (B, A) -> next latent."""
         projected = self.core.project_action(action)
         deter = self.core(latent.deter, flatten_stoch(latent.stoch), projected)

@@ -188,7 +188,7 @@ def test_a_reward_named_in_the_plan(explored, tmp_path):
 
 @pytest.mark.parametrize("plan", ["model+policy+relabel", "replay=relabel,actor=prior"])
 def test_offline_updates_come_before_the_first_step_and_are_judged(plan, explored, tmp_path, monkeypatch):
-    stop_at(monkeypatch, "step", 1)
+    stop_at(monkeypatch, "receive", 1)
     stopped = carried_out(plan, explored, tmp_path / "run", training=OFFLINE)
     monkeypatch.undo()
     assert stopped.result is None
@@ -228,7 +228,7 @@ def test_the_offline_judgement_is_of_the_offline_agent(explored, tmp_path):
 def test_stops_within_the_offline_updates_change_nothing(plan, explored, tmp_path, monkeypatch):
     whole = carried_out(plan, explored, tmp_path / "whole", training=OFFLINE)
     assert whole.result["updates"] > 10
-    stop_at(monkeypatch, "_update_once", 2, 5, 6, 9)  # the sixth is the last one offline
+    stop_at(monkeypatch, "updated", 2, 5, 6, 9)  # the sixth is the last one offline
     for updates in (2, 5, 6):
         assert carried_out(plan, explored, tmp_path / "parts", training=OFFLINE).exit_code == 130
         checkpoint = open_checkpoint(tmp_path / "parts")
@@ -240,7 +240,7 @@ def test_stops_within_the_offline_updates_change_nothing(plan, explored, tmp_pat
 
 def test_a_crash_within_the_offline_updates_is_undone(explored, tmp_path, monkeypatch):
     carried_out("model+relabel", explored, tmp_path / "whole", training=OFFLINE)
-    stop_at(monkeypatch, "_update_once", 2)
+    stop_at(monkeypatch, "updated", 2)
     carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
     monkeypatch.undo()
     monkeypatch.setattr("training.run.evaluate_policy", failing)
@@ -289,7 +289,7 @@ def test_frozen_up_to_a_step(explored, tmp_path, monkeypatch):
         state, old = open_checkpoint(tmp_path / "run").load(name), source.checkpoint.load(name)
         return all(torch.equal(state[key], old[key]) for key in old)
 
-    stop_at(monkeypatch, "step", 19)  # two steps a call: the one to 38 is the last before the border
+    stop_at(monkeypatch, "receive", 19)  # two steps a call: the one to 38 is the last before the border
     assert carried_out(FROZEN, explored, tmp_path / "run").result is None
     monkeypatch.undo()
     assert open_checkpoint(tmp_path / "run").step == 38
@@ -310,7 +310,7 @@ def test_frozen_up_to_a_step(explored, tmp_path, monkeypatch):
 @pytest.mark.parametrize("calls", [(18, 22), (20, 21), (30,)], ids=str)
 def test_stops_on_both_sides_of_the_border_change_nothing(calls, explored, tmp_path, monkeypatch):
     carried_out(FROZEN, explored, tmp_path / "whole")
-    stop_at(monkeypatch, "step", *calls)
+    stop_at(monkeypatch, "receive", *calls)
     for _ in calls:
         assert carried_out(FROZEN, explored, tmp_path / "parts").result is None
     assert carried_out(FROZEN, explored, tmp_path / "parts").result is not None
