@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.dreamer import OptimizerConfig
+from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from agents.fused import FusedAgents
 from agents.prior import PolicyPrior
 from agents.program import NoisePlan, rows_on

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.dreamer import OptimizerConfig
+from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from agents.fused import FusedAgents
 from agents.program import NoisePlan, TotalLoss, rows_on
 from expedition import UserError

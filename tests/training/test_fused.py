@@ -6,8 +6,7 @@ import signal
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.dreamer import OptimizerConfig
+from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from expedition import UserError
 from training import Errand, Logistics, RunConfig, TrainingConfig, execute, execute_together
 from training.checkpoint import open_checkpoint
