@@ -13,6 +13,7 @@ from world_model.decoder import Decoder
 from world_model.distributions import TWOHOT_BINS, balanced_kl, twohot_loss, twohot_mean
 from world_model.encoder import Encoder
 from world_model.nets import MLP
+from world_model.onehot import Codes
 from world_model.rssm import RSSM, Latent
 from world_model.sizes import WorldModelConfig
 from world_model.spaces import action_width
@@ -94,13 +95,13 @@ class WorldModel(nn.Module):
         )
         return stacked, torch.stack(actions, 1)
 
-    def predict_reward(self, features: Tensor) -> Tensor:
+    def predict_reward(self, features: Tensor, codes: Codes | None = None) -> Tensor:
         """Expected reward of rows with `features` (..., F) -> (...)."""
-        return twohot_mean(self.reward(features))
+        return twohot_mean(self.reward(features, codes))
 
-    def predict_continue(self, features: Tensor) -> Tensor:
+    def predict_continue(self, features: Tensor, codes: Codes | None = None) -> Tensor:
         """Probability of going on times the discount, for `features` (..., F) -> (...)."""
-        return self.continuation(features).squeeze(-1).float().sigmoid()
+        return self.continuation(features, codes).squeeze(-1).float().sigmoid()
 
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
