@@ -223,7 +223,7 @@ class DreamerAgent(nn.Module):
         metrics: dict[str, Tensor] = {}
         if self.intrinsic is not None and not self.intrinsic.in_imagination:
             rows = {**rows, "reward": self._explored_reward(None, rows, metrics)}
-        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, self.generator)
+        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, self.generator, settled=True)
         metrics |= model_metrics
         detached = latents.detach()
         if self.intrinsic is not None:

@@ -15,6 +15,7 @@ from world_model.encoder import Encoder
 from world_model.nets import MLP
 from world_model.onehot import Codes
 from world_model.rssm import RSSM, Latent
+from world_model.settle import settle
 from world_model.sizes import WorldModelConfig
 from world_model.spaces import action_width
 
@@ -104,9 +105,15 @@ class WorldModel(nn.Module):
         return self.continuation(features, codes).squeeze(-1).float().sigmoid()
 
     def loss(
-        self, batch: Mapping[str, Tensor], generator: torch.Generator
+        self, batch: Mapping[str, Tensor], generator: torch.Generator, settled: bool = False
     ) -> tuple[dict[str, Tensor], Latent, Tensor, dict[str, Tensor]]:
         """Losses of a replayed batch (B, T, ...); the reward head learns only if `reward` is in it.
+
+        Args:
+            batch: rows (B, T, ...).
+            generator: source of the samples.
+            settled: differentiate the losses of decoder and heads at once (`settle`), so that their graph does
+                not stay; the sum of their means, `heads`, then stands in their place.
 
         Returns:
             Weighted losses (B, T) by name, posterior latents (B, T, ...) with gradient, embeddings
@@ -115,21 +122,31 @@ class WorldModel(nn.Module):
         latents, posterior, embeddings = self.observe(batch, self.initial(len(batch["action"])), generator)
         prior = self.dynamics.prior(latents.deter)
         dynamics, representation = balanced_kl(posterior, prior, self.config.free_nats)
-        features = latents.features
         losses = {
             "dynamics_kl": self.config.scale_dynamics * dynamics,
             "representation_kl": self.config.scale_representation * representation,
-            "continue": self._continue_loss(features, batch["is_terminal"]),
         }
+        features = latents.features
+        if settled:
+            parts = nn.ModuleList([self.decoder, self.reward, self.continuation])
+            total, heads = settle(self._head_losses, features, batch, list(parts.parameters()))
+        else:
+            heads = self._head_losses(features, batch)
+        metrics = {f"loss/{name}": loss.detach().mean() for name, loss in (losses | heads).items()}
+        metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
+        metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
+        losses |= {"heads": total} if settled else heads
+        return losses, latents, embeddings, metrics
+
+    def _head_losses(self, features: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses (B, T) of what `features` (B, T, F) predict, by name."""
+        losses = {"continue": self._continue_loss(features, batch["is_terminal"])}
         for key, error in self.decoder.loss(features, batch).items():
             losses[f"reconstruction_{key}"] = error
         if "reward" in batch:
             known = ~batch["reward"].isnan()  # rows carried from phase 1 have no reward
             losses["reward"] = known * twohot_loss(self.reward(features), batch["reward"].nan_to_num())
-        metrics = {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
-        metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
-        metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
-        return losses, latents, embeddings, metrics
+        return losses
 
     def _continue_loss(self, features: Tensor, is_terminal: Tensor) -> Tensor:
         """Cross-entropy of the continuation head; the target holds the discount (DreamerV3's contdisc)."""

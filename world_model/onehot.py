@@ -47,7 +47,7 @@ class _CodedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, codes: Tensor, weight: Tensor, bias: Tensor, coded: int) -> Tensor:
-        """X (M, inputs), codes (M, S) of its last `coded` columns, weight (outputs, inputs), bias (outputs,)."""
+        """X (M, inputs), codes (M, S) of `coded` last columns, weight (outputs, inputs), bias (outputs,)."""
         plain = x.shape[1] - coded
         rows = F.pad(weight[:, plain:].t(), (0, 0, 1, 0))  # row 0 stands for a variable that is zero
         summed = F.embedding_bag(codes, rows, mode="sum").add_(bias)
