@@ -275,7 +275,15 @@ def test_seeds_of_a_condition_are_fused_but_beside_priors(study_file):
     assert in_groups(runs, fused=False) == [[run] for run in runs]
 
 
-def test_a_fused_study_stops_goes_on_and_reports(study_file, tmp_path):
+def test_a_fused_study_says_how_many_processes(study_file, tmp_path, cli):
+    code, _, err = cli(
+        "study", study_file(), "--plan-only", "--seeds", 3, "--fused", "--out", tmp_path / "no"
+    )
+    assert code == 0
+    assert "9 runs in 3 processes" in err
+
+
+def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
     folder = tmp_path / "out"
     it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=300, plans=["model"])
     assert len(it.groups) == 2
