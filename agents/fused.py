@@ -7,7 +7,7 @@ it would learn by itself, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,8 +47,11 @@ class FusedAgents:
         self._views = named
         held = [dict(TotalLoss(agent).named_buffers()) for agent in agents]
         self._buffers = {name: side_by_side([each[name] for each in held]) for name in held[0]}
-        batched = vmap(self._loss)
-        self._batched = compiled(batched, first.device) if compile else batched
+        self._batched: Callable = vmap(self._loss)
+        if compile:
+            for tensor in (*self._params.values(), *self._buffers.values()):
+                torch._dynamo.mark_static_address(tensor)  # they stay in place: a CUDA graph needs no copy
+            self._batched = compiled(self._batched, first.device)
 
     def update(self, batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
         """Make one update of every agent.

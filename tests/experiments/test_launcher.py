@@ -289,7 +289,14 @@ def test_conditions_of_one_plan_from_two_sources_are_two_groups(study_file):
     assert told == [[None, None], [None, None], ["model", "model"], ["control", "control"]]
 
 
-def test_a_fused_study_stops_goes_on_and_reports(study_file, tmp_path):
+def test_a_fused_study_says_how_many_processes(study_file, tmp_path):
+    said = []
+    study = find_study(str(study_file()), None, {"seeds": 3})
+    Launcher(study, tmp_path / "no", 2, QUIET, "x", said.append, True).announce()
+    assert "9 runs in 3 processes" in "\n".join(said)
+
+
+def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
     folder = tmp_path / "out"
     it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=300, conditions=["model"])
     assert len(it.groups) == 2

@@ -165,7 +165,7 @@ def test_what_cannot_begin_leaves_the_folder_free(tmp_path, changes, sentence):
 
 
 def test_a_run_that_began_is_never_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.Trainer, "_update", lambda *_: 1 / 0)
+    monkeypatch.setattr(module.Trainer, "_due", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         execute(CONFIG, tmp_path / "run", QUIET)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
