@@ -112,8 +112,8 @@ class WorldModel(nn.Module):
         Args:
             batch: rows (B, T, ...).
             generator: source of the samples.
-            settled: differentiate the losses of decoder and heads at once (`settle`), so that their graph does
-                not stay; the sum of their means, `heads`, then stands in their place.
+            settled: differentiate the losses of decoder and heads at once (`settle`), so that their graph
+                goes; the sum of their means, `heads`, then stands in their place.
 
         Returns:
             Weighted losses (B, T) by name, posterior latents (B, T, ...) with gradient, embeddings
