@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -14,6 +14,10 @@ from exploration.base import IntrinsicReward, follow
 from world_model import Latent
 from world_model.distributions import flatten_stoch
 from world_model.nets import NORM_EPS, init_truncated_
+from world_model.onehot import Codes
+
+PIECE = 512
+"""Rows whose predictions are held at once on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +50,34 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (N, inputs) to the predictions of every network (K, N, outputs)."""
         x = x.expand(len(self.biases[0]), *x.shape)
+        return self._after_first(torch.baddbmm(self.biases[0], x, self.weights[0]))
+
+    def _after_first(self, x: Tensor) -> Tensor:
+        """Output of the first linear layer (K, N, units) to the predictions (K, N, outputs)."""
         for index, norm in enumerate(self.norms):
-            x = torch.baddbmm(self.biases[index], x, self.weights[index])
             x = F.silu(F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * norm)
-        return torch.baddbmm(self.biases[-1], x, self.weights[-1]).float()
+            x = torch.baddbmm(self.biases[index + 1], x, self.weights[index + 1])
+        return x.float()
+
+    def in_pieces(self, x: Tensor, codes: Codes | None, begin: int) -> Iterator[Tensor]:
+        """Predictions (K, M, outputs) of M rows after M rows, without gradient, which saves memory on a CPU.
+
+        Args:
+            x: (N, inputs).
+            codes: of the one-hot columns of x, (N, S).
+            begin: first of those columns.
+        """
+        if codes is None:
+            yield from map(self, x.split(PIECE if x.device.type == "cpu" else len(x)))
+            return
+        end = begin + codes.width
+        weight = self.weights[0]
+        rows = F.pad(weight[:, begin:end], (0, 0, 1, 0))  # row 0 stands for a variable that is zero
+        plain = torch.cat([weight[:, :begin], weight[:, end:]], 1)
+        for part, numbers in zip(x.split(PIECE), codes.numbers.split(PIECE), strict=True):
+            summed = torch.stack([F.embedding_bag(numbers, table, mode="sum") for table in rows])
+            dense = torch.cat([part[:, :begin], part[:, end:]], 1).expand(len(rows), -1, -1)
+            yield self._after_first(summed.add_(self.biases[0]).baddbmm_(dense, plain))
 
 
 def ensemble_variance(predictions: Tensor) -> Tensor:
@@ -91,9 +119,9 @@ class Disagreement(IntrinsicReward):
         units = config.units or units
         self.ensemble = Ensemble(config.networks, features + actions, units, config.layers, outputs)
 
-    def _predict(self, latents: Latent, actions: Tensor) -> Tensor:
-        """Predictions (K, B * (T - 1), outputs) of rows 1 to T-1."""
-        return self.ensemble(follow(latents, actions).flatten(0, 1))
+    def _inputs(self, latents: Latent, actions: Tensor) -> Tensor:
+        """What rows 1 to T-1 are predicted from, (B * (T - 1), F + A)."""
+        return follow(latents, actions).flatten(0, 1)
 
     @torch.no_grad()
     def reward(
@@ -104,7 +132,9 @@ class Disagreement(IntrinsicReward):
         embeddings: Tensor | None = None,
     ) -> Tensor:
         """Variance over networks, mean over dimensions, (B, T); zero in row 0, which nothing led to."""
-        variance = ensemble_variance(self._predict(latents, actions)).mean(-1)
+        inputs, codes = self._inputs(latents, actions), Codes.of(latents.stoch[:, :-1].flatten(0, 1))
+        pieces = self.ensemble.in_pieces(inputs, codes, latents.deter.shape[-1])
+        variance = torch.cat([ensemble_variance(predictions).mean(-1) for predictions in pieces])
         return F.pad(variance.unflatten(0, (len(actions), -1)), (1, 0))
 
     def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
@@ -114,6 +144,6 @@ class Disagreement(IntrinsicReward):
         """
         target = embeddings if self.target == "embedding" else flatten_stoch(latents.stoch)
         target = target[:, 1:].flatten(0, 1).detach()
-        error = (self._predict(latents, batch["action"]) - target).square().mean(-1).sum(0)
+        error = (self.ensemble(self._inputs(latents, batch["action"])) - target).square().mean(-1).sum(0)
         error = error.unflatten(0, (len(batch["action"]), -1)) * ~batch["is_first"][:, 1:]
         return {"disagreement": F.pad(error, (1, 0))}
