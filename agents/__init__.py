@@ -2,7 +2,7 @@
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.base import ActState, Agent, Mode
-from agents.config import AgentConfig, ModelFreeConfig, OptimizerConfig
+from agents.config import AgentConfig, ModelFreeConfig, OptimizerConfig, PPOConfig
 from agents.dreamer import DreamerAgent
 from agents.model_free import ModelFreeAgent
 from agents.optimizer import LaProp
@@ -23,6 +23,7 @@ __all__ = [
     "ModelFreeAgent",
     "ModelFreeConfig",
     "OptimizerConfig",
+    "PPOConfig",
     "PercentileScale",
     "PolicyPrior",
     "PriorConfig",
