@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents import AgentConfig
+from agents import AgentConfig, PPOConfig
 from envs import environment_info
 from expedition import UserError, unknown_name
-from experiments.settings import agent_preset, overlay, read_settings, training_preset
+from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.plan import TransferPlan, parse_plan
@@ -174,6 +174,8 @@ def _finetuned(
 ) -> PlannedRun:
     """The run of phase 2 of a condition on one task."""
     agent = dataclasses.replace(study.agent, kind=condition.learner)
+    if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
+        agent = dataclasses.replace(agent, ppo=ppo_preset(env, study.finetune_steps))
     config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, study.finetune)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}

@@ -326,6 +326,8 @@ class _Session:
 def planned_updates(config: RunConfig) -> int:
     """Updates that the budget pays for; 0 where it ends before the replay can be sampled."""
     training = config.training
+    if config.agent.kind == "ppo":
+        return config.steps // config.agent.ppo.rollout
     if config.steps // training.num_envs < training.length:
         return 0
     since = max(0, config.steps - training.learning_starts)

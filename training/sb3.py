@@ -9,6 +9,7 @@ or counted twice, and advantages are exact.
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
@@ -53,7 +54,7 @@ class Bridge(VecEnv):
         self.episodes: list[dict[str, Any]] = []
         super().__init__(envs.num_envs, envs.observation_space, envs.action_space)
 
-    def reset(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def reset(self) -> dict[str, np.ndarray]:
         """Begin the first episodes."""
         self.rows = self.envs.reset(self._seed_of_episodes)
         return self.observations(self.rows)
@@ -66,7 +67,7 @@ class Bridge(VecEnv):
         """Send actions (N,) or (N, A)."""
         self.envs.send(actions)
 
-    def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict]]:  # type: ignore[override]
+    def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict]]:
         """Return observations, rewards, dones and infos, (N, ...) each.
 
         Where an episode ends, the observation is its last one, for there is no other yet. An episode that
@@ -121,7 +122,7 @@ class RealSteps(DictRolloutBuffer):
 
     order: np.random.Generator
 
-    def get(self, batch_size: int | None = None) -> Generator[DictRolloutBufferSamples, None, None]:
+    def get(self, batch_size: int | None = None) -> Generator[DictRolloutBufferSamples, None, None]:  # type: ignore[override]
         """Yield minibatches of about `batch_size` steps, each step once."""
         if not self.generator_ready:
             self.real = np.flatnonzero(self.swap_and_flatten(self.episode_starts)[:, 0] == 0)
@@ -216,6 +217,7 @@ def build_ppo(
         norm_obs_keys=list(split_observations(bridge.envs.observation_space)[1]),
     )
     share = left if config.anneal else (lambda: 1.0)
+    warnings.filterwarnings("ignore", "You have specified a mini-batch size")  # ours are even: `RealSteps`
     learner = PPO(
         "MultiInputPolicy",
         moments,
@@ -310,6 +312,7 @@ class Learner:
         if not update:
             return {}
         ppo.train()
+        ppo.logger.name_to_value.pop("train/n_updates")  # of this sitting alone
         measured = {name: float(value) for name, value in ppo.logger.name_to_value.items()}
         ppo.logger.name_to_value.clear()
         return measured
