@@ -79,6 +79,9 @@ class PPOConfig:
     """Weight of the value's squared error."""
     max_grad_norm: float = 0.5
     """Largest norm of the whole gradient."""
+    normalise_advantage: bool = True
+    """Bring the advantages of each minibatch to mean 0 and deviation 1. Where rewards are rare, that makes
+    noise as loud as a reward, and the policy certain of something before it has found any."""
     normalise_vectors: bool = True
     """Bring vectors to mean 0 and deviation 1 by running moments."""
     normalise_reward: bool = True

@@ -228,6 +228,7 @@ def build_ppo(
         gamma=config.discount,
         gae_lambda=config.gae_lambda,
         clip_range=lambda _: config.clip * share(),
+        normalize_advantage=config.normalise_advantage,
         ent_coef=config.entropy,
         vf_coef=config.value,
         max_grad_norm=config.max_grad_norm,
@@ -381,7 +382,7 @@ class Actor:
         policy = learner.ppo.policy
         policy.set_training_mode(False)
         seen = learner.moments.normalize_obs(learner.bridge.observations(rows))
-        law: Any = policy.get_distribution(policy.obs_to_tensor(seen)[0]).distribution  # type: ignore[operator]
+        law: Any = policy.get_distribution(policy.obs_to_tensor(seen)[0]).distribution
         if isinstance(self._space, gymnasium.spaces.Discrete):
             chosen = torch.multinomial(law.probs, 1, generator=state)[:, 0].cpu().numpy()
             return np.eye(action_width(self._space), dtype=np.float32)[chosen], state, {}

@@ -37,6 +37,7 @@ def test_ppo_sees_many_rollouts_of_a_short_run():
     short = ppo_preset("mazes-goal,size=7", 4_000)
     assert 4_000 / short.rollout > 10
     assert short.anneal
+    assert not short.normalise_advantage
     assert ppo_preset("mazes-goal", 50_000) == ppo_preset("mazes-goal", 5_000_000) == PPOConfig()
 
 
