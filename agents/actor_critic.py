@@ -14,6 +14,7 @@ from agents.returns import PercentileScale, lambda_returns
 from world_model import action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
 from world_model.nets import MLP
+from world_model.onehot import Codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +69,9 @@ class ActorCritic(nn.Module):
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.return_scale = PercentileScale(decay=config.return_decay, limit=config.return_limit)
 
-    def policy(self, features: Tensor) -> ActionDistribution:
-        """Action distribution for `features` (..., F)."""
-        return from_network(self.actor(features), self.discrete)
+    def policy(self, features: Tensor, codes: Codes | None = None) -> ActionDistribution:
+        """Action distribution for `features` (..., F); `codes` of their one-hot part make it faster."""
+        return from_network(self.actor(features, codes), self.discrete)
 
     @torch.no_grad()
     def update_slow(self) -> None:
@@ -86,6 +87,7 @@ class ActorCritic(nn.Module):
         actions: Tensor,
         rewards: Tensor,
         continues: Tensor,
+        codes: Codes | None = None,
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Losses of actor and critic on imagined rows.
 
@@ -95,12 +97,13 @@ class ActorCritic(nn.Module):
             actions: (N, H + 1, A); row h led to row h.
             rewards: (N, H + 1); row h arrived at row h.
             continues: (N, H + 1), discount included.
+            codes: of the features' one-hot part, (N, H + 1, S), where they are known.
 
         Returns:
             Losses (N,) by name (`actor`, `critic`), lambda-returns (N, H), and metrics.
         """
-        logits = self.critic(features)
-        slow_values = twohot_mean(self.slow_critic(features))
+        logits = self.critic(features, codes)
+        slow_values = twohot_mean(self.slow_critic(features, codes))
         values = twohot_mean(logits).detach()
         no_last = torch.zeros_like(continues, dtype=torch.bool)
         returns = lambda_returns(rewards, values, continues, no_last, self.config.lam)

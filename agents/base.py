@@ -9,16 +9,18 @@ from typing import Any, Literal, NamedTuple
 import gymnasium
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic
 from agents.config import AgentConfig
 from agents.distributions import uniform_actions
+from agents.freezing import Freezer
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorState
+from agents.program import CompiledLoss, rows_on
 from exploration import IntrinsicReward, make_intrinsic
 from world_model import Filter, Latent
+from world_model.noise import Source
 
 Mode = Literal["train", "evaluate"]
 LOG_PROB = "behaviour/log_prob"
@@ -77,16 +79,20 @@ class Agent(nn.Module, abc.ABC):
                     intrinsic, observation_space, self.world_model, config.intrinsic
                 )
         self.prior: PolicyPrior | None = None
+        self.compiled: CompiledLoss | None = None
         self.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = self._make_optimizer()
+        self.freezer = Freezer()
 
     @abc.abstractmethod
     def _make_world_model(self) -> Filter:
         """Build what turns rows into latents, with fresh weights."""
 
     @abc.abstractmethod
-    def _losses(self, rows: dict[str, Tensor], env_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _losses(
+        self, rows: dict[str, Tensor], env_step: int, source: Source
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every loss (B, T) or (N,) by name, and metrics."""
 
     def _make_optimizer(self) -> LaProp:
@@ -110,10 +116,17 @@ class Agent(nn.Module, abc.ABC):
         """Put a frozen teacher beside the agent."""
         self.prior = prior.to(self.device)
 
-    def freeze(self, component: str) -> None:
-        """Exclude a component from learning; call it before the first update."""
-        self.components()[component].requires_grad_(False)
-        self.optimizer = self._make_optimizer()
+    def compile_update(self) -> None:
+        """Compile the loss at the next update, which then takes long; beside a prior it stays as it is.
+
+        Raises:
+            UserError: nothing here can compile.
+        """
+        self.compiled = CompiledLoss(self)
+
+    def freeze(self, component: str, until: int | None = None) -> None:
+        """Exclude a component from learning, up to an environment step or for good; before any update."""
+        self.freezer.freeze(component, self.components()[component], until)
 
     def components(self) -> dict[str, nn.Module]:
         """The units of transfer by their names on disk; parameters are shared with the agent."""
@@ -195,24 +208,36 @@ class Agent(nn.Module, abc.ABC):
 
     # Learning
 
-    def update(self, batch: Mapping[str, np.ndarray], env_step: int = 0) -> dict[str, Tensor]:
+    def update(self, batch: Mapping[str, Any], env_step: int = 0) -> dict[str, Tensor]:
         """Make one update of every part from replayed rows (B, T, ...).
 
         Returns:
             Metrics: scalars that still live on the device.
         """
-        rows = {key: torch.as_tensor(value).to(self.device) for key, value in batch.items()}
-        # A row before the first of another episode is a last one, also where a crash cut it off unseen.
-        rows["is_last"] = rows["is_last"] | F.pad(rows["is_first"][:, 1:], (0, 1))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses, metrics = self._losses(rows, env_step)
-        total = torch.stack([loss.mean() for loss in losses.values()]).sum()
+        self.freezer.thaw(env_step)
+        rows = rows_on(self.device, batch)
+        if self.compiled is not None and self.prior is None:
+            total, metrics = self.compiled(rows)
+        else:
+            total, metrics = self.total_loss(rows, env_step, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()
         self.behaviour.update_slow()
-        metrics["loss/total"] = total.detach()
         return metrics
+
+    def total_loss(
+        self, rows: dict[str, Tensor], env_step: int, source: Source
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What an update descends, a scalar, and metrics.
+
+        A function of parameters, buffers, rows (B, T, ...) and noise alone. It moves buffers in place: the
+        running moments and scales.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            losses, metrics = self._losses(rows, env_step, source)
+        total = torch.stack([loss.mean() for loss in losses.values()]).sum()
+        return total, {**metrics, "loss/total": total.detach()}
 
     def _explored_reward(
         self,
@@ -244,17 +269,19 @@ class Agent(nn.Module, abc.ABC):
     # State
 
     def training_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the components: optimiser, generator, and the prior's weights."""
+        """What a checkpoint holds beside the components: optimiser, generator, freezes, prior."""
         state: dict[str, Any] = {
             "optimizer": self._optimizer_state(),
             "generator": self.generator.get_state(),
+            "freezer": self.freezer.state_dict(),
         }
         if self.prior is not None:
             state["prior"] = dict(self.prior.state_dict())
         return state
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `training_state`; a prior must be attached before if the state holds one."""
+        """Inverse of `training_state`; prior and freezes must be there before as they were when it began."""
+        self.freezer.load_state_dict(state["freezer"])
         self._load_optimizer_state(state["optimizer"])
         self.generator.set_state(state["generator"])
         if self.prior is not None:

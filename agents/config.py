@@ -104,7 +104,7 @@ class AgentConfig:
     """Everything that shapes an agent."""
 
     kind: Kind = "model-based"
-    """model-based: DreamerV3; model-free: its twin without a model; ppo: the baseline of phase 2."""
+    """model-based: DreamerV3; model-free: its twin without a model; ppo: a baseline, which runs by itself."""
     model: WorldModelConfig = for_size("12m")
     behaviour: ActorCriticConfig = ActorCriticConfig()
     intrinsic: IntrinsicConfig = IntrinsicConfig()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from world_model.distributions import gumbel, sample_one_hot, unimix_log_probs
+from world_model.noise import Source, normal
 from world_model.spaces import action_width
 
 UNIMIX = 0.01
@@ -24,7 +25,7 @@ MIN_STD, MAX_STD = 0.1, 1.0
 class ActionDistribution(Protocol):
     """What actor, critic and prior ask of a distribution over actions (..., A)."""
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: Source) -> Tensor:
         """Sample actions (..., A), without gradient."""
         ...
 
@@ -50,7 +51,7 @@ class Categorical(NamedTuple):
 
     log_probs: Tensor
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: Source) -> Tensor:
         """One-hot actions (..., A)."""
         noise = gumbel(self.log_probs.shape, self.log_probs.device, generator)
         return sample_one_hot(self.log_probs, noise)
@@ -78,9 +79,9 @@ class BoundedNormal(NamedTuple):
     mean: Tensor
     std: Tensor
 
-    def sample(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: Source) -> Tensor:
         """Actions (..., A), which can leave [-1, 1]; environment and model clip them."""
-        noise = torch.randn(self.mean.shape, device=self.mean.device, generator=generator)
+        noise = normal(self.mean.shape, self.mean.device, generator)
         return (self.mean + self.std * noise).detach()
 
     def log_prob(self, action: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor
 from agents.base import Agent
 from agents.distributions import ActionDistribution, stack
 from world_model import Latent, WorldModel
+from world_model.noise import Source
+from world_model.onehot import Codes
 
 
 class DreamerAgent(Agent):
@@ -20,10 +22,14 @@ class DreamerAgent(Agent):
     def _make_world_model(self) -> WorldModel:
         return WorldModel(self.observation_space, self.action_space, self.config.model)
 
-    def _losses(self, rows: dict[str, Tensor], env_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _losses(
+        self, rows: dict[str, Tensor], env_step: int, source: Source
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every loss (B, T) or (N,) by name, and metrics."""
         metrics: dict[str, Tensor] = {}
-        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, self.generator)
+        # A loss that is batched or compiled must not be differentiated in parts.
+        settled = isinstance(source, torch.Generator)
+        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, source, settled)
         metrics |= model_metrics
         detached = latents.detach()
         if self.intrinsic is not None:
@@ -34,14 +40,14 @@ class DreamerAgent(Agent):
                 learned["reward"] = self.world_model.reward_loss(latents.features, reward)
             losses |= learned
             metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in learned.items()}
-        behaviour, behaviour_metrics = self._behaviour_losses(rows, latents)
+        behaviour, behaviour_metrics = self._behaviour_losses(rows, latents, source)
         losses |= behaviour
         metrics |= behaviour_metrics
         losses |= self._prior_losses(detached, rows, env_step, metrics)
         return losses, metrics
 
     def _behaviour_losses(
-        self, rows: Mapping[str, Tensor], latents: Latent
+        self, rows: Mapping[str, Tensor], latents: Latent, source: Source
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses of actor and critic in imagination, and of the critic on the replayed rows."""
         config = self.config.behaviour
@@ -49,13 +55,13 @@ class DreamerAgent(Agent):
         starts = min(config.starts or length, length)
         tail = latents.map(lambda x: x[:, -starts:])
         first = tail.detach().map(lambda x: x.flatten(0, 1))  # (B * K, ...)
-        imagined, actions, policy = self._imagine(first)
-        features = imagined.features  # (N, H + 1, F)
+        imagined, actions, policy = self._imagine(first, source)
+        features, codes = imagined.features, Codes.of(imagined.stoch)  # (N, H + 1, F)
         with torch.no_grad():
-            rewards = self._imagined_reward(imagined, actions, features)
-            continues = self.world_model.predict_continue(features)
+            rewards = self._imagined_reward(imagined, actions, features, codes)
+            continues = self.world_model.predict_continue(features, codes)
         losses, returns, metrics = self.behaviour.imagination_loss(
-            features, policy, actions, rewards, continues
+            features, policy, actions, rewards, continues, codes
         )
         if config.replay_critic > 0 and starts > 1:
             reward = rows["reward"][:, -starts:]
@@ -72,21 +78,25 @@ class DreamerAgent(Agent):
         metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
         return losses, metrics
 
-    def _imagine(self, first: Latent) -> tuple[Latent, Tensor, ActionDistribution]:
+    def _imagine(self, first: Latent, source: Source) -> tuple[Latent, Tensor, ActionDistribution]:
         """Imagine from `first` (N, ...): latents and actions (N, H + 1, ...), and the policy (N, H, A)."""
         policies: list[ActionDistribution] = []
+        model = self.config.model
 
         def act(features: Tensor) -> Tensor:
+            codes = Codes.of(features[:, model.deter :].unflatten(-1, (model.stoch, model.classes)))
             with torch.enable_grad():  # the one gradient that imagination needs, kept for the actor's loss
-                policies.append(self.behaviour.policy(features))
-            return policies[-1].sample(self.generator)
+                policies.append(self.behaviour.policy(features, codes))
+            return policies[-1].sample(source)
 
         horizon = self.config.behaviour.imagination
-        imagined, actions = self.world_model.imagine(first, act, horizon, self.generator)
+        imagined, actions = self.world_model.imagine(first, act, horizon, source)
         return imagined, actions, stack(policies)
 
-    def _imagined_reward(self, imagined: Latent, actions: Tensor, features: Tensor) -> Tensor:
+    def _imagined_reward(
+        self, imagined: Latent, actions: Tensor, features: Tensor, codes: Codes | None
+    ) -> Tensor:
         """Reward of imagined rows (N, H + 1): the intrinsic one where it can be computed, or the head's."""
         if self.intrinsic is not None and self.intrinsic.in_imagination:
             return self.intrinsic.scale(self.intrinsic.reward(imagined, actions))
-        return self.world_model.predict_reward(features)
+        return self.world_model.predict_reward(features, codes)

@@ -11,6 +11,7 @@ from agents.base import LOG_PROB, Agent
 from agents.returns import vtrace
 from world_model import Filter, Latent
 from world_model.distributions import twohot_mean
+from world_model.noise import Source
 
 
 class ModelFreeAgent(Agent):
@@ -26,12 +27,16 @@ class ModelFreeAgent(Agent):
     """
 
     def _make_world_model(self) -> Filter:
-        return Filter(self.observation_space, self.action_space, self.config.model)
+        made = Filter(self.observation_space, self.action_space, self.config.model)
+        made.dynamics.prior_net.requires_grad_(False)
+        return made
 
-    def _losses(self, rows: dict[str, Tensor], env_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _losses(
+        self, rows: dict[str, Tensor], env_step: int, source: Source
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         metrics: dict[str, Tensor] = {}
         start = self.world_model.initial(len(rows["action"]))
-        latents, posterior, embeddings = self.world_model.observe(rows, start, self.generator)
+        latents, posterior, embeddings = self.world_model.observe(rows, start, source)
         metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
         detached = latents.detach()
         losses: dict[str, Tensor] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -50,37 +50,44 @@ class LaProp(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Make one update from the gradients at hand."""
         assert closure is None, "LaProp takes no closure"
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._step_group(group, params)
+        step_together([self])
 
-    def _step_group(self, group: dict, params: list[Tensor]) -> None:
-        beta1, beta2 = group["betas"]
-        grads = clip_to_parameters(
-            params, [p.grad for p in params if p.grad is not None], group["clip"], group["min_norm"]
-        )
-        for p in params:
-            if not self.state[p]:
-                self.state[p] = {
-                    "step": torch.zeros(()),
-                    "square": torch.zeros_like(p),
-                    "mean": torch.zeros_like(p),
-                }
-        steps = [self.state[p]["step"] for p in params]
-        squares = [self.state[p]["square"] for p in params]
-        means = [self.state[p]["mean"] for p in params]
-        torch._foreach_add_(steps, 1.0)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-        counts = [step.item() for step in steps]
-        roots = torch._foreach_div(squares, [1 - beta2**count for count in counts])
-        torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, group["eps"])
-        torch._foreach_lerp_(means, torch._foreach_div(grads, roots), 1 - beta1)
-        rates = [group["lr"] * min(1.0, c / max(1, group["warmup"])) for c in counts]
-        scales = [-rate / (1 - beta1**count) for rate, count in zip(rates, counts, strict=True)]
-        torch._foreach_add_(params, torch._foreach_mul(means, scales))
+
+@torch.no_grad()
+def step_together(optimizers: Sequence[LaProp]) -> None:
+    """Make one update with each of several optimisers of equal settings, in the launches of one."""
+    for groups in zip(*(optimizer.param_groups for optimizer in optimizers), strict=True):
+        params, states = [], []
+        for optimizer, group in zip(optimizers, groups, strict=True):
+            learning = [p for p in group["params"] if p.grad is not None]
+            params += learning
+            states += [optimizer.state[p] for p in learning]
+        if params:
+            _step_group(groups[0], params, states)
+
+
+def _step_group(group: dict[str, Any], params: list[Tensor], states: list[dict[str, Tensor]]) -> None:
+    beta1, beta2 = group["betas"]
+    grads = clip_to_parameters(
+        params, [p.grad for p in params if p.grad is not None], group["clip"], group["min_norm"]
+    )
+    for p, state in zip(params, states, strict=True):
+        if not state:
+            state |= {"step": torch.zeros(()), "square": torch.zeros_like(p), "mean": torch.zeros_like(p)}
+    steps = [state["step"] for state in states]  # on the CPU: reading them waits for no GPU
+    squares = [state["square"] for state in states]
+    means = [state["mean"] for state in states]
+    torch._foreach_add_(steps, 1.0)
+    torch._foreach_mul_(squares, beta2)
+    torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+    counts = [step.item() for step in steps]
+    roots = torch._foreach_div(squares, [1 - beta2**count for count in counts])
+    torch._foreach_sqrt_(roots)
+    torch._foreach_add_(roots, group["eps"])
+    torch._foreach_lerp_(means, torch._foreach_div(grads, roots), 1 - beta1)
+    rates = [group["lr"] * min(1.0, c / max(1, group["warmup"])) for c in counts]
+    scales = [-rate / (1 - beta1**count) for rate, count in zip(rates, counts, strict=True)]
+    torch._foreach_add_(params, torch._foreach_mul(means, scales))
 
 
 def clip_to_parameters(

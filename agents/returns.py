@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from world_model.distributions import move_
+
 
 def lambda_returns(rewards: Tensor, values: Tensor, continues: Tensor, is_last: Tensor, lam: float) -> Tensor:
     """Bootstrapped lambda-returns of rows 0 to T-2.
@@ -108,8 +110,8 @@ class PercentileScale(nn.Module):
             index = int(position)
             upper = ordered[min(index + 1, len(ordered) - 1)]
             value = torch.lerp(ordered[index], upper, position - index)
-            getattr(self, name).lerp_(value, 1 - self.decay)
-        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+            move_(getattr(self, name), value, 1 - self.decay)
+        move_(self.weight, torch.ones_like(self.weight), 1 - self.decay)
 
     def scale(self) -> Tensor:
         """What advantages are divided by: max(limit, high - low), a scalar."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents import AgentConfig, DreamerAgent
+from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from benchmarks.table import show
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
@@ -28,16 +28,17 @@ ACTIONS = 17
 NETWORKS = 8
 
 
-def build(arguments: argparse.Namespace) -> DreamerAgent:
+def build(arguments: argparse.Namespace, seed: int = 0) -> DreamerAgent:
     """Make the agent that is timed."""
     model = M if arguments.size == "M" else SIZES[arguments.size]
     model = dataclasses.replace(model, conv=arguments.conv)
     intrinsic = IntrinsicConfig(disagreement=DisagreementConfig(networks=NETWORKS))
-    config = AgentConfig(model=model, intrinsic=intrinsic, precision=arguments.precision)
+    behaviour = ActorCriticConfig(starts=arguments.starts)
+    config = AgentConfig(model=model, behaviour=behaviour, intrinsic=intrinsic, precision=arguments.precision)
     name = None if arguments.intrinsic == "none" else arguments.intrinsic
     device = choose_device(arguments.device)
     return DreamerAgent(
-        spaces(arguments.observe), gymnasium.spaces.Discrete(ACTIONS), config, name, 0, device
+        spaces(arguments.observe), gymnasium.spaces.Discrete(ACTIONS), config, name, seed, device
     )
 
 
@@ -123,6 +124,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = batch_of(agent, arguments.batch, arguments.length, task=agent.intrinsic is None)
     with FlopCounterMode(display=False) as counter:
         agent.update(rows)
+    first = 0.0
+    if arguments.compile:
+        agent.compile_update()
+        first = time.perf_counter()
+        agent.update(rows)
+        first = time.perf_counter() - first
     for _ in range(arguments.warmup):
         agent.update(rows)
     cpu, wall = timed(agent, rows, arguments.updates)
@@ -134,6 +141,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "intrinsic": arguments.intrinsic,
         "observe": arguments.observe,
         "precision": arguments.precision,
+        "compiled": arguments.compile,
+        "compile_seconds": first,
         "batch": [arguments.batch, arguments.length],
         "device": torch.cuda.get_device_name() if agent.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
@@ -149,9 +158,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What both benchmarks of an update can be told."""
     parser.add_argument("--size", default="M", choices=["M", *SIZES])
     parser.add_argument("--conv", default="pooled", choices=["pooled", "strided"])
     parser.add_argument("--intrinsic", default="none", choices=["none", "disagreement"])
@@ -161,9 +169,17 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--starts", type=int, default=0)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--updates", type=int, default=5)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--json", action="store_true")
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
     arguments = parser.parse_args()
     show(measure(arguments), arguments.json)
     return 0

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium
@@ -17,6 +17,8 @@ Rows = dict[str, np.ndarray]
 TASK = "task/"
 """Names under this prefix are recorded, and never shown to a learner."""
 FLAGS = ("is_first", "is_last", "is_terminal")
+REACHED = "reached"
+"""Where the last step's `info`, and then the episode's summary, name what the episode reached."""
 
 
 def task_rewards(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
@@ -38,11 +40,17 @@ def episode_seed(seed: int, index: int, episode: int) -> int:
 
 
 def summary(
-    index: int, total: float, length: int, terminal: bool, metrics: Mapping[str, float] | None = None
+    index: int,
+    total: float,
+    length: int,
+    terminal: bool,
+    metrics: Mapping[str, float] | None = None,
+    reached: Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """Return what is told of an episode that ended."""
-    told = {"env": index, "return": total, "length": length, "terminal": terminal}
-    return told | {key: float(value) for key, value in (metrics or {}).items()}
+    told: dict[str, Any] = {"env": index, "return": total, "length": length, "terminal": terminal}
+    told |= {key: float(value) for key, value in (metrics or {}).items()}
+    return told if reached is None else told | {REACHED: sorted(set(reached))}
 
 
 class Lane:
@@ -170,9 +178,9 @@ class Lane:
             for task, column in self._tasks:
                 column[self._index] = told[task]
         if self.ended:
-            metrics = info.get("episode_metrics")
+            told = info.get("episode_metrics"), info.get(REACHED)
             length = len(self._actions)
-            self.episodes.append(summary(self._index, self._return, length, bool(terminated), metrics))
+            self.episodes.append(summary(self._index, self._return, length, bool(terminated), *told))
 
     def _write(
         self,

@@ -64,6 +64,7 @@ class EnvironmentInfo:
         slow_reset: whether they begin next episodes ahead of time.
         options: what may follow the name after commas.
         summarise: from episode summaries (`VectorEnv.pop_episodes`) to the suite's measures.
+        reachable: how many different names episodes can tell as `reached`; None where that isn't known.
     """
 
     name: str
@@ -77,6 +78,7 @@ class EnvironmentInfo:
     slow_reset: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
     summarise: Summarise = no_summary
+    reachable: int | None = None
 
 
 @functools.cache
@@ -121,7 +123,7 @@ def make(env_id: str, *, image_size: int = 64) -> gymnasium.Env[Any, Any]:
 
 def environments() -> dict[str, EnvironmentInfo]:
     """Return the environments of all suites by name, suite by suite; gymnasium's come on top of them."""
-    return {name: _info(name, suite, task) for name, (suite, task) in _tasks().items()}
+    return {name: _info(name, suite, task, {}) for name, (suite, task) in _tasks().items()}
 
 
 def environment_info(env_id: str) -> EnvironmentInfo:
@@ -133,8 +135,7 @@ def environment_info(env_id: str) -> EnvironmentInfo:
     name, options = split_id(env_id)
     if name in _tasks():
         suite, task = _tasks()[name]
-        suite.read_options(options)
-        return _info(name, suite, task)
+        return _info(name, suite, task, options)
     spec = _find_spec(name)
     return EnvironmentInfo(
         name=name,
@@ -151,7 +152,7 @@ def _tasks() -> dict[str, tuple[Suite, str]]:
     return {suite.id(task): (suite, task) for suite in suites().values() for task in suite.tasks}
 
 
-def _info(name: str, suite: Suite, task: str) -> EnvironmentInfo:
+def _info(name: str, suite: Suite, task: str, options: Mapping[str, str]) -> EnvironmentInfo:
     described = suite.tasks[task]
     return EnvironmentInfo(
         name=name,
@@ -165,6 +166,7 @@ def _info(name: str, suite: Suite, task: str) -> EnvironmentInfo:
         slow_reset=suite.slow_reset,
         options=suite.options,
         summarise=suite.summarise,
+        reachable=suite.reachable(task, suite.read_options(options)),
     )
 
 

@@ -16,6 +16,7 @@ from expedition import UserError, unknown_name
 
 Value = str | int | float | bool
 Summarise = Callable[[Sequence[Mapping[str, Any]]], dict[str, float]]
+Reachable = Callable[[str, Mapping[str, Any]], int | None]
 
 _WORDS: dict[str, bool] = {"true": True, "false": False}
 
@@ -23,6 +24,10 @@ _WORDS: dict[str, bool] = {"true": True, "false": False}
 def no_summary(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return no measures: for an environment whose return says it all."""
     return {}
+
+
+def not_known(task: str, options: Mapping[str, Any]) -> None:
+    """Return no number: for an environment that tells nothing, or nobody knows how much there is."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Suite:
         slow: whether a step costs so much more than passing it between processes that workers pay off.
         slow_reset: whether a reset takes so long that workers begin next episodes ahead of time.
         summarise: from episode summaries (`VectorEnv.pop_episodes`) to the suite's measures.
+        reachable: (task, all options) -> how many names `info["reached"]` can hold in all, if known.
     """
 
     name: str
@@ -100,6 +106,7 @@ class Suite:
     slow: bool = False
     slow_reset: bool = False
     summarise: Summarise = no_summary
+    reachable: Reachable = not_known
 
     def id(self, task: str) -> str:
         """Return the id of a task."""

@@ -103,7 +103,8 @@ class VectorEnv(abc.ABC):
         """Return and forget the summaries of the episodes that ended since the last call, in order.
 
         Each has `env` (its number), `return`, `length` in steps, `terminal`, and the environment's own
-        `info["episode_metrics"]` beside them; one that a lost worker cut off has `crashed` instead.
+        `info["episode_metrics"]` beside them; one that a lost worker cut off has `crashed` instead. Where
+        `info["reached"]` names what the episode reached, `reached` holds the names, sorted.
         """
         episodes, self._episodes = self._episodes, []
         return episodes

@@ -171,6 +171,7 @@ def _logistics(command: Pretrain | Finetune | Baseline | StudyCommand) -> Logist
         replay_store=machine.replay_store,
         wandb=machine.wandb,
         project=machine.project,
+        compile=machine.compile,
     )
 
 
@@ -262,7 +263,7 @@ def _study(command: StudyCommand, typed: str) -> int:
     }
     study = find_study(command.name, command.budget, overrides)
     folder = command.out or Path("runs") / study.name
-    launcher = Launcher(study, folder, command.jobs, _logistics(command), typed, _say)
+    launcher = Launcher(study, folder, command.jobs, _logistics(command), typed, _say, command.fused)
     launcher.announce()
     if command.plan_only:
         return _estimate(launcher)

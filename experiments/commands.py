@@ -31,6 +31,8 @@ class Machine:
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"
     """W&B project."""
+    compile: bool = False
+    """Compile the update; takes minutes at first, and needs g++ on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Pretrain:
     env: str = "crafter"
     """Environment id: one of `expedition list environments`, or any Gymnasium id (CartPole-v1)."""
     intrinsic: str = "disagreement"
-    """Intrinsic reward: disagreement, rnd or none."""
+    """Intrinsic reward: one of `expedition list intrinsic`."""
     size: str = DEFAULT_SIZE
     """Size of the world model: tiny, 1m, 12m, 25m, 50m, 100m or 200m parameters."""
     steps: int = 1_000_000
@@ -70,7 +72,7 @@ class Finetune:
     source: Annotated[Path, arg(name="from")]
     """Folder of the pre-training run."""
     plan: str = "model+policy"
-    """What is carried: one of `expedition list plans`, or encoder=copy,dynamics=freeze,... by component."""
+    """What is carried: one of `expedition list plans`, or encoder=copy,dynamics=freeze:9,... by component."""
     env: str | None = None
     """Environment id; by default the one that was explored."""
     steps: int = 1_000_000
@@ -131,6 +133,8 @@ class StudyCommand:
     """Folder of the study; by default runs/<name>."""
     jobs: int = 0
     """Runs at a time; 0: one for each core, or one on a GPU."""
+    fused: bool = False
+    """Train the seeds of a condition as one batched program in one process; meant for a GPU."""
     env: str | None = None
     """Environment id, instead of the study's."""
     intrinsic: str | None = None

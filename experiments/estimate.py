@@ -19,7 +19,7 @@ from envs import choose_workers, cores, make_vector
 from expedition import UserError
 from experiments.report import duration
 from experiments.study import PlannedRun
-from experiments.worker import Job
+from experiments.worker import Job, Task
 from training import Logistics, from_dict, prepare_process
 from training.collector import Collector, learner_view, row_spec
 from training.config import RunConfig
@@ -87,7 +87,7 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
         agent = build_agent(config, envs, choose_device(logistics.device))
         kept = _Rows()
         task = config.phase == "finetune"
-        collector = Collector(envs, agent, kept, task, config.seed)  # type: ignore[arg-type]
+        collector = Collector(envs, agent, kept, task, config.seed)
         collector.start()
         spec = row_spec(envs, agent, task)
         begin, clock, steps = time.monotonic() - began, time.monotonic(), 0
@@ -195,7 +195,7 @@ def _tried(config: RunConfig, logistics: Logistics) -> Trial:
     """Measure in a process of its own, whose memory is then the run's alone."""
     with tempfile.TemporaryDirectory() as folder:
         job, out = Path(folder) / "job.json", Path(folder) / "trial.json"
-        Job("", config, logistics, None, None, 0).save(job)
+        Job((Task("", config),), logistics, 0).save(job)
         done = subprocess.run(
             [sys.executable, "-m", "experiments.estimate", str(job), str(out)],
             capture_output=True,
@@ -212,7 +212,7 @@ def main() -> int:
     """Measure the job in the first file and write the trial to the second."""
     job: Any = from_dict(Job, json.loads(Path(sys.argv[1]).read_text()))
     try:
-        publish_json(Path(sys.argv[2]), dataclasses.asdict(measure(job.config, job.logistics)))
+        publish_json(Path(sys.argv[2]), dataclasses.asdict(measure(job.tasks[0].config, job.logistics)))
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return 2

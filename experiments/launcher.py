@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,12 +18,13 @@ from tqdm import tqdm
 from envs import cores
 from expedition import UserError, __version__
 from experiments.study import PlannedRun, Study, planned_runs
-from experiments.worker import Job
-from training import Logistics, read_result
+from experiments.worker import Job, Task
+from training import Logistics, fingerprint, read_result, to_dict
 from training.folder import only_process, read_json
 from training.runtime import StopSignal, choose_device
 from training.state_tree import disk_errors, publish_json
 from training.wandb_sink import resolve_wandb_mode
+from transfer.plan import COMPONENTS, parse_plan
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 20.0
@@ -32,7 +33,7 @@ GRACE_SECONDS = 120.0
 
 @dataclasses.dataclass
 class _Active:
-    run: PlannedRun
+    runs: list[PlannedRun]
     process: subprocess.Popen[bytes]
     log: IO[bytes]
 
@@ -47,6 +48,7 @@ class Launcher:
         logistics: device, W&B and so on; the threads are shared out here.
         command: the command line, for the record.
         say: told one line at a time what a person wants to know.
+        fused: whether the seeds of a condition learn as one program, in one process.
     """
 
     def __init__(
@@ -57,14 +59,16 @@ class Launcher:
         logistics: Logistics,
         command: str,
         say: Callable[[str], None],
+        fused: bool = False,
     ) -> None:
         if jobs < 0:
             raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
         self.study, self.folder, self.say = study, folder, say
         self.runs = planned_runs(study)
+        self.groups = in_groups(self.runs, fused)
         on_gpu = choose_device(logistics.device).type == "cuda"
-        self.jobs = jobs or (1 if on_gpu else min(cores(), len(self.runs)))
-        first = max(1, sum(run.plan is None for run in self.runs))
+        self.jobs = jobs or (1 if on_gpu else min(cores(), len(self.groups)))
+        first = max(1, sum(group[0].plan is None for group in self.groups))
         # The others wait for pre-training: it may use every core, and leaves few of them idle.
         self.threads = {
             "pretrain": logistics.threads or max(1, cores() // first),
@@ -88,10 +92,13 @@ class Launcher:
             after = f" after {run.needs}" if run.needs else ""
             self.say(f"  {run.id}: {run.config.env}, {run.config.steps:,} steps{after}")
         self.say(
-            f"{len(self.runs)} runs, {sum(run.config.steps for run in self.runs):,} steps, {self.jobs} at a "
-            f"time with {self.threads['finetune']} thread(s) each; a replay takes at most "
+            f"{len(self.runs)} runs{self._fusion()}, {sum(run.config.steps for run in self.runs):,} steps, "
+            f"{self.jobs} at a time with {self.threads['finetune']} thread(s) each; a replay takes at most "
             f"{config.training.replay_gib:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
         )
+
+    def _fusion(self) -> str:
+        return f" in {len(self.groups)} processes" if len(self.groups) < len(self.runs) else ""
 
     def run(self) -> int:
         """Run what is not finished yet; returns the exit code.
@@ -121,48 +128,59 @@ class Launcher:
 
     def _loop(self, stop: StopSignal, bar: _Bar) -> None:
         finished = {run.id for run in self.runs if read_result(self.folder / run.id) is not None}
-        waiting = [run for run in self.runs if run.id not in finished]
+        left = ([run for run in group if run.id not in finished] for group in self.groups)
+        waiting = [group for group in left if group]
         while waiting or self._active:
             if stop:
                 self.say("Stopping: the runs save their state.")
                 self._stop_all()
                 self.say("Saved; run the same command again to go on.")
                 return
-            for run in [r for r in waiting if r.needs is None or r.needs in finished]:
+            for group in [g for g in waiting if all(run.needs in {None, *finished} for run in g)]:
                 if len(self._active) < self.jobs:
-                    waiting.remove(run)
-                    self._start(run)
+                    waiting.remove(group)
+                    self._start(group)
             time.sleep(POLL_SECONDS)
             for active in [a for a in self._active if a.process.poll() is not None]:
                 self._active.remove(active)
                 active.log.close()
                 self._check(active)
-                finished.add(active.run.id)
-            bar.update([active.run for active in self._active])
+                finished |= {run.id for run in active.runs}
+            bar.update([run for active in self._active for run in active.runs])
 
-    def _start(self, run: PlannedRun) -> None:
-        run_dir = self.folder / run.id
-        source = None if run.needs is None else str(self.folder / run.needs)
+    def _start(self, runs: list[PlannedRun]) -> None:
+        first = runs[0]
+        tasks = [
+            Task(
+                str(self.folder / run.id),
+                run.config,
+                run.plan,
+                None if run.needs is None else str(self.folder / run.needs),
+            )
+            for run in runs
+        ]
         logs = self.folder / "logs"
         with disk_errors("the study's logs", logs, "finished runs are intact"):
             logs.mkdir(parents=True, exist_ok=True)
-            job = logs / f"{run.id}.json"
-            logistics = dataclasses.replace(self.logistics, threads=self.threads[run.config.phase])
-            Job(str(run_dir), run.config, logistics, run.plan, source, os.getpid()).save(job)
-            log = (logs / f"{run.id}.txt").open("ab")
+            job = logs / f"{first.id}.json"
+            logistics = dataclasses.replace(self.logistics, threads=self.threads[first.config.phase])
+            Job(tuple(tasks), logistics, os.getpid()).save(job)
+            log = (logs / f"{first.id}.txt").open("ab")
         command = [sys.executable, "-m", "experiments.worker", str(job)]
         # A session of its own, so that Ctrl-C reaches the launcher alone, which then asks every run to save.
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        self._active.append(_Active(run, process, log))
+        self._active.append(_Active(runs, process, log))
 
     def _check(self, active: _Active) -> None:
         """Tell why a run failed."""
         code = active.process.returncode
         if code == 0:
             return
-        path = self.folder / "logs" / f"{active.run.id}.txt"
+        first = active.runs[0].id
+        path = self.folder / "logs" / f"{first}.txt"
+        others = f", fused with {len(active.runs) - 1} more," if len(active.runs) > 1 else ""
         raise UserError(
-            f"Run {active.run.id} failed ({_reason(code, path)}); its log is {path}, what is finished is "
+            f"Run {first}{others} failed ({_reason(code, path)}); its log is {path}, what is finished is "
             "kept, and the same command goes on from there."
         )
 
@@ -208,6 +226,23 @@ class Launcher:
             ],
         }
         publish_json(self.folder / "study.json", record)
+
+
+def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]:
+    """Runs by the process that carries them out: each by itself, or with `fused` the seeds of a condition.
+
+    What goes by each run's own step keeps a run by itself: a policy prior, a component frozen for a while.
+    """
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        alone = not fused or run.config.agent.kind == "ppo" or run.config.training.overlap
+        if run.plan is not None:
+            plan = parse_plan(run.plan)
+            alone |= plan["actor"] == "prior" or any(plan.thaw_step(name) is not None for name in COMPONENTS)
+        alike = dataclasses.replace(run.config, seed=0)
+        key = run.id if alone else fingerprint({"run": to_dict(alike), "condition": run.condition})
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
 
 
 def _reason(code: int, log: Path) -> str:

@@ -13,7 +13,10 @@ from expedition.errors import UserError
 from experiments.curves import area, first_passage, smoothed
 from training.folder import read_json
 from transfer.contributions import Factorial, default_factorial
+from transfer.statistics import Value
 
+EXPLORED = "pretrain:"
+"""Before the name of a condition in a contrast: its pre-training run is meant."""
 _ANEW = "run the study again to write it anew"
 
 
@@ -47,6 +50,8 @@ class RunRecord:
         finished: whether it ended and left a result.
         intrinsic: what phase 1 was rewarded with, where the study says so.
         kind: the kind of agent, where the study says so.
+        env: the environment, where the study says so.
+        needs: id of the pre-training run that it carries from.
         censored: whether it never reached scratch's final return, so that its `steps_saved` is a bound.
     """
 
@@ -66,6 +71,8 @@ class RunRecord:
     finished: bool = False
     intrinsic: str | None = None
     kind: str | None = None
+    env: str | None = None
+    needs: str | None = None
     censored: bool = False
 
     def episodes(self) -> list[dict[str, float]]:
@@ -115,6 +122,11 @@ class StudyRecord:
     wall_seconds: float | None = None
 
     @property
+    def tasks(self) -> tuple[str | None, ...]:
+        """Environments of phase 2, in order; their values stand side by side."""
+        return tuple(dict.fromkeys(run.env for run in self.runs if run.phase == "finetune"))
+
+    @property
     def finetuning(self) -> tuple[RunRecord, ...]:
         """The finished fine-tuning runs."""
         return tuple(run for run in self.runs if run.phase == "finetune" and run.finished)
@@ -130,11 +142,23 @@ class StudyRecord:
         """Return the finished runs of a condition by seed."""
         return tuple(sorted((r for r in self.finetuning if r.condition == condition), key=lambda r: r.seed))
 
-    def values(self, metric: str) -> dict[str, dict[int, float]]:
-        """Return condition -> seed -> value of a metric, over the finished runs that have it."""
-        return _table({name: self.of(name) for name in self.conditions}, metric)
+    def values(self, metric: str) -> dict[str, dict[int, Value]]:
+        """Return condition -> seed -> value of a metric, over the finished runs that have it.
 
-    def pretraining(self, metric: str) -> dict[str, dict[int, float]]:
+        With several tasks a value is an array (tasks,), and a seed must have them all.
+        """
+        return _table({name: self.of(name) for name in self.conditions}, metric, self.tasks)
+
+    def explored(self, metric: str) -> dict[str, dict[int, Value]]:
+        """Return the same of the pre-training runs that the conditions carry from."""
+        by_id = {run.id: run for run in self.runs if run.phase == "pretrain" and run.finished}
+        groups: dict[str, list[RunRecord]] = {}
+        for run in self.runs:
+            if run.condition is not None and run.needs in by_id:
+                groups.setdefault(run.condition, []).append(by_id[run.needs])
+        return _table(groups, metric)
+
+    def pretraining(self, metric: str) -> dict[str, dict[int, Value]]:
         """Return the same for phase 1, by reward and kind of agent, such as `disagreement, dreamer`."""
         groups: dict[str, list[RunRecord]] = {}
         for run in self.runs:
@@ -163,7 +187,8 @@ class StudyRecord:
     def _unmatched(self) -> Iterator[str]:
         planned = {run.condition for run in self.runs}
         for contrast in self.contrasts:
-            names = [f"'{n}'" for n in (contrast.better, contrast.baseline) if n not in planned]
+            sides = [side.removeprefix(EXPLORED) for side in (contrast.better, contrast.baseline)]
+            names = [f"'{name}'" for name in sides if name not in planned]
             if names:
                 yield f"Contrast '{contrast.label}' is left out: the study has no {' and '.join(names)}."
 
@@ -206,7 +231,9 @@ def _read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
     folder = study / entry["id"]
     condition = None if entry["condition"] is None else str(entry["condition"])
     fixed = (str(entry["id"]), str(entry["phase"]), condition, int(entry["seed"]), folder)
-    said: dict[str, Any] = {key: str(entry[key]) for key in ("intrinsic", "kind") if entry.get(key)}
+    said: dict[str, Any] = {
+        key: str(entry[key]) for key in ("intrinsic", "kind", "env", "needs") if entry.get(key)
+    }
     if not (folder / "status.json").is_file():
         return RunRecord(*fixed, **said)
     status = read_json(folder / "status.json", _ANEW)
@@ -260,25 +287,35 @@ def _with_learning(runs: Sequence[RunRecord], baseline: str | None) -> Iterator[
     ended = [(run, *run.curve()) for run in runs if run.phase == "finetune" and run.finished]
     curves = {run.id: (steps, values) for run, steps, values in ended if len(steps)}
     smooth = {run.id: smoothed(*curves[run.id], run.env_step) for run in runs if run.id in curves}
-    scratch = {run.seed: smooth[run.id] for run in runs if run.condition == baseline and run.id in curves}
+    scratch = {
+        (run.env, run.seed): smooth[run.id] for run in runs if run.condition == baseline and run.id in curves
+    }
     for run in runs:
         if run.id not in curves:
             yield run
             continue
         learned, censored = {"auc": area(*curves[run.id], run.env_step)}, False
-        if run.seed in scratch:
-            level = float(scratch[run.seed][1][-1])
-            needed, reached = first_passage(scratch[run.seed], level), first_passage(smooth[run.id], level)
+        curve = scratch.get((run.env, run.seed))
+        if curve is not None:
+            level = float(curve[1][-1])
+            needed, reached = first_passage(curve, level), first_passage(smooth[run.id], level)
             censored = reached is None
             learned["steps_saved"] = (needed or 0.0) - (run.env_step if reached is None else reached)
         yield replace(run, metrics={**run.metrics, **learned}, censored=censored)
 
 
-def _table(groups: Mapping[str, Iterable[RunRecord]], metric: str) -> dict[str, dict[int, float]]:
-    table = {
-        name: {run.seed: run.metrics[metric] for run in runs if metric in run.metrics}
-        for name, runs in groups.items()
-    }
+def _table(
+    groups: Mapping[str, Iterable[RunRecord]], metric: str, tasks: Sequence[str | None] = ()
+) -> dict[str, dict[int, Value]]:
+    table: dict[str, dict[int, Value]] = {}
+    for name, runs in groups.items():
+        found = {(run.seed, run.env): run.metrics[metric] for run in runs if metric in run.metrics}
+        seeds = dict.fromkeys(seed for seed, _ in found)
+        if len(tasks) > 1:
+            whole = [seed for seed in seeds if all((seed, task) in found for task in tasks)]
+            table[name] = {seed: np.array([found[seed, task] for task in tasks]) for seed in whole}
+        else:
+            table[name] = {seed: value for (seed, _), value in found.items()}
     return {name: by_seed for name, by_seed in table.items() if by_seed}
 
 

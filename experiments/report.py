@@ -51,7 +51,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
     if contrasts:
         parts += _contrasts(contrasts, columns, places, own=not _is_default(summary))
     if summary.get("pretraining"):
-        parts.append(_pretraining(summary["pretraining"]))
+        parts += _pretraining(summary["pretraining"], summary.get("pretraining_contrasts", {}))
     notes = [textwrap.fill(note, WIDTH) for note in summary.get("notes", ())]
     parts.append("\n".join([*_reading(conditions, gains, contrasts, columns), *notes]))
     if any("crafter_score" in metrics for metrics in conditions.values()):
@@ -94,10 +94,17 @@ def _odds(value: Mapping[str, Any], metric: Metric, places: Mapping[str, int], s
     return f"{value['probability']:.2f}{interval}"
 
 
-def _pretraining(groups: Mapping[str, Mapping[str, Any]]) -> str:
+def _pretraining(
+    groups: Mapping[str, Mapping[str, Any]], contrasts: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     columns = [metric for name, metric in PRETRAINING.items() if any(name in row for row in groups.values())]
     places = {metric.name: decimals(groups, metric) for metric in columns}
-    return "At the end of phase 1, for each reward and agent:\n" + _block("phase 1", groups, columns, places)
+    title = "At the end of phase 1, for each reward and agent:"
+    parts = [f"{title}\n" + _block("phase 1", groups, columns, places)]
+    if contrasts:
+        title = "Contrasts of phase 1, as differences paired by seed:"
+        parts.append(f"{title}\n" + _block("contrast", contrasts, columns, places, signed=True))
+    return parts
 
 
 def shown_metrics(conditions: Mapping[str, Mapping[str, Any]]) -> list[Metric]:

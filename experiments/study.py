@@ -6,18 +6,15 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from agents import AgentConfig, PPOConfig
+from agents import AgentConfig, Kind, PPOConfig
 from envs import environment_info
 from expedition import UserError, unknown_name
 from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.plan import TransferPlan, parse_plan
-
-KINDS = ("model-based", "model-free", "ppo")
-"""Agents of a condition: the world model's, its model-free twin, and Stable-Baselines3's PPO."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +27,9 @@ class Condition:
     """What is carried: the name of a plan, or a plan spelled out."""
     intrinsic: str | None = None
     """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
-    explorer: str = "model-based"
+    explorer: Kind = "model-based"
     """Agent of phase 1."""
-    learner: str = "model-based"
+    learner: Kind = "model-based"
     """Agent of phase 2."""
 
     def __post_init__(self) -> None:
@@ -41,10 +38,11 @@ class Condition:
         parse_plan(self.plan)
         if self.intrinsic is not None and self.intrinsic not in INTRINSIC:
             raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
-        if self.explorer not in KINDS[:2]:
-            raise unknown_name("explorer", self.explorer, KINDS[:2])
-        if self.learner not in KINDS:
-            raise unknown_name("learner", self.learner, KINDS)
+        for role, kind in (("explorer", self.explorer), ("learner", self.learner)):
+            if kind not in get_args(Kind):
+                raise unknown_name(role, kind, get_args(Kind))
+        if self.explorer == "ppo":
+            raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
         if self.learner == "ppo" and self.transfer.carries:
             raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
 
@@ -176,13 +174,19 @@ def _finetuned(
     agent = dataclasses.replace(study.agent, kind=condition.learner)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
         agent = dataclasses.replace(agent, ppo=ppo_preset(env, study.finetune_steps))
-    config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, study.finetune)
+    training = _learnable(study.finetune, condition.transfer)
+    config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, training)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
     label = re.sub(r"[^\w.+>-]+", "-", condition.name) if "=" not in condition.name else "custom"
     return PlannedRun(
         f"{label}-s{seed}-{fingerprint(identity)}", config, seed, condition.name, condition.plan, needs
     )
+
+
+def _learnable(training: TrainingConfig, plan: TransferPlan) -> TrainingConfig:
+    """Settings of phase 2 for one plan: without rows that have rewards nothing is learned offline."""
+    return training if plan["replay"] == "relabel" else dataclasses.replace(training, offline_updates=0)
 
 
 def overlaid(base: Study, values: Mapping[str, Any]) -> Study:

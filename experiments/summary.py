@@ -2,16 +2,17 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from expedition.errors import UserError
-from experiments.records import StudyRecord
+from experiments.records import EXPLORED, Contrast, StudyRecord
 from transfer.contributions import contributions
 from transfer.statistics import (
+    Results,
     estimate,
     paired_contrast,
     performance_profile,
@@ -73,7 +74,8 @@ METRICS: dict[str, Metric] = {
 PRETRAINING: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("coverage", "coverage"),
+        Metric("reached", "reached", "in the run"),
+        Metric("coverage", "coverage", "an episode"),
         Metric("particle_entropy", "entropy", "of particles"),
         *(METRICS[name] for name in ("return", "crafter_score", "achievements", "open_loop_error_end")),
     )
@@ -105,6 +107,7 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
             f"No fine-tuning run of {study.folder} is finished: run the study again to resume it."
         )
     tables = {name: study.values(name) for name in dict.fromkeys((*METRICS, *study.suite_metrics))}
+    explored = {name: study.explored(name) for name in PRETRAINING}
     gains = {name: contributions(values, study.factorial) for name, values in tables.items()}
     factorial = study.factorial
     return {
@@ -117,7 +120,12 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
             [effect.name for effect in factorial.effects()],
         ),
         "contrasts": _by_row(
-            {m: _contrasts(study, m, t) for m, t in tables.items()}, [c.label for c in study.contrasts]
+            {m: _contrasts(study.contrasts, m, t) for m, t in tables.items()},
+            [c.label for c in study.contrasts],
+        ),
+        "pretraining_contrasts": _by_row(
+            {m: _contrasts(_of_phase_1(study), m, t) for m, t in explored.items()},
+            [c.label for c in study.contrasts],
         ),
         "pretraining": _pretraining(study),
         "profiles": {name: _profile(tables[name]) for name in ("return",) if tables[name]},
@@ -179,10 +187,19 @@ def _by_row(
     return {row: cells for row, cells in table.items() if cells}
 
 
-def _contrasts(study: StudyRecord, measure: str, values: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+def _of_phase_1(study: StudyRecord) -> list[Contrast]:
+    """Contrasts of pre-training runs, by the conditions that carry from them."""
+    return [
+        Contrast(c.label, c.better.removeprefix(EXPLORED), c.baseline.removeprefix(EXPLORED))
+        for c in study.contrasts
+        if c.better.startswith(EXPLORED) and c.baseline.startswith(EXPLORED)
+    ]
+
+
+def _contrasts(contrasts: Iterable[Contrast], measure: str, values: Results) -> dict[str, Any]:
     sign = 1 if metric_of(measure).higher_is_better else -1
     found = {}
-    for contrast in study.contrasts:
+    for contrast in contrasts:
         better, baseline = values.get(contrast.better, {}), values.get(contrast.baseline, {})
         pairs = paired_contrast(values, {contrast.better: 1, contrast.baseline: -1})
         if contrast.better == contrast.baseline or not pairs:
@@ -207,9 +224,9 @@ def _pretraining(study: StudyRecord) -> dict[str, dict[str, Any]]:
     return _by_row(by_measure, list(dict.fromkeys(g for cells in by_measure.values() for g in cells)))
 
 
-def _profile(values: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
-    everything = [value for by_seed in values.values() for value in by_seed.values()]
-    thresholds = np.linspace(min(everything), max(everything), THRESHOLDS).tolist()
+def _profile(values: Results) -> dict[str, Any]:
+    everything = np.concatenate([np.ravel(list(by_seed.values())) for by_seed in values.values()])
+    thresholds = np.linspace(everything.min(), everything.max(), THRESHOLDS).tolist()
     shares = {
         name: [share.as_dict() for share in performance_profile(by_seed.values(), thresholds)]
         for name, by_seed in values.items()
@@ -217,7 +234,7 @@ def _profile(values: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
     return {"thresholds": thresholds, "conditions": shares}
 
 
-def _missing_cells(study: StudyRecord, values: Mapping[str, Mapping[int, float]]) -> Iterator[str]:
+def _missing_cells(study: StudyRecord, values: Results) -> Iterator[str]:
     factorial = study.factorial
     lacking = {e.name: factorial.missing(e, values) for e in factorial.effects()}
     effects = [name for name, sets in lacking.items() if sets]

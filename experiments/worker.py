@@ -1,4 +1,4 @@
-"""One run of a study in a process of its own: `python -m experiments.worker JOB.json`."""
+"""Runs of a study in a process of their own: `python -m experiments.worker JOB.json`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,22 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from expedition import UserError
-from training import Logistics, Outcome, RunConfig, execute, from_dict, prepare_process, to_dict
+from training import (
+    Errand,
+    Logistics,
+    Outcome,
+    RunConfig,
+    execute,
+    execute_together,
+    from_dict,
+    prepare_process,
+    to_dict,
+)
 from training.state_tree import publish_json
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
@@ -23,14 +34,21 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """What a worker is told."""
+class Task:
+    """One run: a fine-tuning run has a plan, and a source where that needs one."""
 
     run_dir: str
     config: RunConfig
+    plan: str | None = None
+    source: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a worker is told: one run, or several of one shape that learn as one program."""
+
+    tasks: tuple[Task, ...]
     logistics: Logistics
-    plan: str | None
-    source: str | None
     parent: int
 
     def save(self, path: Path) -> None:
@@ -47,15 +65,32 @@ def carry_out(
         UserError: whatever a user can mend.
     """
     prepare_process(logistics.threads)
+    task = Task(str(run_dir), config, plan, None if source is None else str(source))
+    errand = _errand(task, logistics)
+    return execute(config, run_dir, errand.logistics, errand.record, errand.initialiser, say)
+
+
+def carry_out_together(tasks: Sequence[Task], logistics: Logistics, say: Any) -> list[Outcome]:
+    """Carry out several runs of one shape as one program.
+
+    Raises:
+        UserError: whatever a user can mend.
+    """
+    prepare_process(logistics.threads)
+    return execute_together([_errand(task, logistics) for task in tasks], say)
+
+
+def _errand(task: Task, logistics: Logistics) -> Errand:
+    """What a run is given beside its settings: what it carries, and tags that say so."""
+    config, run_dir = task.config, Path(task.run_dir)
     if config.phase == "pretrain":
-        return execute(config, run_dir, logistics, say=say)
-    assert plan is not None
-    parsed = parse_plan(plan)
-    origin = open_source(source) if source is not None else None
-    explored = () if origin is None or not parsed.carries else (origin.config.intrinsic or "none",)
-    logistics = dataclasses.replace(logistics, tags=(*logistics.tags, parsed.name, *explored))
-    transfer = Transfer(parsed, origin, config)
-    return execute(config, run_dir, logistics, transfer_record(parsed, origin), transfer, say)
+        return Errand(config, run_dir, logistics)
+    assert task.plan is not None
+    plan = parse_plan(task.plan)
+    source = open_source(Path(task.source)) if task.source is not None else None
+    explored = () if source is None or not plan.carries else (source.config.intrinsic or "none",)
+    logistics = dataclasses.replace(logistics, tags=(*logistics.tags, plan.name, *explored))
+    return Errand(config, run_dir, logistics, transfer_record(plan, source), Transfer(plan, source, config))
 
 
 def main() -> int:
@@ -65,8 +100,13 @@ def main() -> int:
     job = from_dict(Job, json.loads(Path(sys.argv[1]).read_text()))
     threading.Thread(target=_watch_parent, args=(job.parent,), daemon=True).start()
     try:
-        source = None if job.source is None else Path(job.source)
-        return carry_out(job.config, Path(job.run_dir), job.logistics, job.plan, source, _log.info).exit_code
+        if len(job.tasks) > 1:
+            outcomes = carry_out_together(job.tasks, job.logistics, _log.info)
+            return max(outcome.exit_code for outcome in outcomes)
+        (task,) = job.tasks
+        source = None if task.source is None else Path(task.source)
+        outcome = carry_out(task.config, Path(task.run_dir), job.logistics, task.plan, source, _log.info)
+        return outcome.exit_code
     except UserError as error:
         _log.error("%s", error)
         return 2

@@ -55,7 +55,9 @@ def _worth(axes: Axes, study: StudyRecord, name: str, effects: Sequence[Effect],
         if worth.low is not None and worth.high is not None:
             axes.plot([worth.low * scale, worth.high * scale], [row, row], color=colour, lw=1.1)
         if worth.n > 1:
-            seeds = [value * scale for value in study.factorial.paired(effect, values).values()]
+            seeds = [
+                float(np.mean(value)) * scale for value in study.factorial.paired(effect, values).values()
+            ]
             axes.plot(seeds, [row + 0.3] * len(seeds), ".", color=colour, alpha=0.55, ms=2.8, mew=0)
         axes.plot(mean, row, "o", color=colour, ms=4)
     axes.axvline(0, color="#888888", lw=0.7, zorder=0)

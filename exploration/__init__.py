@@ -1,8 +1,9 @@
-"""What is worth seeing: intrinsic rewards and the rule by which they are scaled."""
+"""What is worth seeing: intrinsic rewards, the rule by which they are scaled, and what they reached."""
 
 from exploration.apt import APT, APTConfig
 from exploration.base import IntrinsicReward, RewardScale
 from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
+from exploration.coverage import Coverage, CoverageConfig, particle_entropy
 from exploration.disagreement import Disagreement, DisagreementConfig
 from exploration.e3b import E3B, E3BConfig
 from exploration.icm import ICM, ICMConfig
@@ -21,6 +22,8 @@ __all__ = [
     "APTConfig",
     "BYOLExplore",
     "BYOLExploreConfig",
+    "Coverage",
+    "CoverageConfig",
     "Disagreement",
     "DisagreementConfig",
     "E3BConfig",
@@ -33,4 +36,5 @@ __all__ = [
     "RandomData",
     "RewardScale",
     "make_intrinsic",
+    "particle_entropy",
 ]

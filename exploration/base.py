@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from world_model import Latent
+from world_model.distributions import move_
 
 
 class RewardScale(nn.Module):
     """Divides rewards by their running standard deviation: the one rule for every intrinsic reward.
 
     Mean and deviation are those of the rewards on replayed rows: exponential moving averages of the batches'
-    moments, corrected for their start. Rewards that never vary are left as they are.
+    means and deviations, corrected for their start. Averages of deviations, and over few updates, because
+    rewards fall by orders of magnitude at first: an average of variances over a hundred updates would still
+    be that of the untrained networks. Rewards that never vary are left as they are.
 
     Args:
         clip: set rewards below the running mean to zero, max(r - mean, 0) / deviation (BYOL-Explore, Guo et
@@ -24,15 +27,15 @@ class RewardScale(nn.Module):
         eps: deviations up to this one count as none.
     """
 
-    def __init__(self, clip: bool = False, decay: float = 0.99, eps: float = 1e-8) -> None:
+    def __init__(self, clip: bool = False, decay: float = 0.97, eps: float = 1e-8) -> None:
         super().__init__()
         self.clip = clip
         self.decay = decay
         self.eps = eps
         self.average: Tensor
-        self.variance: Tensor
+        self.spread: Tensor
         self.weight: Tensor
-        for name in ("average", "variance", "weight"):
+        for name in ("average", "spread", "weight"):
             self.register_buffer(name, torch.zeros(()))
 
     @torch.no_grad()
@@ -41,10 +44,10 @@ class RewardScale(nn.Module):
         weights = torch.ones_like(rewards) if counted is None else counted.to(rewards.dtype)
         total = weights.sum().clamp_min(1.0)
         mean = (weights * rewards).sum() / total
-        variance = (weights * (rewards - mean).square()).sum() / total
-        self.average.lerp_(mean, 1 - self.decay)
-        self.variance.lerp_(variance, 1 - self.decay)
-        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+        spread = ((weights * (rewards - mean).square()).sum() / total).sqrt()
+        move_(self.average, mean, 1 - self.decay)
+        move_(self.spread, spread, 1 - self.decay)
+        move_(self.weight, torch.ones_like(self.weight), 1 - self.decay)
 
     def mean(self) -> Tensor:
         """Mean so far; 0 before any reward."""
@@ -52,7 +55,7 @@ class RewardScale(nn.Module):
 
     def deviation(self) -> Tensor:
         """Standard deviation so far; 1 before any reward, and where the rewards never vary."""
-        deviation = (self.variance / self.weight.clamp_min(self.eps)).sqrt()
+        deviation = self.spread / self.weight.clamp_min(self.eps)
         return torch.where(deviation > self.eps, deviation, torch.ones_like(deviation))
 
     def forward(self, rewards: Tensor) -> Tensor:

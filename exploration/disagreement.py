@@ -61,7 +61,7 @@ def ensemble_variance(predictions: Tensor) -> Tensor:
     total = torch.zeros_like(mean)
     for prediction in predictions:
         difference = prediction - mean
-        total.addcmul_(difference, difference)
+        total = torch.addcmul(total, difference, difference)  # in place it cannot be batched over seeds
     return total / len(predictions)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -16,8 +16,13 @@ from world_model import Latent, action_width
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
-Collected = tuple[int, list[dict[str, Any]]]
-"""What a step gave: how many actions reached an environment, and the summaries of the episodes that ended."""
+
+class Collected(NamedTuple):
+    """What a step gave: actions that reached an environment, episodes that ended, and the rows."""
+
+    steps: int
+    episodes: list[dict[str, Any]]
+    rows: Rows
 
 
 class RowSink(Protocol):
@@ -99,7 +104,8 @@ class Collector:
     def receive(self) -> Collected:
         """Wait for the rows that the actions led to."""
         self._rows = self.envs.receive()
-        return int((~self._rows["is_first"]).sum()), self.envs.pop_episodes()
+        steps = int((~self._rows["is_first"]).sum())
+        return Collected(steps, self.envs.pop_episodes(), self._rows)
 
     def _replayed(self, rows: Rows, record: Mapping[str, np.ndarray]) -> Rows:
         """Rows as the replay holds them: with the action that led to them, and the reward under its name."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from agents import AgentConfig
 from expedition import UserError
+from exploration import CoverageConfig
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ class TrainingConfig:
     """Environment steps before the first update."""
     overlap: bool = False
     """Collect and learn at the same time: faster with two cores or a GPU; acting is some steps behind."""
+    offline_updates: int = 0
+    """Updates on carried and relabelled rows before the first environment step of phase 2."""
     replay_gib: float = 4.0
     """Most memory (or disk) that the replay may take, in GiB."""
     log_every: int = 1000
@@ -42,13 +45,17 @@ class TrainingConfig:
     checkpoint_seconds: float = 300.0
     """Seconds between two checkpoints; one is always written at the end."""
     evaluation_episodes: int = 32
-    """Episodes that judge the final policy."""
+    """Episodes that judge the final policy; in phase 2 also, on the same seeds, the one before any update,
+    and the one after `offline_updates`."""
     heldout: int = 32
-    """Held-out sequences, of a uniformly random policy, that judge the world model."""
+    """Held-out sequences in each set (of a uniformly random policy first) that judge the world model."""
     context: int = 8
     """Rows of a held-out sequence that the model sees before it predicts alone."""
     open_loop: int = 24
     """Rows that it then predicts."""
+    heldout_repeat: float = 0.75
+    """How likely the policy of a second held-out set repeats its last action; 0 for no such set."""
+    coverage: CoverageConfig = CoverageConfig()
     image_size: int = 64
     """Height and width of images in pixels."""
 
@@ -58,7 +65,10 @@ class TrainingConfig:
         at_least("length", self.length, 2)
         for name in ("train_ratio", "learning_starts", "replay_gib", "checkpoint_seconds"):
             at_least(name, getattr(self, name), 0)
-        at_least("evaluation_episodes", self.evaluation_episodes, 0)
+        for name in ("evaluation_episodes", "offline_updates"):
+            at_least(name, getattr(self, name), 0)
+        if not 0 <= self.heldout_repeat < 1:
+            raise UserError(f"heldout_repeat is {self.heldout_repeat}: it must be from 0 to below 1.")
 
 
 def at_least(name: str, value: float, least: int) -> None:

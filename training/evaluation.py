@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,8 @@ from world_model import WorldModel, action_width
 PARALLEL = 8
 """Environments side by side while judging."""
 WINDOWS_A_BLOCK = 8
+STICKY = "_sticky"
+"""Ends the names of what is measured on the held-out sequences of the sticky policy."""
 MakeEnvs = Callable[[int], VectorEnv]
 """From a number of environments to as many of them."""
 
@@ -67,8 +69,53 @@ def summarise_episodes(env_id: str, episodes: list[dict[str, Any]]) -> dict[str,
     return means | environment_info(env_id).summarise(episodes)
 
 
-def heldout_sequences(make_envs: MakeEnvs, count: int, length: int, seed: int) -> dict[str, np.ndarray]:
-    """Sequences of a uniformly random policy that no learner ever trains on.
+def by_scope(
+    summaries: Mapping[str, Mapping[str, float | None]],
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Keep measures of one achievement or task each apart from those of the whole.
+
+    Args:
+        summaries: suffix of a moment's names -> what `summarise_episodes` said then; None stands for NaN.
+
+    Returns:
+        Measures of the whole (`return`, `return_start`, ...), and `success`, `success_start`, ... -> name of
+        the achievement -> share.
+    """
+    metrics: dict[str, float] = {}
+    success: dict[str, dict[str, float]] = {}
+    for suffix, summary in summaries.items():
+        success[f"success{suffix}"] = single = {}
+        for name, value in summary.items():
+            number = float("nan") if value is None else value
+            if "/" in name:
+                single[name.partition("/")[2]] = number
+            else:
+                metrics[name + suffix] = number
+    return metrics, success
+
+
+def heldout_sets(
+    make_envs: MakeEnvs, count: int, length: int, seed: int, repeat: float
+) -> dict[str, dict[str, np.ndarray]]:
+    """Held-out sequences of two policies that no agent chooses: uniformly random, and sticky random.
+
+    The second repeats its actions. It is the same for every agent, unlike a pre-trained one, so its errors
+    compare.
+
+    Returns:
+        By the ending of the names of their measures ("", "_sticky") rows as from `heldout_sequences`.
+    """
+    shares = {"": 0.0} | ({STICKY: repeat} if repeat else {})
+    return {name: heldout_sequences(make_envs, count, length, seed, share) for name, share in shares.items()}
+
+
+def heldout_sequences(
+    make_envs: MakeEnvs, count: int, length: int, seed: int, repeat: float = 0.0
+) -> dict[str, np.ndarray]:
+    """Sequences of a random policy that no learner ever trains on.
+
+    Each action is uniformly random, or with probability `repeat` the one before it in the episode: drawn
+    actions last 1 / (1 - repeat) steps in the mean.
 
     Windows follow each other in time without overlap; one that holds the beginning of an episode after its
     first row is passed over, unless episodes are too short to fill a window otherwise.
@@ -83,7 +130,7 @@ def heldout_sequences(make_envs: MakeEnvs, count: int, length: int, seed: int) -
         rows = envs.reset(seed)
         actions = np.zeros((PARALLEL, action_width(envs.action_space)), np.float32)
         for attempt in range(WINDOWS_A_BLOCK * count):
-            block, rows, actions = _record(envs, rows, actions, length, rng)
+            block, rows, actions = _record(envs, rows, actions, length, rng, repeat)
             whole = ~block["is_first"][:, 1:].any(1)
             keep = whole if attempt < 4 * count else np.ones_like(whole)
             windows += [{k: v[i] for k, v in block.items()} for i in np.flatnonzero(keep)]
@@ -95,13 +142,22 @@ def heldout_sequences(make_envs: MakeEnvs, count: int, length: int, seed: int) -
 
 
 def _record(
-    envs: Any, rows: dict[str, np.ndarray], actions: np.ndarray, length: int, rng: np.random.Generator
+    envs: Any,
+    rows: dict[str, np.ndarray],
+    actions: np.ndarray,
+    length: int,
+    rng: np.random.Generator,
+    repeat: float,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-    """Record `length` rows of every environment under random actions, (N, length, ...)."""
+    """Record `length` rows of every environment under (repeated) random actions, (N, length, ...)."""
     held: list[dict[str, np.ndarray]] = []
     for _ in range(length):
         held.append({**rows, "action": actions * ~rows["is_first"][:, None]})
-        actions = _random_actions(envs.action_space, len(actions), rng)
+        drawn = _random_actions(envs.action_space, len(actions), rng)
+        if repeat:  # but there is none to repeat at an episode's beginning
+            kept = (rng.random(len(actions)) < repeat) & ~rows["is_first"]
+            drawn = np.where(kept[:, None], actions, drawn)
+        actions = drawn
         rows = envs.step(to_env_actions(actions, envs.action_space))
     envs.pop_episodes()
     return {key: np.stack([row[key] for row in held], 1) for key in held[0]}, rows, actions

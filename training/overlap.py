@@ -116,7 +116,7 @@ class Overlap:
         with torch.cuda.stream(self._stream):  # nothing on a CPU
             while len(collected) < self.steps and env_step < end:
                 collected.append(self._collector.step(env_step))
-                env_step += collected[-1][0]
+                env_step += collected[-1].steps
         if self._stream is not None:
             torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return collected

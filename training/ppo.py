@@ -17,10 +17,11 @@ from envs import VectorEnv, choose_workers, cores, make_vector
 from expedition import UserError, __version__
 from training.checkpoint import Checkpoint, Checkpointer
 from training.config import RunConfig, to_dict
-from training.evaluation import Policy, evaluate_policy, summarise_episodes
+from training.evaluation import Policy, by_scope, evaluate_policy, summarise_episodes
 from training.folder import claim_folder, only_process, read_result, undone_on_failure
+from training.logistics import Logistics
 from training.progress import Status
-from training.run import EVALUATION_SEED, Logistics, Outcome
+from training.run import EVALUATION_SEED, Outcome
 from training.runtime import StopSignal, choose_device
 from training.sinks import truncate_after
 from training.state_tree import publish_json
@@ -240,10 +241,10 @@ class _Session:
             config.seed + EVALUATION_SEED,
         )
         summary = summarise_episodes(config.env, episodes)
-        metrics = {k: v for k, v in summary.items() if "/" not in k}
+        metrics, success = by_scope({"": summary})
         result = {
             "metrics": metrics,
-            "success": {k.partition("/")[2]: v for k, v in summary.items() if "/" in k},
+            **success,
             "episodes": len(episodes),
             "environment_steps": step,
             "updates": self.updates,

@@ -20,6 +20,7 @@ class Status:
     def __init__(self, run_dir: Path, config: RunConfig, progress: bool) -> None:
         self.path = run_dir / "status.json"
         self.steps = config.steps
+        self.offline = config.training.offline_updates
         self._written = 0.0
         self._began = False
         self._bar = tqdm(
@@ -37,6 +38,8 @@ class Status:
         if not self._began:  # steps of an earlier sitting say nothing of this one's speed
             self._began = True
             self._bar.initial = self._bar.n = self._bar.last_print_n = done
+        before = f"{updates:,} of {self.offline:,} updates before it" if env_step == 0 else ""
+        self._bar.set_postfix_str(before, refresh=False)
         self._bar.update(done - self._bar.n)
         if time.monotonic() - self._written > self.EVERY:
             self.write("running", env_step, updates, seconds)

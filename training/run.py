@@ -6,24 +6,25 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from agents import Agent, make_agent
 from envs import choose_workers, cores, make_vector
-from expedition import UserError, __version__, unknown_name
+from expedition import UserError, __version__
+from training.budget import earlier_moments, most_rows, planned_updates
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.collector import Collector, row_spec
-from training.config import RunConfig, at_least, to_dict
+from training.config import RunConfig, to_dict
 from training.evaluation import (
     OpenLoop,
     Policy,
+    by_scope,
     evaluate_policy,
-    heldout_sequences,
+    heldout_sets,
     open_loop,
     summarise_episodes,
 )
@@ -35,6 +36,7 @@ from training.folder import (
     read_result,
     undone_on_failure,
 )
+from training.logistics import Logistics
 from training.media import film_strip, write_gif, write_png
 from training.progress import Status
 from training.replay import Replay
@@ -47,36 +49,6 @@ from world_model import WorldModel
 
 EVALUATION_SEED, HELDOUT_SEED = 1_000_003, 2_000_003
 """Added to a run's seed, so that it is judged on episodes that it cannot have trained on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Logistics:
-    """How a run is carried out; none of it changes the result (the device and threads: up to rounding)."""
-
-    device: str = "auto"
-    """Where to compute: auto, cpu or cuda."""
-    threads: int = 0
-    """CPU threads of torch; 0 leaves the choice to torch."""
-    workers: int = -1
-    """Processes that step the environments: 0 for none, -1 for one each of `threads` where a step is slow."""
-    replay_store: str = "memory"
-    """Where the replay lies: memory, or disk (in the run's folder, beside the chunks of its checkpoints)."""
-    wandb: str = "auto"
-    """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
-    project: str = "expedition"
-    """W&B project."""
-    group: str | None = None
-    """W&B group: the study."""
-    tags: tuple[str, ...] = ()
-    """W&B tags."""
-    progress: bool = True
-    """Show a progress bar."""
-
-    def __post_init__(self) -> None:
-        at_least("threads", self.threads, 0)
-        at_least("workers", self.workers, -1)
-        if self.replay_store not in ("memory", "disk"):
-            raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
 
 
 class Initialiser(Protocol):
@@ -136,12 +108,13 @@ def execute(
         return Outcome(finished, 0)
     with only_process(run_dir), StopSignal() as stop:
         with undone_on_failure(run_dir, new):
-            session = _Session(config, run_dir, logistics, initialiser, stop, say)
+            session = Session(config, run_dir, logistics, initialiser, stop, say)
             session.begin()
-        return session.run()
+        with session.sitting():
+            return session.end(session.learn_offline() and session.trainer.learn())
 
 
-class _Session:
+class Session:
     """One sitting of a run: everything it builds, and the order in which it happens."""
 
     def __init__(
@@ -159,7 +132,10 @@ class _Session:
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
         # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
-        truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
+        if self.checkpoint is None:
+            truncate_after(run_dir, -1)
+        else:
+            truncate_after(run_dir, self.checkpoint.step, self.checkpoint.load("loop")["updates"])
         workers = logistics.workers
         if workers < 0:
             workers = choose_workers(config.env, logistics.threads or cores())
@@ -170,6 +146,8 @@ class _Session:
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
             initialiser.prepare(self.agent)
+        if logistics.compile:
+            self.agent.compile_update()
         task_reward = config.phase == "finetune"
         self.replay = Replay(
             training.num_envs,
@@ -181,7 +159,6 @@ class _Session:
             folder=run_dir if logistics.replay_store == "disk" else None,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        self.heldout = self._heldout()
         self.sink = open_sinks(config, run_dir, logistics)
         self.status = Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
@@ -208,17 +185,25 @@ class _Session:
             self.close()
             raise
 
-    def run(self) -> Outcome:
-        """Train and judge."""
-        trainer = self.trainer
+    def learn_offline(self) -> bool:
+        """Learn from carried rows before the first step, and judge that; False if a stop came first."""
+        return self.trainer.learn_offline(lambda: self._evaluate("offline"))
+
+    def end(self, learned: bool) -> Outcome:
+        """Judge what was learned; or, where a stop came first, say where it stands."""
+        if not learned:
+            self._tell("stopped")
+            self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
+            return Outcome(None, self.stop.exit_code)
+        result = self._judge()
+        self._tell("finished")
+        return Outcome(result, 0)
+
+    @contextlib.contextmanager
+    def sitting(self) -> Iterator[None]:
+        """Let go of everything in the end; if it ends badly, status.json tells."""
         try:
-            if not trainer.learn():
-                self._tell("stopped")
-                self.say(f"Saved at step {trainer.env_step:,}; run the same command again to go on.")
-                return Outcome(None, self.stop.exit_code)
-            result = self._judge()
-            self._tell("finished")
-            return Outcome(result, 0)
+            yield
         except BaseException:
             with contextlib.suppress(UserError):  # on a full disk the first error says more
                 self._tell("failed")
@@ -236,81 +221,110 @@ class _Session:
         self.sink.close()
         self.envs.close()
 
-    def _heldout(self) -> dict[str, np.ndarray] | None:
-        """Sequences that judge the model; None for an agent that predicts nothing."""
-        config, training = self.config, self.config.training
-        if not isinstance(self.agent.world_model, WorldModel):
-            return None
-        length = training.context + training.open_loop
-        return heldout_sequences(self.make_envs, training.heldout, length, config.seed + HELDOUT_SEED)
-
     def _start(self) -> None:
-        """Load what is carried, judge the model as it comes, and begin the first episodes."""
+        """Load what is carried, judge policy and model as they come, and begin the first episodes."""
         if self.initialiser is not None:
             manifest = self.initialiser.load(self.agent, self.replay)
             publish_json(self.run_dir / "transfer.json", dict(manifest))
+        training = self.config.training
+        if training.offline_updates and not self.replay.can_sample(training.length):
+            raise UserError(
+                f"offline_updates is {training.offline_updates:,}, but the replay holds no {training.length} "
+                "rows of each environment before the first step: carry one, or leave offline_updates out."
+            )
         if planned_updates(self.config) == 0:
-            training = self.config.training
             self.say(
                 f"Nothing will be learned: {self.config.steps:,} steps end before the first update, which "
                 f"needs {training.learning_starts:,} steps (--training.learning-starts) and "
                 f"{training.length} rows of each of {training.num_envs} environments."
             )
         self.trainer.collector.start()
-        start = self._open_loop("start", 0)
-        if start is not None:
-            found = {"error": start.error, "by_horizon": start.by_horizon}
-            publish_json(self.run_dir / "open_loop_start.json", found)
+        if "start" in earlier_moments(self.config):
+            self._evaluate("start")
+        publish_json(self.run_dir / "open_loop_start.json", self._open_loop("start", 0))
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
 
-    def _open_loop(self, moment: str, step: int) -> OpenLoop | None:
-        """Measure and draw open-loop prediction on the held-out sequences, where the agent predicts."""
-        training, model = self.config.training, self.agent.world_model
-        if self.heldout is None or not isinstance(model, WorldModel):
-            return None
-        seen = open_loop(model, self.heldout, training.context, self.config.seed)
-        media = {}
-        if seen.frames is not None:
-            folder = self.run_dir / "media"
-            gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
-            height = seen.frames.shape[1] // 3
-            write_gif(gif, seen.frames, fps=8)
-            first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
-            write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
-            media = {f"open_loop/{moment}": gif}
-        self.sink.write(step, {"open_loop/error": seen.error}, media)
-        return seen
+    @functools.cached_property
+    def heldout(self) -> dict[str, dict[str, Any]]:
+        """Held-out sets by name; a sitting that does not judge the model does without their steps."""
+        training = self.config.training
+        return heldout_sets(
+            self.make_envs,
+            training.heldout,
+            training.context + training.open_loop,
+            self.config.seed + HELDOUT_SEED,
+            training.heldout_repeat,
+        )
+
+    def _open_loop(self, moment: str, step: int) -> dict[str, dict[str, Any]]:
+        """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set.
+
+        Nothing is measured of an agent without a model that decodes.
+        """
+        model = self.agent.world_model
+        if not isinstance(model, WorldModel):
+            return {"error": {}, "by_horizon": {}}
+        context, seed = self.config.training.context, self.config.seed
+        seen = {name: open_loop(model, rows, context, seed) for name, rows in self.heldout.items()}
+        errors = {name: found.error for name, found in seen.items()}
+        media = self._draw(moment, seen[""])
+        self.sink.write(step, {f"open_loop/error{name}": error for name, error in errors.items()}, media)
+        return {"error": errors, "by_horizon": {name: found.by_horizon for name, found in seen.items()}}
+
+    def _draw(self, moment: str, seen: OpenLoop) -> dict[str, Path]:
+        """Write prediction as GIF and film strip, where pictures are predicted."""
+        training, folder = self.config.training, self.run_dir / "media"
+        if seen.frames is None:
+            return {}
+        gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
+        height = seen.frames.shape[1] // 3
+        write_gif(gif, seen.frames, fps=8)
+        first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
+        write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
+        return {f"open_loop/{moment}": gif}
+
+    def _policy(self) -> dict[str, float]:
+        """Measures of the policy as it is now, on the episodes that judge this run at every moment."""
+        seed = self.config.seed + EVALUATION_SEED
+        episodes = self.config.training.evaluation_episodes
+        return summarise_episodes(
+            self.config.env, evaluate_policy(self.agent, self.make_envs, episodes, seed)
+        )
+
+    def _evaluate(self, moment: str) -> None:
+        """Evaluate the policy before the first step, and keep it for the result."""
+        summary = self._policy()
+        publish_json(self.run_dir / f"evaluation_{moment}.json", summary)
+        told = {f"evaluation_{moment}/{name}": value for name, value in summary.items()}
+        self.sink.write(0, {**told, "updates": self.trainer.updates})
+
+    def _read(self, name: str) -> dict[str, Any]:
+        return read_json(self.run_dir / f"{name}.json", "delete the run's folder and start anew")
 
     def _judge(self) -> dict[str, Any]:
         """Evaluate policy and model, and write result.json."""
         began = time.monotonic()
-        config, training, step = self.config, self.config.training, self.trainer.env_step
-        episodes = evaluate_policy(
-            self.agent, self.make_envs, training.evaluation_episodes, config.seed + EVALUATION_SEED
-        )
+        config, step = self.config, self.trainer.env_step
+        start = self._read("open_loop_start")
+        earlier = {m: self._read(f"evaluation_{m}") for m in earlier_moments(config)}
+        summary = self._policy()
         # Logged after the long part, so that a crash in it leaves no line to be logged twice.
         end = self._open_loop("end", step)
-        summary = summarise_episodes(config.env, episodes)
-        # Measures of one achievement or task each are kept apart from those of the whole.
-        success = {k.partition("/")[2]: v for k, v in summary.items() if "/" in k}
-        metrics = {k: v for k, v in summary.items() if "/" not in k}
-        horizons = {}
-        if end is not None:
-            path = self.run_dir / "open_loop_start.json"
-            start = read_json(path, "delete the run's folder and start anew")
-            metrics |= {"open_loop_error_start": start["error"], "open_loop_error_end": end.error}
-            horizons = {
-                "open_loop_by_horizon_start": start["by_horizon"],
-                "open_loop_by_horizon_end": end.by_horizon,
-            }
+        metrics, success = by_scope({"": summary, **{f"_{m}": found for m, found in earlier.items()}})
+        horizons: dict[str, list[float]] = {}
+        for moment, found in (("start", start), ("end", end)):
+            metrics |= {f"open_loop_error_{moment}{name}": x for name, x in found["error"].items()}
+            horizons |= {f"open_loop_by_horizon_{moment}{name}": x for name, x in found["by_horizon"].items()}
+        metrics |= self.trainer.coverage.metrics()
         result = {
             "metrics": metrics,
             **horizons,
-            "success": success,
-            "episodes": len(episodes),
+            **success,
+            "coverage": self.trainer.coverage.result(),
+            "episodes": config.training.evaluation_episodes,
             "environment_steps": step,
             "updates": self.trainer.updates,
             "wall_seconds": self.trainer.seconds + time.monotonic() - began,
@@ -321,22 +335,6 @@ class _Session:
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result
-
-
-def planned_updates(config: RunConfig) -> int:
-    """Updates that the budget pays for; 0 where it ends before the replay can be sampled."""
-    training = config.training
-    if config.agent.kind == "ppo":
-        return config.steps // config.agent.ppo.rollout
-    if config.steps // training.num_envs < training.length:
-        return 0
-    since = max(0, config.steps - training.learning_starts)
-    return int(since * training.train_ratio / (training.batch * training.length))
-
-
-def most_rows(steps: int, num_envs: int) -> int:
-    """Most rows of one environment that `steps` steps can fill: each may be followed by a first row."""
-    return 2 * (steps // num_envs + 1) + 2
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:

@@ -115,12 +115,14 @@ class MultiSink:
             raise failures[0]
 
 
-def truncate_after(run_dir: Path, step: int) -> None:
+def truncate_after(run_dir: Path, step: int, updates: int | None = None) -> None:
     """Cut the lines of steps after `step`, and a torn last line, so that a resumed run logs no step twice.
 
     Args:
         run_dir: the run's folder; files that are missing stay so.
         step: environment steps of the checkpoint from which the run goes on.
+        updates: updates that it had made: lines of `step` itself that tell of more are cut too (before the
+            first step there is no other measure of how far a run is).
 
     Raises:
         UserError: the disk refuses; the files are then as they were.
@@ -130,15 +132,18 @@ def truncate_after(run_dir: Path, step: int) -> None:
             if not path.exists():
                 continue
             with written_aside(path) as aside, path.open("rb") as old, aside.open("wb") as new:
-                new.writelines(line for line in old if _belongs(line, step))
+                new.writelines(line for line in old if _belongs(line, step, updates))
                 new.flush()
 
 
-def _belongs(line: bytes, step: int) -> bool:
+def _belongs(line: bytes, step: int, updates: int | None) -> bool:
     if not line.endswith(b"\n"):
         return False
     try:
-        return json.loads(line)["env_step"] <= step
+        told = json.loads(line)
+        if told["env_step"] == step and updates is not None:
+            return told.get("updates", 0) <= updates
+        return told["env_step"] <= step
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from agents import Agent
+from envs import REACHED, environment_info
 from expedition import UserError
+from exploration import Coverage
 from training.batches import draw
 from training.checkpoint import Checkpoint, Checkpointer
 from training.collector import Collected, Collector
@@ -21,7 +23,11 @@ from training.overlap import Overlap, chunk_steps
 from training.replay import Replay
 from training.sinks import Sink
 
+Due = tuple[dict[str, torch.Tensor], int]
+"""A batch of rows (B, T, ...) to learn from, and the environment step at which that is due."""
 REPLAY_FOLDER = "replay"
+OFFLINE_LINES = 20
+"""About as many lines of metrics tell of the updates before the first step."""
 
 
 class Means:
@@ -98,14 +104,34 @@ class Trainer:
             self.overlap = Overlap(agent, collector, replay, chunk_steps(config.training))
         self._means = Means()
         self._rng = np.random.default_rng([config.seed, 1])
+        self.coverage = Coverage(
+            collector.envs.observation_space,
+            config.training.coverage,
+            environment_info(config.env).reachable,
+            config.seed,
+        )
 
     def learn(self) -> bool:
         """Train until the budget is spent; return False if a stop came first. Saves in both cases."""
+        for batch, env_step in self.work():
+            self.updated(self.agent.update(batch, env_step))
+        return self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is spent."""
+        return self.env_step >= self.config.steps
+
+    def work(self) -> Iterator[Due]:
+        """Do all but the updates: yield a batch where one is due, and go on when `updated` was called.
+
+        Whoever makes the updates may let a run wait for others, and make those of several runs at once.
+        """
         saved_at = clock = time.monotonic()
-        while self.env_step < self.config.steps and not self.stopping():
+        while not self.done and not self.stopping():
             logged = self.env_step // self.config.training.log_every
             if self.overlap is None:
-                self._collect_and_update()
+                yield from self._step()
             else:
                 self._collect_beside_updates(self.overlap)
             if self.env_step // self.config.training.log_every > logged:
@@ -117,12 +143,43 @@ class Trainer:
                 self.save()
                 saved_at = time.monotonic()
         self.save()
-        return self.env_step >= self.config.steps
 
-    def _collect_and_update(self) -> None:
+    def updated(self, metrics: Mapping[str, torch.Tensor]) -> None:
+        """Take note of the update from the batch that `work` yielded last."""
+        self._means.add(metrics)
+        self.updates += 1
+
+    def learn_offline(self, judge: Callable[[], None]) -> bool:
+        """Make the updates on carried rows that precede the first step; return False if a stop came first.
+
+        Args:
+            judge: called after the last of them and before it is saved, so that a checkpoint that has them
+                all is one whose judgement is logged.
+        """
+        planned = self.config.training.offline_updates
+        saved_at = clock = time.monotonic()
+        while self.updates < planned:
+            if self.stopping():
+                self.save()
+                return False
+            self.updated(self.agent.update(self._draw(), self.env_step))
+            last = self.updates == planned
+            if last or self.updates % max(1, planned // OFFLINE_LINES) == 0:
+                self._log("offline/")
+            if last:
+                judge()
+            clock, elapsed = time.monotonic(), time.monotonic() - clock
+            self.seconds += elapsed
+            self.report(self.env_step, self.updates, self.seconds)
+            if last or clock - saved_at > self.config.training.checkpoint_seconds:
+                self.save()
+                saved_at = time.monotonic()
+        return True
+
+    def _step(self) -> Iterator[Due]:
         """Make a step, then the updates that it owes; workers step the environments meanwhile."""
         sent = self.collector.send(self.env_step)
-        self._update(self.env_step + sent)
+        yield from self._due(self.env_step + sent)
         self._count(self.collector.receive())
 
     def _collect_beside_updates(self, overlap: Overlap) -> None:
@@ -134,26 +191,35 @@ class Trainer:
             self._update(self.env_step)
 
     def _count(self, collected: Collected) -> None:
-        steps, episodes = collected
-        self.env_step += steps
-        for episode in episodes:
+        self.env_step += collected.steps
+        self.coverage.see(collected.rows)
+        for episode in collected.episodes:
             self.episodes += 1
+            if REACHED in episode:
+                self.coverage.reach(episode.pop(REACHED))
             self.sink.episode(self.env_step, episode)
 
     def _update(self, env_step: int) -> None:
         """Make the updates that the train ratio owes by `env_step`."""
+        for batch, step in self._due(env_step):
+            self.updated(self.agent.update(batch, step))
+
+    def _due(self, env_step: int) -> Iterator[Due]:
+        """Batches of the updates that the train ratio owes by `env_step`, and that step."""
         training = self.config.training
         if env_step < training.learning_starts or not self.replay.can_sample(training.length):
             return
         since = env_step - training.learning_starts
         owed = int(since * training.train_ratio / (training.batch * training.length))
-        while self.updates < owed:
-            batch = draw(self.replay, training.batch, training.length, self._rng, self.agent.device)
-            self._means.add(self.agent.update(batch, env_step))
-            self.updates += 1
+        while self.updates < training.offline_updates + owed:
+            yield self._draw(), env_step
 
-    def _log(self) -> None:
-        metrics = self._means.pop()
+    def _draw(self) -> dict[str, torch.Tensor]:
+        training = self.config.training
+        return draw(self.replay, training.batch, training.length, self._rng, self.agent.device)
+
+    def _log(self, prefix: str = "") -> None:
+        metrics = {prefix + name: value for name, value in self._means.pop().items()}
         broken = sorted(name for name, value in metrics.items() if not np.isfinite(value))
         if broken:
             raise UserError(
@@ -163,6 +229,7 @@ class Trainer:
         metrics |= {"updates": self.updates, "episodes": self.episodes}
         if self.collector.envs.restarts:
             metrics["worker_restarts"] = self.collector.envs.restarts
+        metrics |= {f"coverage/{name}": value for name, value in self.coverage.metrics().items()}
         self.sink.write(self.env_step, metrics)
 
     def close(self) -> None:
@@ -183,6 +250,7 @@ class Trainer:
             "episodes": self.episodes,
             "seconds": self.seconds,
             "means": self._means.state_dict(),
+            "coverage": self.coverage.state_dict(),
             "rng": self._rng.bit_generator.state,
         }
         chunks = self.replay.write_chunks(self.run_dir / REPLAY_FOLDER)
@@ -199,4 +267,5 @@ class Trainer:
         self.env_step = checkpoint.step
         self.updates, self.episodes, self.seconds = loop["updates"], loop["episodes"], loop["seconds"]
         self._means.load_state_dict(loop["means"], self.agent.device)
+        self.coverage.load_state_dict(loop["coverage"])
         self._rng.bit_generator.state = loop["rng"]

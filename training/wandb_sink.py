@@ -11,17 +11,15 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from expedition.errors import UserError, unknown_name
 from training.config import RunConfig
 from training.folder import read_json
+from training.logistics import Logistics
 from training.sinks import JsonlSink, MultiSink, Sink
 from training.state_tree import disk_errors, plain, publish_json, written_aside
-
-if TYPE_CHECKING:
-    from training.run import Logistics
 
 WandbMode = Literal["off", "offline", "online"]
 LAST_STEP = "wandb_last_step.json"
@@ -98,7 +96,8 @@ class WandbSink:
     def write(self, step: int, metrics: Mapping[str, float], media: Mapping[str, Path] | None = None) -> None:
         """Log metrics, and media by their paths, at an environment step."""
         files = {name: path for name, path in (media or {}).items() if path.exists()}
-        self._log(step, lambda: {**metrics, **{name: _medium(path) for name, path in files.items()}})
+        updates = int(metrics.get("updates", 0))
+        self._log(step, lambda: {**metrics, **{name: _medium(path) for name, path in files.items()}}, updates)
 
     def episode(self, step: int, summary: Mapping[str, Any]) -> None:
         """Log an episode's numbers under `episode/`."""
@@ -178,17 +177,18 @@ class WandbSink:
             raise UserError(f"W&B did not start ({reason}): use --wandb offline, or --wandb off.") from error
         return run
 
-    def _log(self, step: int, values: Callable[[], Mapping[str, Any]]) -> None:
-        if step > self._seen["env_step"]:
-            self._send(step, values)
+    def _log(self, step: int, values: Callable[[], Mapping[str, Any]], updates: int = 0) -> None:
+        # Before the first step, updates alone tell what is new.
+        if (step, 0 if step else updates) > (self._seen["env_step"], self._seen["updates"]):
+            self._send(step, values, updates)
 
-    def _send(self, step: int, values: Callable[[], Mapping[str, Any]]) -> None:
+    def _send(self, step: int, values: Callable[[], Mapping[str, Any]], updates: int = 0) -> None:
         if self._run is None:
             return
         # W&B drops a row whose number it has passed, so rows are counted on across the parts of a run.
         row = max(self._last["row"] + 1, self._run.step)
         self._guarded(lambda: self._run.log({"env_step": step, **values()}, step=row, commit=True))
-        self._last = {"env_step": step, "row": row}
+        self._last = {"env_step": step, "row": row, "updates": 0 if step else updates}
         path = self.run_dir / LAST_STEP
         with disk_errors("W&B's last step", self.run_dir, _KEPT), written_aside(path, durable=False) as aside:
             aside.write_text(json.dumps(self._last), encoding="utf-8")
@@ -278,9 +278,9 @@ def _is_number(value: Any) -> bool:
 def _read_last(path: Path) -> dict[str, int]:
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
-        return {"env_step": int(last["env_step"]), "row": int(last["row"])}
+        return {name: int(last[name]) for name in ("env_step", "row", "updates")}
     except (OSError, ValueError, KeyError, TypeError):
-        return {"env_step": -1, "row": -1}
+        return {"env_step": -1, "row": -1, "updates": 0}
 
 
 def open_sinks(config: RunConfig, run_dir: Path, logistics: Logistics) -> Sink:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from expedition.errors import UserError
-from transfer.statistics import Estimate, estimate, paired_contrast
+from transfer.statistics import Estimate, Results, Value, estimate, paired_contrast
 
 Subset = frozenset[str]
-Results = Mapping[str, Mapping[int, float]]
-"""Condition -> seed -> value."""
 
 NOTHING: Subset = frozenset()
 
@@ -119,13 +117,13 @@ class Factorial:
         """Return the sets that an effect needs and that no condition with a value carries, as written."""
         return [self.title(s) for s in self.subsets() if s in effect.weights and not self._values(s, results)]
 
-    def paired(self, effect: Effect, results: Results) -> dict[int, float]:
+    def paired(self, effect: Effect, results: Results) -> dict[int, Value]:
         """Return an effect for each seed that all its conditions have; empty where one is missing."""
         if self.missing(effect, results):
             return {}
         return paired_contrast(results, {self.cells[s]: weight for s, weight in effect.weights.items()})
 
-    def _values(self, carried: Subset, results: Results) -> Mapping[int, float]:
+    def _values(self, carried: Subset, results: Results) -> Mapping[int, Value]:
         return results.get(self.cells[carried], {}) if carried in self.cells else {}
 
     def _shapley(self, component: str) -> dict[Subset, float]:

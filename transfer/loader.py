@@ -26,6 +26,7 @@ from training import (
 from training.replay import RowSpec, saved_rows
 from training.run import most_rows
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
+from transfer.relabel import recorded_reward
 
 PREDICTING = ("decoder", "reward", "continue")
 """Components that a model-free agent does not have."""
@@ -74,7 +75,8 @@ class Transfer:
         config: the phase-2 run.
 
     Raises:
-        UserError: the plan needs a source, or the source's model has another size.
+        UserError: the plan needs a source, the source's model has another size, or there is nothing to learn
+            from offline.
     """
 
     def __init__(self, plan: TransferPlan, source: Source | None, config: RunConfig) -> None:
@@ -83,6 +85,11 @@ class Transfer:
         self.plan = plan
         self.source = source
         self.config = config
+        if config.training.offline_updates and plan["replay"] != "relabel":
+            raise UserError(
+                f"Plan '{plan.name}' brings no rows with rewards, so there is nothing to learn from before "
+                "the first step: use replay=relabel, or leave out offline_updates."
+            )
         copied = [name for name in COMPONENTS if plan[name] in CARRIED and name != "replay"]
         if source is not None and copied and source.config.agent.model != config.agent.model:
             raise UserError(
@@ -136,7 +143,7 @@ class Transfer:
             )
         for component in COMPONENTS:
             if self.plan[component] == "freeze" and not self._absent(component):
-                agent.freeze(component)
+                agent.freeze(component, self.plan.thaw_step(component))
 
     def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
         """Load every carried component and return the manifest of what came from where.
@@ -154,22 +161,23 @@ class Transfer:
             **self.source.identity,
         }
         components = agent.components()
-        for name in COMPONENTS:
-            mode = self.plan[name]
+        for name, mode in self.plan.as_dict().items():
             if mode == "fresh":
                 continue
             if self._absent(name):
                 manifest["components"][name] = {"mode": "absent", "sha256": {}}
                 continue
+            told = {}
             if mode == "prior":
                 parts = self._load_prior(agent)
             elif name == "replay":
-                self._load_replay(replay)
+                reward = self._load_replay(replay)
+                told = {} if reward is None else {"reward": reward}
                 parts = {"replay": checkpoint.section_hash("replay")}
             else:
                 self._load_module(components[name], name)
                 parts = {name: checkpoint.section_hash(name)}
-            manifest["components"][name] = {"mode": mode, "sha256": parts}
+            manifest["components"][name] = {"mode": mode, **told, "sha256": parts}
         return manifest
 
     def _absent(self, name: str) -> bool:
@@ -203,8 +211,21 @@ class Transfer:
             self._load_module(module, name)
         return {name: self.source.checkpoint.section_hash(name) for name in parts}
 
-    def _load_replay(self, replay: Replay) -> None:
-        """Put the reward-free rows in front of the new ones; reward and prior are unknown there, NaN."""
+    def _reward_name(self, saved: Mapping[str, Any]) -> str | None:
+        """Name in the saved rows of the reward that the plan relabels them with; None: it does not."""
+        if self.plan["replay"] != "relabel":
+            return None
+        assert self.source is not None
+        recorded = {name[len(TASK) :] for name in saved["head"] if name.startswith(TASK)}
+        asked = self.plan.recorded_reward
+        return TASK + recorded_reward(self.source.config.env, self.config.env, recorded, asked)
+
+    def _load_replay(self, replay: Replay) -> str | None:
+        """Put phase 1's rows in front of the new ones; what is unknown there is NaN.
+
+        Returns:
+            Name of the recorded reward that the rows now have; None if they have none.
+        """
         assert self.source is not None
         checkpoint, training = self.source.checkpoint, self.source.config.training
         if training.num_envs != replay.num_envs:
@@ -213,28 +234,35 @@ class Transfer:
                 f"{replay.num_envs}: fine-tune with --training.num-envs {training.num_envs}."
             )
         saved = checkpoint.load("replay")
+        reward = self._reward_name(saved)
         unknown = [
             name
             for name in replay.row_spec
-            if name == "reward"
+            if (name == "reward" and reward is None)
             or name.startswith(PREFIX)
             or (name.startswith((TASK, LOG_PROB)) and name not in saved["head"])
         ]
         try:
             for _, rows in saved_rows(saved, checkpoint.shared_files):
-                replay.extend(_as_replayed(rows, replay.row_spec, unknown))
+                replay.extend(_as_replayed(rows, replay.row_spec, reward, unknown))
         except ValueError as error:
             raise UserError(
                 f"The replay of {checkpoint.path} does not fit this run's ({str(error).rstrip('.')}): "
                 "fine-tune on an environment with the same observations and actions."
             ) from error
+        return reward
 
 
 def _as_replayed(
-    rows: Mapping[str, np.ndarray], row_spec: RowSpec, unknown: Sequence[str]
+    rows: Mapping[str, np.ndarray], row_spec: RowSpec, reward: str | None, unknown: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Carried rows (B, n, ...) with NaN for `unknown`, without task rewards that this run does not store."""
+    """Carried rows (B, n, ...): the recorded `reward` in its place, NaN for what is unknown.
+
+    Task rewards that this run does not store are left out.
+    """
     found = {name: value for name, value in rows.items() if name in row_spec or not name.startswith(TASK)}
+    if reward is not None:
+        found["reward"] = rows[reward]
     for name in unknown:
         shape, dtype = row_spec[name]
         found[name] = np.full((*rows["is_first"].shape, *shape), np.nan, dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -21,7 +22,10 @@ COMPONENTS = (
 )
 """What a plan can speak of. `intrinsic` stays behind: phase 2 has no intrinsic reward."""
 
-MODES = ("fresh", "copy", "freeze", "prior")
+MODES = ("fresh", "copy", "freeze", "prior", "relabel")
+"""What can become of a component. `freeze:N` thaws at environment step N of phase 2; `relabel` is the replay
+with the rewards of the task, `relabel:NAME` with those that phase 1 recorded as `task/NAME`."""
+
 CARRIED = ("copy", "freeze")
 
 # Component -> what it reads, which must be carried with it to mean anything.
@@ -38,7 +42,9 @@ _READS = {
 
 @dataclasses.dataclass(frozen=True)
 class TransferPlan:
-    """For each component `fresh`, `copy`, `freeze` or, for the actor, `prior`.
+    """Each component's mode: `fresh`, `copy`, `freeze` or `freeze:N`, `prior` (actor), `relabel` (replay).
+
+    `plan[component]` is the mode's name alone.
 
     Attributes:
         name: what the plan is called in tables.
@@ -56,12 +62,22 @@ class TransferPlan:
         for component, mode in self.modes.items():
             if component not in COMPONENTS:
                 raise unknown_name("component", component, COMPONENTS)
-            if mode not in MODES:
-                raise unknown_name("mode", mode, MODES)
+            self._check_mode(component, mode)
         self._check()
 
     def __getitem__(self, component: str) -> str:
-        return self.modes.get(component, "fresh")
+        return self._written(component).partition(":")[0]
+
+    def thaw_step(self, component: str) -> int | None:
+        """Environment step at which a component frozen by `freeze:N` begins to learn; None where none is."""
+        mode, _, step = self._written(component).partition(":")
+        return int(step) if mode == "freeze" and step else None
+
+    @property
+    def recorded_reward(self) -> str | None:
+        """NAME of `replay=relabel:NAME`; None where it follows from the task."""
+        mode, _, name = self._written("replay").partition(":")
+        return name if mode == "relabel" and name else None
 
     @property
     def carries(self) -> bool:
@@ -69,14 +85,38 @@ class TransferPlan:
         return any(mode != "fresh" for mode in self.modes.values())
 
     def as_dict(self) -> dict[str, str]:
-        """Mode of every component."""
-        return {component: self[component] for component in COMPONENTS}
+        """Mode of every component, as it is written."""
+        return {component: self._written(component) for component in COMPONENTS}
+
+    def _written(self, component: str) -> str:
+        return self.modes.get(component, "fresh")
+
+    def _check_mode(self, component: str, written: str) -> None:
+        """Refuse a mode that is unknown, or whose part after the colon means nothing."""
+        mode, colon, argument = written.partition(":")
+        if mode not in MODES:
+            raise unknown_name("mode", mode, MODES)
+        if colon and mode not in ("freeze", "relabel"):
+            raise UserError(
+                f"Plan '{self.name}': nothing follows '{mode}': only freeze:STEPS and relabel:NAME say more."
+            )
+        if colon and mode == "freeze" and not re.fullmatch("[1-9][0-9]*", argument):
+            raise UserError(
+                f"Plan '{self.name}': {component}={written} must say after how many environment steps, at "
+                f"least 1, it thaws, such as {component}=freeze:5000."
+            )
+        if colon and not argument:
+            raise UserError(f"Plan '{self.name}': {component}={written} lacks the name of a recorded reward.")
 
     def _check(self) -> None:
         """Refuse what would run without meaning anything."""
         for component in COMPONENTS:
             if self[component] == "prior" and component != "actor":
                 raise UserError(f"Plan '{self.name}': only the actor can be a prior, not the {component}.")
+            if self[component] == "relabel" and component != "replay":
+                raise UserError(
+                    f"Plan '{self.name}': only the replay can be relabelled, not the {component}."
+                )
         if self["replay"] == "freeze":
             raise UserError(f"Plan '{self.name}': a replay is copied or fresh; it has no weights to freeze.")
         if self["normalizers"] == "freeze":
@@ -106,13 +146,20 @@ PLANS: dict[str, tuple[str, TransferPlan]] = {
         ("model+prior", "the model copied, the policy as a prior", {**_MODEL, "actor": "prior"}),
         ("all", "model, actor and critic copied", {**_MODEL, "actor": "copy", "critic": "copy"}),
         ("replay", "the reward-free data alone", {"replay": "copy"}),
+        ("relabel", "the data alone, with the task's rewards", {"replay": "relabel"}),
+        ("model+relabel", "the model, and the data with the task's rewards", {**_MODEL, "replay": "relabel"}),
+        (
+            "model+policy+relabel",
+            "model and actor copied, and the data with the task's rewards",
+            {**_MODEL, "actor": "copy", "replay": "relabel"},
+        ),
     )
 }
 """Name to one line of description and the plan. The reward head is fresh in all: the reward has changed."""
 
 
 def parse_plan(text: str) -> TransferPlan:
-    """Return a named plan, or one spelled out as `encoder=copy,dynamics=freeze,...`.
+    """Return a named plan, or one spelled out as `encoder=copy,dynamics=freeze:5000,...`.
 
     Raises:
         UserError: unknown names, or a plan that cannot mean anything.

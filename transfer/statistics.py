@@ -28,6 +28,12 @@ MIN_SEEDS_PROBABILITY = 5
 RESAMPLES = 10_000
 
 
+Value = float | np.ndarray
+"""A measure of one seed: a number, or one for each task, (tasks,)."""
+Results = Mapping[str, Mapping[int, Value]]
+"""Condition -> seed -> value."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A quantity over seeds; interval ends are None where there are too few of them.
@@ -76,7 +82,7 @@ class Proportion:
         return asdict(self)
 
 
-def iqm(values: Iterable[float] | np.ndarray) -> float:
+def iqm(values: Iterable[Value] | np.ndarray) -> float:
     """Return the interquartile mean: the mean of what is left when each end has lost a quarter, rounded down.
 
     With fewer than four values nothing is cut, and it equals the mean.
@@ -87,7 +93,7 @@ def iqm(values: Iterable[float] | np.ndarray) -> float:
     return float(stats.trim_mean(_finite(values), 0.25, axis=None))
 
 
-def estimate(values: Iterable[float] | np.ndarray, confidence: float = 0.95) -> Estimate:
+def estimate(values: Iterable[Value] | np.ndarray, confidence: float = 0.95) -> Estimate:
     """Estimate the mean and the interquartile mean over seeds.
 
     Args:
@@ -180,24 +186,21 @@ def stratified_bootstrap(
     return float(low), float(high)
 
 
-def paired_contrast(
-    results: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]
-) -> dict[int, float]:
+def paired_contrast(results: Results, weights: Mapping[str, float]) -> dict[int, Value]:
     """Return, for each seed that all weighted conditions have, the weighted sum of their values.
 
     Args:
-        results: condition -> seed -> value.
+        results: condition -> seed -> value, or values (tasks,).
         weights: condition -> weight; `{"model": 1, "scratch": -1}` is the gain of the model over scratch.
     """
     shared = set.intersection(*(set(results.get(name, {})) for name in weights))
     return {
-        seed: float(sum(weight * results[name][seed] for name, weight in weights.items()))
-        for seed in sorted(shared)
+        seed: sum(weight * results[name][seed] for name, weight in weights.items()) for seed in sorted(shared)
     }
 
 
 def probability_of_improvement(
-    better: Iterable[float] | np.ndarray, baseline: Iterable[float] | np.ndarray, confidence: float = 0.95
+    better: Iterable[Value] | np.ndarray, baseline: Iterable[Value] | np.ndarray, confidence: float = 0.95
 ) -> Proportion:
     """Estimate P(X > Y) + P(X = Y) / 2 for a run X of one condition and a run Y of another.
 
@@ -244,7 +247,7 @@ def _newcombe(share: float, m: int, n: int, confidence: float) -> tuple[float, f
 
 
 def performance_profile(
-    values: Iterable[float] | np.ndarray, thresholds: Iterable[float], confidence: float = 0.95
+    values: Iterable[Value] | np.ndarray, thresholds: Iterable[float], confidence: float = 0.95
 ) -> list[Proportion]:
     """Return, for each threshold, the share of runs whose value is above it.
 
@@ -287,7 +290,7 @@ def _check_level(confidence: float) -> None:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
 
 
-def _finite(values: Iterable[float] | np.ndarray) -> np.ndarray:
+def _finite(values: Iterable[Value] | np.ndarray) -> np.ndarray:
     array = np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.float64)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError("an estimate needs at least one value, and one number a seed (and task)")

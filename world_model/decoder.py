@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from typing import Any
 
 import gymnasium
 import torch
@@ -20,6 +22,17 @@ from world_model.spaces import split_observations
 # (columns) meet which pixel (rows), for output pixels of even and of odd index.
 _EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
 _ODD = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
+# The same for the taps of a transposed 4x4 kernel of stride 2.
+_EVEN_TRANSPOSED = ((0, 0, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
+_ODD_TRANSPOSED = ((0, 0, 0, 0), (0, 0, 1, 0), (1, 0, 0, 0))
+FEW_CHANNELS = 4
+"""Outputs of a transposed convolution up to which `_ToFewChannels` is the faster on a CPU."""
+
+
+@functools.cache
+def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Both tables (2, 3, 5), made once: a copy to a GPU would be waited for."""
+    return torch.tensor((_EVEN, _ODD), dtype=dtype, device=device)
 
 
 def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -36,11 +49,54 @@ def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (N, C', 2h, 2w), equal to the composed form up to rounding.
     """
-    taps = torch.tensor((_EVEN, _ODD), dtype=weight.dtype, device=weight.device)  # (2, 3, 5)
-    phases = torch.einsum("pak,qbl,oikl->pqoiab", taps, taps, weight)
+    taps = _taps(weight.dtype, weight.device)
+    return _interleaved(x, torch.einsum("pak,qbl,oikl->pqoiab", taps, taps, weight), bias)
+
+
+def _interleaved(x: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
+    """Four 3x3 convolutions `phases` (2, 2, C', C, 3, 3) of x (N, C, h, w), side by side: (N, C', 2h, 2w)."""
     x = F.conv2d(x, rearrange(phases, "p q o i a b -> (p q o) i a b"), bias.repeat(4), padding=1)
     x = rearrange(x, "n (p q o) h w -> n (h p) (w q) o", p=2, q=2)  # channels innermost, as it is in memory
     return rearrange(x, "n h w o -> n o h w")
+
+
+class _ToFewChannels(torch.autograd.Function):
+    """Transposed 4x4 convolution of stride 2 and padding 1 whose outputs are few, as an image's colours.
+
+    The library's forward pass is slow there. Each of the four output pixels over one input pixel sees 2x2
+    inputs, so they come from one 3x3 convolution in half the time, although it multiplies by zeros. The
+    gradient is the library's.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """X (N, C, h, w), weight (C, C', 4, 4), bias (C',) -> (N, C', 2h, 2w)."""
+        taps = torch.tensor(
+            (_EVEN_TRANSPOSED, _ODD_TRANSPOSED), dtype=weight.dtype, device=weight.device
+        )  # (2, 3, 4)
+        phases = torch.einsum("pak,qbl,iokl->pqoiab", taps, taps, weight)
+        return _interleaved(x, phases, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep x and weight."""
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias."""
+        x, weight = ctx.saved_tensors
+        sizes, wanted = [weight.shape[1]], list(ctx.needs_input_grad)
+        geometry = ([2, 2], [1, 1], [1, 1], True, [0, 0], 1)
+        return torch.ops.aten.convolution_backward(gradient, x, weight, sizes, *geometry, wanted)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, int]:
+        """Many weights side by side: the library's form."""
+        plain = functools.partial(F.conv_transpose2d, stride=2, padding=1)
+        return torch.vmap(plain, in_dims=in_dims)(x, weight, bias), 0
 
 
 class UpStage(nn.Module):
@@ -59,9 +115,12 @@ class UpStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', 2h, 2w)."""
-        if not self.pooled:
-            return self.conv(x)
         assert self.conv.bias is not None
+        if not self.pooled:
+            few = self.conv.out_channels <= FEW_CHANNELS and x.device.type == "cpu"
+            if few and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+                return _ToFewChannels.apply(x, self.conv.weight, self.conv.bias)
+            return self.conv(x)
         return upsampled_convolution(x, self.conv.weight, self.conv.bias)
 
 

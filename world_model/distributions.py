@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from world_model.noise import Source, uniform
+
 TWOHOT_BINS = 255
 TWOHOT_LIMIT = 20.0
 
@@ -70,10 +72,9 @@ def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
     return torch.log((1 - unimix) * logits.softmax(-1) + unimix / logits.shape[-1])
 
 
-def gumbel(shape: torch.Size | tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
+def gumbel(shape: torch.Size | tuple[int, ...], device: torch.device, generator: Source) -> Tensor:
     """Standard Gumbel noise of `shape`: argmax(log p + noise) samples the categorical p."""
-    uniform = torch.rand(shape, device=device, generator=generator)
-    exponential = -torch.log(uniform.clamp_min(1e-20))
+    exponential = -torch.log(uniform(shape, device, generator).clamp_min(1e-20))
     return -torch.log(exponential.clamp_min(1e-20))
 
 
@@ -103,6 +104,11 @@ def balanced_kl(posterior: Tensor, prior: Tensor, free_nats: float) -> tuple[Ten
     dynamics = categorical_kl(posterior.detach(), prior)
     representation = categorical_kl(posterior, prior.detach())
     return dynamics.clamp_min(free_nats), representation.clamp_min(free_nats)
+
+
+def move_(average: Tensor, value: Tensor, share: float) -> None:
+    """Move a running `average` towards `value` by `share`, in place; `lerp_` itself cannot be batched."""
+    average.copy_(torch.lerp(average, value, share))
 
 
 def flatten_stoch(stoch: Tensor) -> Tensor:

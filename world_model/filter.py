@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import gymnasium
-import torch
 from torch import Tensor, nn
 
 from world_model.encoder import Encoder
+from world_model.noise import Source
 from world_model.rssm import RSSM, Latent
 from world_model.sizes import WorldModelConfig
 from world_model.spaces import action_width
@@ -44,7 +44,7 @@ class Filter(nn.Module):
         return self.dynamics.initial(batch)
 
     def observe(
-        self, batch: Mapping[str, Tensor], latent: Latent, generator: torch.Generator
+        self, batch: Mapping[str, Tensor], latent: Latent, generator: Source
     ) -> tuple[Latent, Tensor, Tensor]:
         """Filter rows (B, T, ...) that follow `latent` (B, ...).
 

@@ -13,7 +13,10 @@ from world_model.decoder import Decoder
 from world_model.distributions import TWOHOT_BINS, balanced_kl, twohot_loss, twohot_mean
 from world_model.filter import Filter
 from world_model.nets import MLP
+from world_model.noise import Source
+from world_model.onehot import Codes
 from world_model.rssm import Latent
+from world_model.settle import settle
 from world_model.sizes import WorldModelConfig
 
 Policy = Callable[[Tensor], Tensor]
@@ -51,7 +54,7 @@ class WorldModel(Filter):
 
     @torch.no_grad()
     def imagine(
-        self, latent: Latent, policy: Policy, horizon: int, generator: torch.Generator
+        self, latent: Latent, policy: Policy, horizon: int, generator: Source
     ) -> tuple[Latent, Tensor]:
         """Roll the prior out under `policy`, without gradient (the actor's gradient is REINFORCE's).
 
@@ -70,18 +73,24 @@ class WorldModel(Filter):
         )
         return stacked, torch.stack(actions, 1)
 
-    def predict_reward(self, features: Tensor) -> Tensor:
+    def predict_reward(self, features: Tensor, codes: Codes | None = None) -> Tensor:
         """Expected reward of rows with `features` (..., F) -> (...)."""
-        return twohot_mean(self.reward(features))
+        return twohot_mean(self.reward(features, codes))
 
-    def predict_continue(self, features: Tensor) -> Tensor:
+    def predict_continue(self, features: Tensor, codes: Codes | None = None) -> Tensor:
         """Probability of going on times the discount, for `features` (..., F) -> (...)."""
-        return self.continuation(features).squeeze(-1).float().sigmoid()
+        return self.continuation(features, codes).squeeze(-1).float().sigmoid()
 
     def loss(
-        self, batch: Mapping[str, Tensor], generator: torch.Generator
+        self, batch: Mapping[str, Tensor], generator: Source, settled: bool = False
     ) -> tuple[dict[str, Tensor], Latent, Tensor, dict[str, Tensor]]:
         """Losses of a replayed batch (B, T, ...); the reward head learns only if `reward` is in it.
+
+        Args:
+            batch: rows (B, T, ...).
+            generator: source of the samples.
+            settled: differentiate the losses of decoder and heads at once (`settle`): their graph does not
+                stay; the sum of their means, `heads`, then stands in their place.
 
         Returns:
             Weighted losses (B, T) by name, posterior latents (B, T, ...) with gradient, embeddings
@@ -90,20 +99,30 @@ class WorldModel(Filter):
         latents, posterior, embeddings = self.observe(batch, self.initial(len(batch["action"])), generator)
         prior = self.dynamics.prior(latents.deter)
         dynamics, representation = balanced_kl(posterior, prior, self.config.free_nats)
-        features = latents.features
         losses = {
             "dynamics_kl": self.config.scale_dynamics * dynamics,
             "representation_kl": self.config.scale_representation * representation,
-            "continue": self._continue_loss(features, batch["is_terminal"]),
         }
+        features = latents.features
+        if settled:
+            parts = nn.ModuleList([self.decoder, self.reward, self.continuation])
+            total, heads = settle(self._head_losses, features, batch, list(parts.parameters()))
+        else:
+            heads = self._head_losses(features, batch)
+        metrics = {f"loss/{name}": loss.detach().mean() for name, loss in (losses | heads).items()}
+        metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
+        metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
+        losses |= {"heads": total} if settled else heads
+        return losses, latents, embeddings, metrics
+
+    def _head_losses(self, features: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses (B, T) of what `features` (B, T, F) predict, by name."""
+        losses = {"continue": self._continue_loss(features, batch["is_terminal"])}
         for key, error in self.decoder.loss(features, batch).items():
             losses[f"reconstruction_{key}"] = error
         if "reward" in batch:
             losses["reward"] = self.reward_loss(features, batch["reward"])
-        metrics = {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
-        metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
-        metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
-        return losses, latents, embeddings, metrics
+        return losses
 
     def reward_loss(self, features: Tensor, reward: Tensor) -> Tensor:
         """Two-hot loss (B, T) of the reward head; `reward` (B, T) is NaN where it is not known.
@@ -119,9 +138,7 @@ class WorldModel(Filter):
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
     @torch.no_grad()
-    def open_loop(
-        self, batch: Mapping[str, Tensor], context: int, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def open_loop(self, batch: Mapping[str, Tensor], context: int, generator: Source) -> dict[str, Tensor]:
         """Watch `context` rows, then predict the rest from the actions alone.
 
         Args:

@@ -17,6 +17,8 @@ from world_model.distributions import (
     unimix_log_probs,
 )
 from world_model.nets import MLP, BlockLinear, Linear, NormSiLU
+from world_model.noise import Source
+from world_model.onehot import Codes
 from world_model.sizes import WorldModelConfig
 
 
@@ -50,9 +52,7 @@ class Core(nn.Module):
         super().__init__()
         self.blocks = config.blocks
         self.deter_in = nn.Sequential(Linear(config.deter, config.hidden), NormSiLU(config.hidden))
-        self.stoch_in = nn.Sequential(
-            Linear(config.stoch * config.classes, config.hidden), NormSiLU(config.hidden)
-        )
+        self.stoch_in = MLP(config.stoch * config.classes, config.hidden, layers=1)
         self.action_in = nn.Sequential(Linear(actions, config.hidden), NormSiLU(config.hidden))
         # Every block reads its own state and the same projections: block-diagonal plus dense.
         fan_in = config.deter // config.blocks + 3 * config.hidden
@@ -65,15 +65,16 @@ class Core(nn.Module):
         """Project actions (..., A), scaled into [-1, 1], to (..., hidden)."""
         return self.action_in(action / action.abs().clamp_min(1.0).detach())
 
-    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor, codes: Codes | None = None) -> Tensor:
         """Next deterministic state.
 
         Args:
             deter: (B, D).
             stoch: (B, S * C).
             action: projected action (B, hidden), from `project_action`.
+            codes: of `stoch` where it is one-hot and needs no gradient.
         """
-        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch), action], -1)
+        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch, codes), action], -1)
         hidden = self.hidden_norm(self.hidden_deter(deter) + self.hidden_shared(shared))
         gates = rearrange(self.gates(hidden), "b (g k d) -> k b (g d)", g=self.blocks, k=3)
         reset, candidate, update = gates.unbind(0)
@@ -127,7 +128,7 @@ class RSSM(nn.Module):
         actions: Tensor,
         is_first: Tensor,
         latent: Latent,
-        generator: torch.Generator,
+        generator: Source,
     ) -> tuple[Latent, Tensor]:
         """Filter a sequence.
 
@@ -159,10 +160,11 @@ class RSSM(nn.Module):
             posteriors.append(log_probs)
         return Latent(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(posteriors, 1)
 
-    def predict(self, latent: Latent, action: Tensor, generator: torch.Generator) -> Latent:
+    def predict(self, latent: Latent, action: Tensor, generator: Source) -> Latent:
         """One step without an observation: `latent` (B, ...) and `action` (B, A) -> next latent."""
         projected = self.core.project_action(action)
-        deter = self.core(latent.deter, flatten_stoch(latent.stoch), projected)
+        codes = None if latent.stoch.requires_grad else Codes.of(latent.stoch)
+        deter = self.core(latent.deter, flatten_stoch(latent.stoch), projected, codes)
         log_probs = self.prior(deter)
         noise = gumbel(log_probs.shape, log_probs.device, generator)
         return Latent(deter, sample_one_hot(log_probs, noise))

@@ -23,7 +23,7 @@ from benchmarks.update import batch_of, build, peak_bytes
 from training import prepare_process
 
 prepare_process(1)
-settings = dict(size="M", conv="strided", observe="pixels", device="cpu", precision="fp32")
+settings = dict(size="M", conv="strided", observe="pixels", device="cpu", precision="fp32", starts=0)
 agent = build(Namespace(intrinsic=sys.argv[1], **settings))
 rows = batch_of(agent, 16, 64, task=agent.intrinsic is None)
 print(sum(p.numel() for p in agent.parameters() if p.requires_grad), flush=True)

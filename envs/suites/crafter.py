@@ -16,7 +16,7 @@ from gymnasium import spaces
 from envs.suite import Suite, Task
 from expedition import UserError
 
-NUM_ACTIONS = 17
+NUM_ACTIONS, NUM_ACHIEVEMENTS = 17, 22
 _PREFIX = "achievement/"
 
 
@@ -78,7 +78,8 @@ class Crafter(gymnasium.Env[Any, Any]):
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Act once. `info`: `inventory` and `achievements` (name -> count), `player_pos` (x, y).
 
-        On the last step `info["episode_metrics"]` holds `achievement/<name>`, the counts of the episode.
+        On the last step `info["episode_metrics"]` holds `achievement/<name>`, the counts of the episode, and
+        `info["reached"]` the achievements that it unlocked.
         """
         if not 0 <= action < NUM_ACTIONS:
             raise gymnasium.error.InvalidAction(f"Crafter has actions 0 to {NUM_ACTIONS - 1}, not {action}.")
@@ -90,6 +91,7 @@ class Crafter(gymnasium.Env[Any, Any]):
             info["episode_metrics"] = {
                 _PREFIX + name: float(count) for name, count in details["achievements"].items()
             }
+            info["reached"] = [name for name, count in details["achievements"].items() if count]
         return {"image": image}, float(reward), terminated, bool(done) and not terminated, info
 
     def render(self) -> np.ndarray | None:
@@ -145,4 +147,5 @@ SUITE = Suite(
     extra="crafter",
     slow_reset=True,
     summarise=summarise,
+    reachable=lambda task, options: NUM_ACHIEVEMENTS,
 )

@@ -32,6 +32,7 @@ MAZE = """\
 # # ### # # ###
 # #       #  G#
 ###############""".splitlines()
+NUM_CELLS = sum(symbol != "#" for line in MAZE for symbol in line)
 
 # Mid-grey floors: a decoder that ends in a sigmoid learns bright things late on a black ground, because it
 # saturates on the ground first.
@@ -205,7 +206,11 @@ class Maze(_GridWorld):
         return self._observe(), {}
 
     def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Move one cell. The last step's `info["episode_metrics"]` holds `cells_visited`, `goal_reached`."""
+        """Move one cell.
+
+        The last step's `info["episode_metrics"]` holds `cells_visited`, `goal_reached`, and `info["reached"]`
+        the cells that were visited, as "row:column".
+        """
         dy, dx = self._moves[int(action)]
         target = (self._cell[0] + dy, self._cell[1] + dx)
         if target in self._numbers:
@@ -217,13 +222,8 @@ class Maze(_GridWorld):
         self._waiting = self._waiting and not found
         truncated = self._steps >= self._limit
         metrics = {"cells_visited": float(len(self._seen)), "goal_reached": float(not self._waiting)}
-        return (
-            self._observe(),
-            float(found),
-            False,
-            truncated,
-            {"episode_metrics": metrics} if truncated else {},
-        )
+        told = {"episode_metrics": metrics, "reached": [f"{y}:{x}" for y, x in self._seen]}
+        return self._observe(), float(found), False, truncated, told if truncated else {}
 
     def _begin(self) -> None:
         self._cell = self._start
@@ -258,9 +258,8 @@ def summarise_maze(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if not rows:
         return {}
     cells = sum(row["cells_visited"] for row in rows) / len(rows)
-    free = sum(symbol != "#" for line in MAZE for symbol in line)
     goals = sum(row["goal_reached"] for row in rows) / len(rows)
-    return {"cells_visited": cells, "coverage": cells / free, "goal_reached": goals}
+    return {"cells_visited": cells, "coverage": cells / NUM_CELLS, "goal_reached": goals}
 
 
 _CATCH = "Be under the falling ball: 9 steps, reward 1 caught or -1 missed."
@@ -283,6 +282,7 @@ MAZE_SUITE = Suite(
     },
     lambda task, options, image_size: Maze(task, image_size),
     summarise=summarise_maze,
+    reachable=lambda task, options: NUM_CELLS,
 )
 
 

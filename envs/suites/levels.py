@@ -18,7 +18,8 @@ from expedition import UserError
 
 Observation = dict[str, np.ndarray]
 State = Any
-"""A game's own NamedTuple, with the fields `level` (its number), `luck` (of the dice), `steps` and `over`."""
+"""A game's own NamedTuple, with the fields `level` (its number), `luck` (of the dice), `steps`, `over` and
+`visited` (bit c is set once the agent stood on cell c)."""
 T = TypeVar("T")
 
 WALL, FLOOR = 0, 1  # the first two codes of every board; the others are each game's own
@@ -215,7 +216,7 @@ class LevelGame(gymnasium.Env[Any, Any]):
             raise UserError(f"There are levels 0 to {END - 1}: lower start_level or num_levels.")
         self.render_mode = render_mode
         self._canvas, self._large, self._pixels = canvas, large, observe == "pixels"
-        self._levels = (start_level, num_levels or END - start_level)
+        self._levels, self._limited = (start_level, num_levels or END - start_level), num_levels > 0
         self._limit, self._num_actions = limit, num_actions
         self._state: State = None
         image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
@@ -239,7 +240,11 @@ class LevelGame(gymnasium.Env[Any, Any]):
         return self._observe(self._state), {"level": self._state.level}
 
     def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Act once. `info["level"]` is the level's number; the last step has `info["episode_metrics"]`."""
+        """Act once. `info["level"]` is the level's number.
+
+        The last step has `info["episode_metrics"]`, and where the levels are limited `info["reached"]`, the
+        cells that were visited as "level:cell". Of unlimited levels hardly any is met twice.
+        """
         state = self.clone()
         if state.over:
             raise gymnasium.error.ResetNeeded("Call reset before step: the episode has ended.")
@@ -251,6 +256,9 @@ class LevelGame(gymnasium.Env[Any, Any]):
         if terminated or truncated:
             state = state._replace(over=True)
             info["episode_metrics"] = self._metrics(state)
+            if self._limited:
+                cells = range(state.visited.bit_length())
+                info["reached"] = [f"{state.level}:{cell}" for cell in cells if state.visited >> cell & 1]
         self._state = state
         return self._observe(state), reward, terminated, truncated, info
 

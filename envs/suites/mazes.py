@@ -214,6 +214,12 @@ def _build(task: str, options: Mapping[str, Any], image_size: int) -> Mazes:
     return Mazes(task, image_size=image_size, **options)
 
 
+def _cells(task: str, options: Mapping[str, Any]) -> int | None:
+    """Cells of all levels: `n` rooms and the `n - 1` openings that join them without a loop, in each."""
+    rooms = (options["size"] // 2) ** 2
+    return options["num_levels"] * (2 * rooms - 1) or None if options["loops"] == 0 else None
+
+
 _IMAGE = "image uint8 (64, 64, 3)"
 SUITE = Suite(
     "mazes",
@@ -234,4 +240,5 @@ SUITE = Suite(
         "view": Option("full", "the whole maze, or the 7 x 7 cells around the agent", ("full", "local")),
     },
     summarise=functools.partial(means, names=METRICS),
+    reachable=_cells,
 )

@@ -111,7 +111,8 @@ class MetaWorld(gymnasium.Env[Any, Any]):
 
         `info` is the package's, with `success` 1 if any of these steps succeeded, and `task`, the scene. On
         the last step `info["episode_metrics"]` holds `success`, 1 if any step of the episode did; in a
-        mixture also as `success/<task>`.
+        mixture also as `success/<task>`; `info["reached"]` names the objects that were moved as
+        `<scene>/<object>`.
         """
         if not self._running:
             raise gymnasium.error.ResetNeeded("Call reset before step: no episode is under way.")
@@ -122,11 +123,13 @@ class MetaWorld(gymnasium.Env[Any, Any]):
         while left and not truncated:
             observation, pay, _, truncated, info = self._scene.env.step(action)
             reward, success, left = reward + float(pay), success or bool(info["success"]), left - 1
+            self._scene.watch()
         self._success |= success
         self._running = not truncated
         info = info | {"success": float(success), "task": self._scene.name}
         if truncated:
             info["episode_metrics"] = self._metrics()
+            info["reached"] = [f"{self._scene.name}/{name}" for name in self._scene.moved()]
         return self._observe(observation), reward, False, truncated, info
 
     def render(self) -> np.ndarray | None:
@@ -246,6 +249,8 @@ def _scenes(names: str) -> tuple[str, ...]:
     return tuple(f"{name}-v3" for name in names.split())
 
 
+# All other scenes have one thing that can move.
+TWO_OBJECTS = frozenset(_scenes("coffee-button coffee-pull coffee-push hammer stick-pull stick-push"))
 _ML45_TEST = _scenes("bin-picking box-close hand-insert door-lock door-unlock")
 MIXTURES: dict[str, tuple[str, ...]] = {
     "ml10-train": _scenes(
@@ -268,6 +273,11 @@ def _build(task: str, options: Mapping[str, Any], image_size: int) -> MetaWorld:
     if options["goals"] != "mt1":
         raise UserError(f"'metaworld-{task}' has goals of its own: leave the option 'goals' out.")
     return MetaWorld(MIXTURES[task], image_size=image_size, **{**options, "goals": "ml1-train"})
+
+
+def _reachable(task: str, options: Mapping[str, Any]) -> int:
+    scenes = MIXTURES.get(task, (task,))
+    return len(scenes) + len(TWO_OBJECTS.intersection(scenes))
 
 
 SUITE = Suite(
@@ -296,4 +306,5 @@ SUITE = Suite(
     extra="robotics",
     slow=True,
     summarise=summarise,
+    reachable=_reachable,
 )

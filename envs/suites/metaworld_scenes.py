@@ -20,6 +20,10 @@ from envs.suites.mujoco import draw_fast
 
 NUM_GOALS = 50
 GOAL_SEED = 0
+METRES, RADIANS, SETTLING = 0.01, 0.1, 20
+"""How far an object must be from where it was after `SETTLING` of the package's steps to count as moved."""
+ARM = "base"
+"""The body that the arm hangs on."""
 _MAX_GEOMS = 1000  # as the package's renderer
 _UPSIDE_DOWN = frozenset({"corner", "corner2", "corner3", "corner4"})
 
@@ -37,6 +41,9 @@ class Scene:
         self.name, self.fast = name, fast
         self.env: Any = ALL_V3_ENVIRONMENTS[name]()
         self.drawer: _Drawer | None = None
+        self._objects = _objects(self.env.model)
+        self._start: np.ndarray | None = None
+        self._moved: set[str] = set()
         if fast:
             draw_fast(self.env.model)
 
@@ -46,7 +53,32 @@ class Scene:
         _ = self.env.sawyer_observation_space
         data = {"env_cls": type(self.env), "rand_vec": goal, "partially_observable": hidden}
         self.env.set_task(metaworld._encode_task(self.name, data))
+        self._start, self._moved = None, set()
         return self.env.reset()[0]
+
+    @property
+    def objects(self) -> list[str]:
+        """The things in the scene that can move, but for the arm."""
+        return list(self._objects)
+
+    def moved(self) -> list[str]:
+        """Return which objects were displaced at any call of `watch` since `begin`."""
+        return sorted(self._moved)
+
+    def watch(self) -> None:
+        """Look where the objects are; call it after each step.
+
+        An object counts once it is a centimetre or a tenth of a radian from its start. That is where it was
+        after 20 steps: until then some things fall or swing into place by themselves, up to 9 cm.
+        """
+        if self.env.curr_path_length < SETTLING:
+            return
+        now = self.env.data.qpos
+        if self._start is None:
+            self._start = now.copy()
+        for name, (joints, least) in self._objects.items():
+            if name not in self._moved and np.linalg.norm(now[joints] - self._start[joints]) >= least:
+                self._moved.add(name)
 
     def draw_goal(self, seed: int) -> np.ndarray:
         """Return the positions of goal and objects that the package's own reset draws under `seed`.
@@ -76,6 +108,27 @@ class Scene:
             goals.append(env._last_rand_vec)
         env.frame_skip = frame_skip
         return np.array(goals)
+
+
+def _objects(model: Any) -> dict[str, tuple[np.ndarray, float]]:
+    """By name, where the state holds the place of each body with joints of its own, and from when it counts.
+
+    The place of a free body is its position. A body without a name goes by its parent's.
+    """
+    found: dict[str, tuple[list[int], float]] = {}
+    arm: set[int] = set()
+    for body in range(1, model.nbody):  # parents come before their children
+        if model.body(body).name == ARM or int(model.body_parentid[body]) in arm:
+            arm.add(body)
+    for joint in range(model.njnt):
+        body, kind, at = int(model.jnt_bodyid[joint]), model.jnt_type[joint], int(model.jnt_qposadr[joint])
+        if body in arm:
+            continue
+        name = model.body(body).name or model.body(model.body_parentid[body]).name
+        least = RADIANS if kind == mujoco.mjtJoint.mjJNT_HINGE else METRES
+        places, _ = found.setdefault(name, ([], least))
+        places += range(at, at + 3) if kind == mujoco.mjtJoint.mjJNT_FREE else [at]
+    return {name: (np.array(places), least) for name, (places, least) in found.items()}
 
 
 class _Drawer:

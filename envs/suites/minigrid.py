@@ -101,6 +101,7 @@ class MiniGrid(gymnasium.Env[Any, Any]):
             vector = spaces.Box(0.0, 1.0, (VIEW * VIEW * depth,), np.float32)
             self.observation_space = spaces.Dict({"vector": vector})
         self.action_space = spaces.Discrete(int(self._upstream.action_space.n))
+        self._visited: set[str] = set()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -108,16 +109,24 @@ class MiniGrid(gymnasium.Env[Any, Any]):
         """Begin an episode in a grid drawn from the seed, as upstream draws it."""
         super().reset(seed=seed)
         observation, _ = self._upstream.reset(seed=seed)
+        self._visited = {self._place()}
         return self._observe(observation["image"]), {}
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Act once. The last step's `info["episode_metrics"]` holds `success`, 0 or 1."""
+        """Act once.
+
+        The last step's `info["episode_metrics"]` holds `success`, 0 or 1, and `info["reached"]` the places
+        that the agent stood on as "column:row", whatever the grid.
+        """
         if not self.action_space.contains(int(action)):
             raise gymnasium.error.InvalidAction(f"The task has {self.action_space}, not action {action}.")
         observation, reward, terminated, truncated, _ = self._upstream.step(int(action))
         truncated = truncated and not terminated
-        metrics = {"episode_metrics": {"success": float(reward > 0)}} if terminated or truncated else {}
-        return self._observe(observation["image"]), float(reward), bool(terminated), truncated, metrics
+        self._visited.add(self._place())
+        told: dict[str, Any] = {}
+        if terminated or truncated:
+            told = {"episode_metrics": {"success": float(reward > 0)}, "reached": sorted(self._visited)}
+        return self._observe(observation["image"]), float(reward), bool(terminated), truncated, told
 
     def render(self) -> np.ndarray | None:
         """Draw the whole grid from above, 32 pixels a cell, uint8, what the agent sees in lighter colours."""
@@ -126,6 +135,10 @@ class MiniGrid(gymnasium.Env[Any, Any]):
     def close(self) -> None:
         """Close upstream's environment."""
         self._upstream.close()
+
+    def _place(self) -> str:
+        column, row = self._upstream.agent_pos
+        return f"{column}:{row}"
 
     def _observe(self, codes: np.ndarray) -> dict[str, np.ndarray]:
         """Show the (7, 7, 3) codes of upstream's view: [column, row, (type, colour, state)]."""

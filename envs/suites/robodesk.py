@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from envs.suite import Option, Suite, Task
 from envs.suites.mujoco import NO_RENDERER, RENDER, prepare_rendering, rendering_failed
-from envs.suites.robodesk_rewards import Point, dense, solved
+from envs.suites.robodesk_rewards import OBJECTS, Scene, dense, displaced, solved
 
 ACTION_SIZE = 5
 _STATE_SIZES = {"kept": 73, "mended": 76}
@@ -76,8 +76,9 @@ class RoboDesk(gymnasium.Env[Any, Any]):
         self._pixels, self._fast, self._repeat = observe == "pixels", render == "fast", action_repeat
         self._image_size, self._render_size, self.render_mode = image_size, render_size, render_mode
         self._begun = self._running = self._closed = False
-        self._start: Mapping[str, Point] = {}
+        self._start: Scene
         self._solved: set[str] = set()
+        self._moved: set[str] = set()
         self.metadata = self.metadata | {"render_fps": max(1, round(50 / action_repeat))}
         image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         vector = spaces.Box(-np.inf, np.inf, (_STATE_SIZES[defects],), np.float32)
@@ -101,7 +102,7 @@ class RoboDesk(gymnasium.Env[Any, Any]):
         finally:
             np.random.set_state(before)
         self._begun = self._running = True
-        self._start, self._solved = self._desk.scene().blocks, set()
+        self._start, self._solved, self._moved = self._desk.scene(), set(), set()
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -109,7 +110,7 @@ class RoboDesk(gymnasium.Env[Any, Any]):
 
         `info`: `success`, 1 if the task was solved on any of these steps, and `task_rewards`. On the last
         step `info["episode_metrics"]` holds `success`, 1 if any step of the episode solved the task, and
-        `success/<task>` of every task.
+        `success/<task>` of every task; `info["reached"]` names the objects that any step of it displaced.
         """
         if not self._running:
             raise gymnasium.error.ResetNeeded("Call reset before step: no episode is under way.")
@@ -130,6 +131,7 @@ class RoboDesk(gymnasium.Env[Any, Any]):
             info["episode_metrics"] = {"success": float(self._task in self._solved)} | {
                 f"success/{name}": float(name in self._solved) for name in TASKS
             }
+            info["reached"] = sorted(self._moved)
         return self._observe(), reward, False, truncated, info
 
     def render(self) -> np.ndarray | None:
@@ -152,9 +154,9 @@ class RoboDesk(gymnasium.Env[Any, Any]):
     def _judge(self, rewards: dict[str, float]) -> bool:
         """Add every task's reward for the present state, and return whether the own task is solved."""
         scene = self._desk.scene()
-        start = (
-            self._start if self._mended else scene.blocks
-        )  # the package compares the blocks with themselves
+        self._moved |= displaced(scene, self._start)
+        # the package compares the blocks with themselves
+        start = self._start.blocks if self._mended else scene.blocks
         now = solved(scene, start)
         pays: Mapping[str, float] = dense(scene, start) if self._kind == "dense" else now
         for name, pay in pays.items():
@@ -262,4 +264,5 @@ SUITE = Suite(
     extra="robotics",
     slow=True,
     summarise=summarise,
+    reachable=lambda task, options: len(OBJECTS),
 )

@@ -12,6 +12,7 @@ Point = list[float]
 
 BLOCKS = ("flat_block", "upright_block", "ball")
 COLOURS = ("green", "blue", "red")
+OBJECTS = (*BLOCKS, "drawer", "slide", *(f"{colour}_button" for colour in COLOURS))
 
 _WEIGHT_OF_STILL = {"flat_block": 0.33, "upright_block": 0.33, "ball": 0.34}
 _LIFTED = {"flat_block": 0.78, "upright_block": 0.86, "ball": 0.81}  # height
@@ -54,6 +55,18 @@ class Scene(NamedTuple):
     def in_shelf(self, block: str) -> bool:
         """Whether a block lies in the shelf."""
         return self.blocks[block][0] > 0.2 and self.blocks[block][1] > 1.0
+
+
+def displaced(scene: Scene, start: Scene) -> set[str]:
+    """Return which of `OBJECTS` are not as they were at the start.
+
+    A block, the drawer or the slide once it is a centimetre away, the way from which the package counts a
+    block as moved; a button while it is pressed down by what the package's tasks ask for.
+    """
+    ways = scene.moved(start.blocks)
+    ways |= {"drawer": abs(scene.drawer - start.drawer), "slide": abs(scene.slide - start.slide)}
+    pressed = {f"{colour}_button" for colour in COLOURS if scene.lights[colour] < _PRESSED}
+    return pressed | {name for name, way in ways.items() if way >= _STILL}
 
 
 def solved(scene: Scene, start: Mapping[str, Point]) -> dict[str, bool]:

@@ -243,3 +243,16 @@ class TestRecord:
     def test_evaluation_keeps_nothing(self):
         agent, batch = make(), {key: value[:, 0] for key, value in rows().items()}
         assert agent.act(batch, agent.initial_state(3, 0), "evaluate")[2] == {}
+
+
+@ACTIONS
+def test_bf16_stays_near_fp32_and_leaves_weights_in_fp32(actions):
+    found = {}
+    for precision in ("fp32", "bf16"):
+        agent = make("both", actions, config=dataclasses.replace(CONFIG, precision=precision))
+        metrics = [agent.update(rows("both", actions)) for _ in range(4)][-1]
+        assert {value.dtype for value in agent.state_dict().values()} == {torch.float32}
+        assert {value.dtype for value in metrics.values()} == {torch.float32}
+        found[precision] = {name: value.item() for name, value in metrics.items()}
+    assert found["bf16"] != found["fp32"]
+    assert found["bf16"]["loss/critic"] == pytest.approx(found["fp32"]["loss/critic"], rel=0.05)

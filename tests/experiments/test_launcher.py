@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from expedition import UserError, __version__
-from experiments.launcher import Launcher, _reason
+from experiments.launcher import Launcher, _reason, in_groups
 from experiments.presets import find_study
+from experiments.study import planned_runs
 from training import Logistics
 from training.folder import only_process
 
@@ -21,9 +22,9 @@ QUIET = Logistics(device="cpu", wandb="off", threads=1)
 CELL = {"mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n"}
 
 
-def launcher(study_file, folder, seeds=1, jobs=2, **changes):
+def launcher(study_file, folder, seeds=1, jobs=2, fused=False, **changes):
     study = find_study(str(study_file(**changes)), None, {"seeds": seeds})
-    return Launcher(study, folder, jobs, QUIET, "expedition study x", lambda line: None)
+    return Launcher(study, folder, jobs, QUIET, "expedition study x", lambda line: None, fused)
 
 
 def workers(folder):
@@ -268,3 +269,37 @@ def test_cores_are_shared_out(study_file, tmp_path, monkeypatch):
     assert Launcher(four, tmp_path / "out", 8, settings, "x", print).threads["pretrain"] == 2
     fixed = dataclasses.replace(settings, threads=3)
     assert Launcher(study, tmp_path / "out", 2, fixed, "x", print).threads["pretrain"] == 3
+
+
+def test_seeds_of_a_condition_are_fused_but_beside_priors(study_file):
+    plans = ["scratch", "model", "policy", "encoder=freeze:9", "encoder=freeze"]
+    study = find_study(str(study_file(conditions=plans)), None, {"seeds": 2})
+    runs = planned_runs(study)
+    told = [[(run.plan, run.seed) for run in group] for group in in_groups(runs, fused=True)]
+    fused = [[(plan, 0), (plan, 1)] for plan in (None, "scratch", "model", "encoder=freeze")]
+    alone = [[(plan, seed)] for plan in ("policy", "encoder=freeze:9") for seed in (0, 1)]
+    assert sorted(told, key=str) == sorted(fused + alone, key=str)
+    assert in_groups(runs, fused=False) == [[run] for run in runs]
+
+
+def test_conditions_of_one_plan_from_two_sources_are_two_groups(study_file):
+    control = {"name": "control", "plan": "model", "intrinsic": "none"}
+    study = find_study(str(study_file(conditions=["model", control])), None, {"seeds": 2})
+    told = [[run.condition for run in group] for group in in_groups(planned_runs(study), fused=True)]
+    assert told == [[None, None], [None, None], ["model", "model"], ["control", "control"]]
+
+
+def test_a_fused_study_stops_goes_on_and_reports(study_file, tmp_path):
+    folder = tmp_path / "out"
+    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=300, conditions=["model"])
+    assert len(it.groups) == 2
+    once(lambda: steps_of(folder, "pretrain-s0*") > 40, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert it.run() == 130
+    assert workers(folder) == []
+    assert [steps_of(folder, f"pretrain-s{seed}*") < 300 for seed in (0, 1)] == [True, True]
+    assert it.run() == 0
+    assert len(list((folder / "logs").glob("*.json"))) == 2
+    for run in it.runs:
+        assert json.loads((folder / run.id / "result.json").read_text())["environment_steps"] >= 40
+        config = json.loads((folder / run.id / "config.json").read_text())
+        assert config["seed"] == run.seed

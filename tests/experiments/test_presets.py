@@ -106,7 +106,10 @@ def test_another_size_brings_its_own_settings():
         ({"conditions": ["modle"]}, "Unknown plan 'modle'"),
         ({"conditions": "model"}, "'conditions' must be a list"),
         ({"conditions": ["actor=copy"]}, "carries the actor without"),
-        ({"conditions": [{"name": "x", "plan": "model", "explorer": "nobody"}]}, "Unknown explorer 'nobody'"),
+        (
+            {"conditions": [{"name": "x", "plan": "model", "explorer": "nobody"}]},
+            "'explorer' must be model-based or",
+        ),
         ({"tasks": ["nowhere-v9"]}, "Unknown environment 'nowhere-v9'"),
         ({"finetune_stps": 3}, "Unknown setting 'finetune_stps': did you mean finetune_steps"),
         ({"name": "../other"}, "The name of a study is letters"),

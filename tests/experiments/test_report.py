@@ -28,8 +28,8 @@ def test_summary_has_the_promised_form(tmp_path, write_study):
     study = read_study(write_study(tmp_path, seeds=(0, 1, 2)))
     found = summarise(study)
     assert set(found) == {
-        "conditions", "contributions", "contrasts", "pretraining", "profiles", "factorial", "contrast_pairs",
-        "notes", "environment_steps", "wall_seconds", "command", "version",
+        "conditions", "contributions", "contrasts", "pretraining", "pretraining_contrasts", "profiles",
+        "factorial", "contrast_pairs", "notes", "environment_steps", "wall_seconds", "command", "version",
     }  # fmt: skip
     assert list(found["conditions"]) == ["scratch", "model", "policy", "model+policy"]
     names = [

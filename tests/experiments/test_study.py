@@ -105,6 +105,17 @@ def test_plans_spelled_out_have_ids_that_are_folders():
     assert [run.plan for run in runs] == [one, two]
 
 
+def test_only_plans_that_relabel_learn_offline():
+    plans = [Condition(plan, plan) for plan in ("scratch", "replay", "relabel", "model+relabel")]
+    offline = dataclasses.replace(QUICK.finetune, offline_updates=7)
+    learned, plain = (
+        planned_runs(with_conditions(*plans, finetune=training))[1:] for training in (offline, QUICK.finetune)
+    )
+    assert [run.config.training.offline_updates for run in learned] == [0, 0, 7, 7]
+    # The others are the same runs as without it.
+    assert [one.id == two.id for one, two in zip(learned, plain, strict=True)] == [True, True, False, False]
+
+
 def test_phase_2_may_be_elsewhere_and_in_several_places():
     tasks = ("catch-pixels", "maze-pixels")
     runs = planned_runs(dataclasses.replace(QUICK, env="maze-pixels", tasks=tasks))
@@ -120,7 +131,7 @@ def test_phase_2_may_be_elsewhere_and_in_several_places():
         ({"name": "", "plan": "model"}, "name of a condition"),
         ({"name": "x", "plan": "modle"}, "Unknown plan 'modle'"),
         ({"name": "x", "plan": "model", "intrinsic": "rdn"}, "Unknown intrinsic reward 'rdn'"),
-        ({"name": "x", "plan": "model", "explorer": "ppo"}, "Unknown explorer 'ppo'"),
+        ({"name": "x", "plan": "model", "explorer": "ppo"}, "PPO explores nothing"),
         ({"name": "x", "plan": "model", "learner": "model"}, "Unknown learner 'model'"),
         ({"name": "x", "plan": "model", "learner": "ppo"}, "PPO can take nothing over"),
     ],

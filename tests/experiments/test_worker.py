@@ -11,14 +11,14 @@ import time
 import pytest
 
 from experiments import worker
-from experiments.worker import Job, carry_out
+from experiments.worker import Job, Task, carry_out
 from training import Logistics, from_dict, read_config
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False, tags=("mine",))
 
 
 def job(run_dir, config, parent=0, plan=None, source=None):
-    return Job(str(run_dir), config, QUIET, plan, source, parent)
+    return Job((Task(str(run_dir), config, plan, source),), QUIET, parent)
 
 
 @pytest.fixture
@@ -65,14 +65,15 @@ def test_pretraining_transfers_nothing(monkeypatch, tmp_path, config):
     asked = []
     monkeypatch.setattr(worker, "execute", lambda *a, **k: asked.append((a, k)))
     carry_out(config, tmp_path / "run", QUIET, None, None, print)
-    assert len(asked[0][0]) == 3
+    (_, _, _, record, initialiser, _), _ = asked[0]
+    assert record is initialiser is None
 
 
 def test_what_a_user_can_mend_is_one_line_of_the_log(monkeypatch, tmp_path, config, caplog):
     source = str(tmp_path / "nowhere")
     job(tmp_path / "run", config, os.getppid(), "model", source).save(tmp_path / "job.json")
     plain = json.loads((tmp_path / "job.json").read_text())
-    plain["config"] |= {"phase": "finetune", "intrinsic": None}
+    plain["tasks"][0]["config"] |= {"phase": "finetune", "intrinsic": None}
     (tmp_path / "job.json").write_text(json.dumps(plain))
     monkeypatch.setattr(sys, "argv", ["worker", str(tmp_path / "job.json")])
     assert worker.main() == 2

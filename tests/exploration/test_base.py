@@ -9,12 +9,12 @@ from exploration import RewardScale
 
 def test_deviation_against_numpy():
     rng = np.random.default_rng(0)
-    scale, variance = RewardScale(), 0.0
+    scale, spread = RewardScale(), 0.0
     for step in range(1, 40):
         rewards = rng.gamma(2.0, 0.1 * step, size=(4, 9)).astype(np.float32)
         scale.update(torch.tensor(rewards))
-        variance = 0.99 * variance + 0.01 * rewards.astype(np.float64).var()
-        expected = np.sqrt(variance / (1 - 0.99**step))
+        spread = 0.97 * spread + 0.03 * rewards.astype(np.float64).std()
+        expected = spread / (1 - 0.97**step)
         assert scale.deviation().item() == pytest.approx(expected, rel=1e-4)
         np.testing.assert_allclose(scale(torch.tensor(rewards)).numpy(), rewards / expected, rtol=1e-4)
 
@@ -26,16 +26,14 @@ def test_before_any_reward_nothing_changes(clip):
 
 def test_clipping_against_numpy():
     rng = np.random.default_rng(0)
-    scale, mean, variance = RewardScale(clip=True), 0.0, 0.0
+    scale, mean, spread = RewardScale(clip=True), 0.0, 0.0
     for step in range(1, 20):
         rewards = rng.normal(0.1 * step, 2.0, size=(4, 9)).astype(np.float32)
         scale.update(torch.tensor(rewards))
-        mean = 0.99 * mean + 0.01 * rewards.astype(np.float64).mean()
-        variance = 0.99 * variance + 0.01 * rewards.astype(np.float64).var()
-        start = 1 - 0.99**step
-        expected = np.maximum(
-            rewards / np.sqrt(variance / start) - mean / start / np.sqrt(variance / start), 0
-        )
+        mean = 0.97 * mean + 0.03 * rewards.astype(np.float64).mean()
+        spread = 0.97 * spread + 0.03 * rewards.astype(np.float64).std()
+        start = 1 - 0.97**step
+        expected = np.maximum(rewards - mean / start, 0) / (spread / start)
         np.testing.assert_allclose(scale(torch.tensor(rewards)).numpy(), expected, rtol=1e-3, atol=1e-5)
         assert (expected == 0).any()
 
@@ -68,3 +66,14 @@ def test_scale_counts_only_what_it_is_told_to():
     scale = RewardScale()
     scale.update(rewards, counted)
     torch.testing.assert_close(scale.deviation(), torch.tensor([2.0, 4.0, 6.0]).std(unbiased=False))
+
+
+def test_an_untrained_network_is_soon_forgotten():
+    # rewards of deviation 1 for 20 updates, then of a hundredth of it
+    scale, rewards = RewardScale(), torch.tensor([-1.0, 1.0])
+    for update in range(220):
+        scale.update(rewards if update < 20 else 0.01 * rewards)
+    early, start = 0.97**200 - 0.97**220, 1 - 0.97**220
+    expected = (early + 0.01 * (start - early)) / start
+    assert scale.deviation().item() == pytest.approx(expected, rel=1e-4)
+    assert expected < 0.012

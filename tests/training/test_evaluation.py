@@ -9,7 +9,7 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from envs import make_vector
 from training import evaluate_policy, heldout_sequences, open_loop, summarise_episodes
-from training.evaluation import PARALLEL
+from training.evaluation import PARALLEL, STICKY, heldout_sets
 from world_model import for_size
 
 AGENT = AgentConfig(
@@ -96,6 +96,30 @@ def test_held_out_actions_move_the_world_as_they_say():
                 continue  # the ball may stand in the paddle's row
             move = held["action"][window, t].argmax() - 1
             assert paddle[window, t] == np.clip(paddle[window, t - 1] + move, 0, 4)
+
+
+@pytest.mark.parametrize("env", ["catch-vector", "Pendulum-v1"])
+def test_a_sticky_policy_repeats_the_stated_share_of_its_actions(env):
+    held = heldout_sequences(making(env), 40, 9, 0, repeat=0.75)
+    actions, whole = held["action"], ~held["is_first"]
+    same = (actions[:, 1:] == actions[:, :-1]).all(-1)[whole[:, 1:] & whole[:, :-1]]
+    share = 0.75 + 0.25 / (3 if env == "catch-vector" else np.inf)  # a new draw may be the same action
+    assert same.mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / len(same)))
+    zero = np.abs(actions).sum(-1) == 0
+    assert np.array_equal(zero, held["is_first"])  # nothing is repeated where nothing was done
+    again = heldout_sequences(making(env), 40, 9, 0, repeat=0.75)
+    assert all(np.array_equal(held[name], again[name]) for name in held)
+
+
+def test_held_out_sets_begin_alike_and_the_sticky_one_gets_farther():
+    sets = heldout_sets(making("MountainCarContinuous-v0"), 16, 40, 0, 0.75)
+    assert list(sets) == ["", STICKY]
+    random, sticky = sets.values()
+    plain = heldout_sequences(making("MountainCarContinuous-v0"), 16, 40, 0)
+    assert all(np.array_equal(random[name], plain[name]) for name in plain)
+    assert np.array_equal(random["vector"][0, 0], sticky["vector"][0, 0])
+    assert sticky["vector"].std((0, 1))[0] > 1.2 * random["vector"].std((0, 1))[0]  # the car's place
+    assert list(heldout_sets(making("catch-vector"), 2, 4, 0, 0.0)) == [""]
 
 
 def test_continuous_random_actions_fill_their_range():

@@ -1,5 +1,7 @@
 """Phase 1 never learns from the environment's reward: changing it changes no parameter."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,12 @@ AGENT = AgentConfig(
 )
 
 
-def run(directory, env, intrinsic, steps=100):
+def components(kind):
+    """Names of what an agent of a kind consists of."""
+    return COMPONENTS if kind == "model-based" else ("encoder", "dynamics", "actor", "critic", "normalizers")
+
+
+def run(directory, env, intrinsic, steps=100, kind="model-based"):
     config = RunConfig(
         env=env,
         phase="finetune" if intrinsic is None else "pretrain",
@@ -30,7 +37,7 @@ def run(directory, env, intrinsic, steps=100):
         size="tiny",
         steps=steps,
         seed=0,
-        agent=AGENT,
+        agent=dataclasses.replace(AGENT, kind=kind),
         training=TrainingConfig(
             num_envs=2,
             batch=2,
@@ -50,7 +57,7 @@ def run(directory, env, intrinsic, steps=100):
     assert outcome.result is not None
     assert outcome.result["updates"] >= 5
     checkpoint = open_checkpoint(directory)
-    names = (*COMPONENTS, *(("intrinsic",) if intrinsic else ()))
+    names = (*components(kind), *(("intrinsic",) if intrinsic else ()))
     weights = {f"{name}/{key}": value for name in names for key, value in checkpoint.load(name).items()}
     return weights, checkpoint.load("replay")["tail"], checkpoint.load("training")["optimizer"]
 
@@ -84,10 +91,11 @@ def different(left, right):
         ("catch-pixels", "rnd"),
     ],
 )
-def test_no_parameter_changes_with_the_reward(env, intrinsic, tmp_path, other_rewards):
-    before, rows, moments = run(tmp_path / "before", env, intrinsic)
+@pytest.mark.parametrize("kind", ["model-based", "model-free"])
+def test_no_parameter_changes_with_the_reward(kind, env, intrinsic, tmp_path, other_rewards):
+    before, rows, moments = run(tmp_path / "before", env, intrinsic, kind=kind)
     other_rewards()
-    after, other_rows, other_moments = run(tmp_path / "after", env, intrinsic)
+    after, other_rows, other_moments = run(tmp_path / "after", env, intrinsic, kind=kind)
     # the change did arrive, under the name that no learner reads
     assert not np.array_equal(rows["task/reward"], other_rows["task/reward"])
     assert "reward" not in rows
@@ -98,11 +106,12 @@ def test_no_parameter_changes_with_the_reward(env, intrinsic, tmp_path, other_re
         assert np.array_equal(rows[name], other_rows[name]), name
 
 
-def test_phase_two_does_learn_from_it(tmp_path, other_rewards):
+@pytest.mark.parametrize("kind", ["model-based", "model-free"])
+def test_phase_two_does_learn_from_it(kind, tmp_path, other_rewards):
     # the same comparison sees a reward that is meant to be seen
-    before, rows, _ = run(tmp_path / "before", "catch-vector", None)
+    before, rows, _ = run(tmp_path / "before", "catch-vector", None, kind=kind)
     other_rewards()
-    after, _, _ = run(tmp_path / "after", "catch-vector", None)
+    after, _, _ = run(tmp_path / "after", "catch-vector", None, kind=kind)
     assert "reward" in rows
     changed = {name.partition("/")[0] for name in different(before, after)}
-    assert changed == set(COMPONENTS)
+    assert changed == set(components(kind))

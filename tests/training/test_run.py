@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import types
 
 import pytest
 
@@ -54,12 +55,22 @@ def test_a_finished_run_says_all_about_itself(finished):
     result = outcome.result
     assert outcome.exit_code == 0
     assert result == json.loads((folder / "result.json").read_text()) == read_result(folder)
-    assert set(result["metrics"]) == {"return", "length", "open_loop_error_start", "open_loop_error_end"}
+    errors = {f"open_loop_error_{moment}{name}" for moment in ("start", "end") for name in ("", "_sticky")}
+    assert set(result["metrics"]) == {"return", "length", "particle_entropy", *errors}
+    entropy = result["metrics"]["particle_entropy"]
+    assert result["coverage"] == {
+        "reached": None,  # the suite tells nothing
+        "reachable": None,
+        "share": None,
+        "particle_entropy": entropy,
+    }
+    assert any("coverage/particle_entropy" in line for line in lines(folder))
     assert result["episodes"] == 3
     assert result["environment_steps"] >= 48
     assert result["updates"] > 0
     assert result["version"] == __version__
     assert len(result["open_loop_by_horizon_start"]) == len(result["open_loop_by_horizon_end"]) == 4
+    assert len(result["open_loop_by_horizon_end_sticky"]) == 4
     status = json.loads((folder / "status.json").read_text())
     assert (status["state"], status["steps"]) == ("finished", 48)
     assert {path.name for path in (folder / "media").iterdir()} == {
@@ -67,6 +78,16 @@ def test_a_finished_run_says_all_about_itself(finished):
     }
     assert any("replay: at most" in line for line in said)  # the cap is announced
     assert read_config(folder) == dataclasses.replace(CONFIG, env="catch-pixels")
+
+
+def test_a_model_free_run_is_judged_by_its_policy_alone(tmp_path):
+    config = dataclasses.replace(CONFIG, agent=dataclasses.replace(AGENT, kind="model-free"))
+    result = execute(config, tmp_path / "run", QUIET).result
+    assert set(result["metrics"]) == {"return", "length"}
+    assert not [name for name in result if "open_loop" in name]
+    assert not list(tmp_path.rglob("*open_loop*"))
+    assert not [name for line in lines(tmp_path / "run") for name in line if "open_loop" in name]
+    assert evaluate_run(tmp_path / "run", 2, 0, "cpu")["episodes"] == 2
 
 
 def test_the_same_again_has_nothing_to_do(finished):
@@ -232,3 +253,10 @@ def test_a_runs_id_at_wandb_is_its_own_and_stays(tmp_path):
     assert wandb_id(one) == wandb_id(one)
     assert wandb_id(one) != wandb_id(two)
     assert wandb_id(one).startswith("model-policy-")
+
+
+def test_an_agent_that_predicts_nothing_has_no_open_loop_error():
+    nothing = {"error": {}, "by_horizon": {}}
+    for agent in (types.SimpleNamespace(), types.SimpleNamespace(world_model=types.SimpleNamespace())):
+        session = types.SimpleNamespace(agent=agent)
+        assert module._Session._open_loop(session, "start", 0) == nothing

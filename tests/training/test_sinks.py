@@ -94,6 +94,17 @@ def test_resume_cuts_later_and_torn_lines(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_before_the_first_step_updates_say_what_is_later(tmp_path):
+    sink = JsonlSink(tmp_path)
+    sink.write(0, {"x": 1})
+    for step, updates in ((0, 10), (0, 20), (5, 20)):
+        sink.write(step, {"x": 2, "updates": updates})
+    sink.close()
+    truncate_after(tmp_path, 0, updates=10)
+    told = [(line["env_step"], line.get("updates")) for line in lines(tmp_path / "metrics.jsonl")]
+    assert told == [(0, None), (0, 10)]
+
+
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     sink = JsonlSink(tmp_path)
     full = Path("/dev/full")
@@ -171,6 +182,15 @@ def test_wandb_that_does_not_start_proposes_off(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="--wandb off"):
         WandbSink(tmp_path / "run", project="p", mode="offline")
+
+
+def test_wandb_is_told_of_updates_before_the_first_step_once(tmp_path, monkeypatch):
+    (tmp_path / wandb_sink.LAST_STEP).write_text('{"env_step": 0, "row": 3, "updates": 10}')
+    sink, sent = WandbSink(tmp_path, project="p", mode="off"), []
+    monkeypatch.setattr(sink, "_send", lambda step, values, updates: sent.append((step, updates)))
+    for step, updates in ((0, 0), (0, 10), (0, 20), (5, 20)):
+        sink.write(step, {"updates": updates})
+    assert sent == [(0, 20), (5, 20)]
 
 
 def test_wandb_off_does_nothing(tmp_path):

@@ -41,9 +41,11 @@ class Still:
         return {"loss/total": torch.tensor(self._loss)}
 
 
-def trainer(folder, steps=80, phase="finetune", stopping=lambda: False, loss=1.0, **changes):
+def trainer(
+    folder, steps=80, phase="finetune", stopping=lambda: False, loss=1.0, env="catch-vector", **changes
+):
     training = dataclasses.replace(TRAINING, **changes)
-    config = RunConfig("catch-vector", phase, "rnd", "tiny", steps, 0, AGENT, training)
+    config = RunConfig(env, phase, "rnd", "tiny", steps, 0, AGENT, training)
     envs = make_vector(config.env, training.num_envs, training.image_size)
     agent = build_agent(config, envs, torch.device("cpu"))
     task_reward = phase == "finetune"
@@ -157,3 +159,22 @@ def test_means_are_over_the_updates_since_the_last_line():
     other.load_state_dict(saved, torch.device("cpu"))
     other.add({"a": torch.tensor(3.0)})
     assert other.pop() == {"a": 3.0}
+
+
+def test_what_episodes_reached_is_joined_logged_and_resumed(tmp_path):
+    it = trainer(tmp_path, steps=800, env="maze-vector", learning_starts=10**6, log_every=400)
+    assert it.learn()
+    episodes = [json.loads(line) for line in (tmp_path / "episodes.jsonl").read_text().splitlines()]
+    most = max(episode["cells_visited"] for episode in episodes)
+    assert len(episodes) == 4
+    assert all("reached" not in episode for episode in episodes)  # kept for the whole run instead
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    reached = [line["coverage/reached"] for line in lines if "coverage/reached" in line]
+    assert reached == sorted(reached)
+    assert most <= reached[-1] <= sum(episode["cells_visited"] for episode in episodes) - 3  # one start
+    assert lines[-1]["coverage/reached_share"] == reached[-1] / 97
+    assert lines[-1]["coverage/particle_entropy"] == it.coverage.entropy()
+    other = trainer(tmp_path / "other", env="maze-vector")
+    other.resume(Checkpointer(tmp_path).latest())
+    assert other.coverage.result() == it.coverage.result()
+    assert len(other.coverage.result()["reached"]) == reached[-1]

@@ -29,6 +29,7 @@ AGENT = AgentConfig(
     prior=PriorConfig(share=1.0, scale=10.0, decay=1.0, stretch=1),
     optimizer=OptimizerConfig(lr=1e-2, warmup=1),
 )
+FREE = dataclasses.replace(AGENT, kind="model-free")
 TRAINING = TrainingConfig(
     num_envs=2,
     batch=4,
@@ -257,7 +258,10 @@ def test_a_carried_replay_arrives_whole_without_its_rewards(source):
     assert manifest["components"]["replay"]["sha256"]["replay"] == source.checkpoint.section_hash("replay")
 
 
-@pytest.mark.parametrize("plan", ["replay", "replay=copy,actor=prior"])
+EVERYTHING = "encoder=copy,dynamics=copy,decoder=copy,continue=copy,actor=copy,critic=copy,replay=copy"
+
+
+@pytest.mark.parametrize("plan", ["replay", "replay=copy,actor=prior", EVERYTHING])
 def test_training_on_carried_rows_stays_finite(source_dir, tmp_path, plan):
     result = carried_out(plan, source_dir, tmp_path / "run").result
     assert result["updates"] > 3
@@ -359,3 +363,81 @@ def test_the_source_decides_whether_a_folder_holds_the_same_run(source):
     assert one["modes"] == plan.as_dict()
     assert transfer_record(parse_plan("scratch"), source)["transfer"]["source"] is None
     assert transfer_record(parse_plan("scratch"), source) == transfer_record(parse_plan("scratch"), None)
+
+
+class TestKinds:
+    """Carrying between the model-based agent and its model-free twin."""
+
+    @pytest.fixture(scope="class")
+    def twin_dir(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("twin") / "run"
+        execute(settings("pretrain", seed=1, agent=FREE), folder, QUIET)
+        return folder
+
+    def sources(self, source_dir, twin_dir):
+        return {"model-based": source_dir, "model-free": twin_dir}
+
+    @pytest.mark.parametrize("plan", ["policy", "all"])
+    @pytest.mark.parametrize(
+        ("origin", "kind"),
+        [("model-free", "model-free"), ("model-based", "model-free"), ("model-free", "model-based")],
+    )
+    def test_every_direction_runs(self, origin, kind, plan, source_dir, twin_dir, tmp_path):
+        folder = self.sources(source_dir, twin_dir)[origin]
+        agent = dataclasses.replace(AGENT, kind=kind)
+        assert carried_out(plan, folder, tmp_path / "run", agent=agent).result["updates"] > 3
+
+    @pytest.mark.parametrize(
+        ("origin", "kind"), [("model-based", "model-free"), ("model-free", "model-based")]
+    )
+    def test_what_one_of_them_lacks_is_absent(self, origin, kind, source_dir, twin_dir):
+        source = open_source(self.sources(source_dir, twin_dir)[origin])
+        config = settings(agent=dataclasses.replace(AGENT, kind=kind))
+        agent, _, manifest, _ = loaded("all", source, config)
+        scratch = loaded("scratch", None, config)[0].components()
+        modes = {name: part["mode"] for name, part in manifest["components"].items()}
+        shared = ("encoder", "dynamics", "actor", "critic")
+        assert modes == dict.fromkeys(shared, "copy") | {"decoder": "absent", "continue": "absent"}
+        for name, module in agent.components().items():
+            expected = saved(source, name) if name in shared else dict(scratch[name].state_dict())
+            assert equal(dict(module.state_dict()), expected), name
+
+    def test_an_absent_component_is_not_frozen(self, twin_dir):
+        agent, *_ = loaded("encoder=freeze,dynamics=copy,decoder=freeze", open_source(twin_dir))
+        parts = agent.components()
+        assert not any(p.requires_grad for p in parts["encoder"].parameters())
+        assert all(p.requires_grad for p in parts["decoder"].parameters())
+
+    def test_the_teacher_is_of_the_sources_kind(self, source_dir, twin_dir):
+        # the twin has no decoder to load, and yet teaches a model-based agent; and the other way round
+        for folder, kind in ((twin_dir, "model-based"), (source_dir, "model-free")):
+            source, agent = open_source(folder), dataclasses.replace(AGENT, kind=kind)
+            prior = loaded("policy", source, settings(agent=agent))[0].prior
+            assert equal(dict(prior.actor.state_dict()), saved(source, "actor"))
+            assert equal(dict(prior.encoder.state_dict()), saved(source, "encoder"))
+
+    def test_a_torn_source_of_either_kind_is_named(self, twin_dir, monkeypatch):
+        source = open_source(twin_dir)
+        monkeypatch.setattr(source.checkpoint, "sections", ["encoder"])
+        with pytest.raises(UserError, match="holds no component 'dynamics'"):
+            loaded("model", source)
+
+    @pytest.mark.parametrize(
+        ("plan", "kind", "sentence"),
+        [
+            ("replay", "model-free", "from which a model-free agent learns nothing"),
+            ("encoder=freeze,dynamics=freeze", "model-based", "never learned to predict: copy them"),
+        ],
+    )
+    def test_what_would_mean_nothing_is_refused(self, plan, kind, sentence, twin_dir):
+        config = settings(agent=dataclasses.replace(AGENT, kind=kind))
+        with pytest.raises(UserError, match=sentence):
+            Transfer(parse_plan(plan), open_source(twin_dir), config)
+
+    def test_a_carried_replay_keeps_the_actions_probabilities(self, twin_dir):
+        source = open_source(twin_dir)
+        _, replay, _, _ = loaded("replay", source)
+        rows = next(iter(replay.sequences()))
+        old = source.checkpoint.load("replay")["tail"]["behaviour/log_prob"][0]
+        assert np.array_equal(rows["behaviour/log_prob"][-len(old) :], old)
+        assert np.isfinite(old).all()

@@ -15,6 +15,9 @@ EXPECTED = {
     "model+prior": {**MODEL, "actor": "prior"},
     "all": {**MODEL, "actor": "copy", "critic": "copy"},
     "replay": {"replay": "copy"},
+    "relabel": {"replay": "relabel"},
+    "model+relabel": {**MODEL, "replay": "relabel"},
+    "model+policy+relabel": {**MODEL, "actor": "copy", "replay": "relabel"},
 }
 
 
@@ -41,6 +44,26 @@ def test_a_plan_spelled_out():
         "dynamics": "copy",
         "actor": "copy",
     }
+
+
+def test_what_follows_a_colon():
+    plan = parse_plan("encoder=freeze:500,dynamics=freeze,decoder=copy,replay=relabel:collect")
+    assert [plan[name] for name in ("encoder", "dynamics", "decoder", "replay", "actor")] == [
+        "freeze",
+        "freeze",
+        "copy",
+        "relabel",
+        "fresh",
+    ]
+    assert plan.as_dict()["encoder"] == "freeze:500"
+    assert (plan.thaw_step("encoder"), plan.thaw_step("dynamics"), plan.thaw_step("actor")) == (
+        500,
+        None,
+        None,
+    )
+    assert plan.recorded_reward == "collect"
+    assert parse_plan("relabel").recorded_reward is None
+    assert parse_plan("replay").recorded_reward is None
 
 
 def test_a_plan_of_fresh_components_carries_nothing():
@@ -77,6 +100,18 @@ def test_a_plan_cannot_be_changed():
         ("critic=copy,actor=prior", "carries the critic without"),
         ("replay=freeze", "has no weights to freeze"),
         ("replay=prior", "only the actor can be a prior"),
+        ("replay=freeze:10", "has no weights to freeze"),
+        ("encoder=relabel", "only the replay can be relabelled, not the encoder"),
+        ("replay=relabel:", "lacks the name of a recorded reward"),
+        ("encoder=copy:5", "nothing follows 'copy'"),
+        ("actor=prior:5", "nothing follows 'prior'"),
+        ("encoder=frieze:5", "Unknown mode 'frieze'"),
+        ("encoder=freeze:0", "at least 1, it thaws, such as encoder=freeze:5000"),
+        ("encoder=freeze:-3", "at least 1"),
+        ("encoder=freeze:1.5", "at least 1"),
+        ("encoder=freeze:", "at least 1"),
+        ("actor=freeze:9", "carries the actor without the encoder"),
+        ("encoder=copy,dynamics=copy,critic=copy,normalizers=freeze:5", "copy them or leave them fresh"),
         (
             "encoder=copy,dynamics=copy,critic=copy,normalizers=freeze",
             "copy them or leave them fresh",

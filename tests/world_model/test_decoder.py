@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 
 from world_model import WorldModelConfig
-from world_model.decoder import Decoder, upsampled_convolution
+from world_model.decoder import FEW_CHANNELS, Decoder, UpStage, _ToFewChannels, upsampled_convolution
 
 CONFIG = WorldModelConfig(
     deter=16, hidden=8, stoch=2, classes=4, blocks=2, units=12, depth=2, vector_layers=2
@@ -105,3 +105,27 @@ def test_upsampled_convolution_equals_the_composed_form(inputs, outputs, shape):
     expected = torch.autograd.grad(plain, (x, weight, bias), cotangent)
     found = torch.autograd.grad(ours, (x, weight, bias), cotangent)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3, FEW_CHANNELS + 1])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_transposed_convolution_to_few_channels_equals_the_plain_one(channels, channels_last):
+    torch.manual_seed(0)
+    stage = UpStage(5, channels, "strided")
+    torch.nn.init.normal_(stage.conv.bias)
+    x = torch.randn(2, 5, 4, 6)
+    x = (x.contiguous(memory_format=torch.channels_last) if channels_last else x).requires_grad_()
+    inputs = (x, stage.conv.weight, stage.conv.bias)
+    scale = torch.randn(2, channels, 8, 12)
+    found, expected = stage(x), F.conv_transpose2d(*inputs, stride=2, padding=1)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad((y * scale).sum(), inputs) for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_transposed_convolutions_side_by_side():
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 3, 5, 4, 6), torch.randn(2, 5, 3, 4, 4), torch.randn(2, 3)
+    found = torch.vmap(_ToFewChannels.apply)(x, weight, bias)
+    expected = [F.conv_transpose2d(*each, stride=2, padding=1) for each in zip(x, weight, bias, strict=True)]
+    torch.testing.assert_close(found, torch.stack(expected))

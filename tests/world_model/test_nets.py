@@ -107,6 +107,22 @@ class TestNorms:
         weight = torch.randn(3, dtype=torch.float64, generator=generator(1), requires_grad=True)
         assert torch.autograd.gradcheck(_NormSiLURows.apply, (x, weight))
 
+    def test_channel_norm_of_many_networks_at_once_equals_each(self):
+        layers = [ChannelNormSiLU(3) for _ in range(2)]
+        weights = torch.rand(2, 3, generator=generator()).requires_grad_()
+        x = torch.randn(2, 4, 3, 2, 2, generator=generator(1), requires_grad=True)
+        call = torch.func.functional_call
+        batched = torch.func.vmap(lambda w, x: call(layers[0], {"norm.weight": w}, (x,)))(weights, x)
+        each = torch.stack(
+            [call(layers[i], {"norm.weight": weights[i]}, (x[i].double(),)) for i in range(2)]
+        )  # in double precision it takes the composed form
+        torch.testing.assert_close(batched.double(), each, rtol=1e-5, atol=1e-6)
+        cotangent = torch.randn(each.shape, generator=generator(2))
+        found = torch.autograd.grad((batched * cotangent).sum(), (weights, x))
+        expected = torch.autograd.grad((each * cotangent).sum(), (weights, x))
+        for one, two in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
 
 class TestInit:
     def test_deviation_and_truncation(self):

@@ -174,6 +174,8 @@ def test_last_step_counts_achievements():
     assert len(metrics) == 22
     assert metrics["achievement/wake_up"] >= 1
     assert metrics["achievement/collect_diamond"] == 0
+    assert infos[-1]["reached"] == ["wake_up"]
+    assert environment_info("crafter").reachable == len(metrics)
     assert sum(reward >= 0.9 for reward in rewards) == 1  # waking up pays once an episode
 
 

@@ -98,6 +98,10 @@ def test_maze_pays_once_at_the_goal_and_goes_on_to_the_limit():
     assert observation["vector"][-1] == 0
     assert ends == [(False, False)] * 199 + [(False, True)]
     assert info["episode_metrics"] == {"cells_visited": float(env.visited.sum()), "goal_reached": 1.0}
+    assert {tuple(map(int, cell.split(":"))) for cell in info["reached"]} == set(
+        map(tuple, np.argwhere(env.visited).tolist())
+    )
+    assert environment_info("maze-vector").reachable == env.num_cells == 97
 
 
 def test_maze_walls_hold():

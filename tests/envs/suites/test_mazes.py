@@ -5,7 +5,7 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs import SerialVectorEnv
+from envs import SerialVectorEnv, environment_info
 from envs.suites.levels import Dice, carve
 from envs.suites.mazes import AGENT, DANGER, FLOOR, GOAL, GOLD, SILVER, SUITE, TILES, WALL, Mazes
 from expedition import UserError
@@ -129,6 +129,26 @@ def test_the_last_step_tells_what_was_done():
     assert metrics["success"] == (GOLD not in left and SILVER not in left)
     with pytest.raises(ResetNeeded):
         env.step(0)
+
+
+def test_cells_of_limited_levels_are_told():
+    env = Mazes(num_levels=3, start_level=5, limit=1)
+    env.reset(seed=0)
+    now = env.clone()
+    action = next(iter(env.level(now.level).maze.exits[now.agent]))
+    reached = env.step(action)[4]["reached"]
+    assert sorted(reached) == sorted(f"{now.level}:{cell}" for cell in (now.agent, env.clone().agent))
+    assert now.level in (5, 6, 7)
+    cells = sum(len(env.level(level).maze.floor) for level in (5, 6, 7))
+    assert environment_info("mazes-goal,num_levels=3,start_level=5").reachable == cells == 291
+
+
+def test_cells_of_unlimited_levels_are_not():
+    env = Mazes(limit=1)
+    env.reset(seed=0)
+    assert "reached" not in env.step(0)[4]
+    assert environment_info("mazes-goal").reachable is None
+    assert environment_info("mazes-goal,num_levels=3,loops=0.2").reachable is None
 
 
 @pytest.mark.parametrize(("task", "gone"), [("goal", (GOAL,)), ("collect", (GOLD, SILVER))])

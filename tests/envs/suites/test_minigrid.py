@@ -78,7 +78,7 @@ def test_success_terminates():
         env.step(a) for a in (FORWARD, FORWARD, RIGHT, FORWARD, FORWARD)
     ][-1]
     assert (reward, terminated, truncated) == (pytest.approx(1 - 0.9 * 5 / 100), True, False)
-    assert info == {"episode_metrics": {"success": 1.0}}
+    assert info == {"episode_metrics": {"success": 1.0}, "reached": ["1:1", "2:1", "3:1", "3:2", "3:3"]}
 
 
 def test_lava_terminates_without_success():
@@ -88,7 +88,8 @@ def test_lava_terminates_without_success():
         _, reward, terminated, truncated, info = env.step(action)
     if not terminated:
         pytest.fail("There should be lava below the third cell.")
-    assert (reward, truncated, info) == (0, False, {"episode_metrics": {"success": 0.0}})
+    assert (reward, truncated, info["episode_metrics"]) == (0, False, {"success": 0.0})
+    assert info["reached"] == ["1:1", "2:1", "3:1", "3:2"]
 
 
 def test_the_time_limit_truncates():
@@ -96,7 +97,9 @@ def test_the_time_limit_truncates():
     env.reset(seed=0)
     ends = [env.step(LEFT)[2:] for _ in range(100)]
     assert all(end == (False, False, {}) for end in ends[:-1])
-    assert ends[-1] == (False, True, {"episode_metrics": {"success": 0.0}})
+    assert ends[-1] == (False, True, {"episode_metrics": {"success": 0.0}, "reached": ["1:1"]})
+    env.reset(seed=0)
+    assert [env.step(FORWARD) for _ in range(100)][-1][-1]["reached"] == ["1:1", "2:1", "3:1"]  # anew
 
 
 def test_the_seed_settles_the_grid():

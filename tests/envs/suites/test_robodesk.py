@@ -189,6 +189,7 @@ def test_the_time_limit_truncates_and_tells_the_episodes_measures(make):
         assert ("episode_metrics" in info) == truncated
     metrics = info["episode_metrics"]
     assert metrics == {"success": 1.0} | {f"success/{task}": float(task == "open_slide") for task in TASKS}
+    assert info["reached"] == ["slide"]
     with pytest.raises(ResetNeeded):
         env.step(np.zeros(5, np.float32))
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from envs.suites.robodesk import SUITE, TASKS
-from envs.suites.robodesk_rewards import BLOCKS, COLOURS, dense, solved
+from envs.suites.robodesk_rewards import BLOCKS, COLOURS, OBJECTS, dense, displaced, solved
 
 if SUITE.missing():
     pytest.skip("RoboDesk is not installed", allow_module_level=True)
@@ -110,3 +110,22 @@ def test_dense_rewards_see_the_blocks_move_only_where_that_is_mended(make):
     assert told["mended"][0] > 0.7
     assert abs(told["kept"][1]) < 0.02
     assert told["mended"][1] == pytest.approx(-0.034, abs=0.02)  # the ball was to stay where it was
+
+
+def test_what_was_displaced(make):
+    """A thing put a little farther or nearer than the stated way, each alone."""
+    env = make()
+    env.reset(seed=0)
+    start, found = env._desk.scene(), {}
+    qpos, before = env._desk.physics.named.data.qpos, env._desk.physics.data.qpos.copy()
+    joints = {**{block: block for block in BLOCKS}, "drawer": "drawer_joint", "slide": "slide_joint"}
+    for way in (0.008, 0.012):
+        for name, joint in joints.items():
+            env._desk.physics.data.qpos[:] = before
+            put(env, **{joint: np.ravel(qpos[joint])[0] + way})
+            found[name, way] = displaced(env._desk.scene(), start)
+    env._desk.physics.data.qpos[:] = before
+    put(env, red_light=-0.0046, blue_light=-0.0044)
+    assert displaced(env._desk.scene(), start) == {"red_button"}
+    assert found == {(name, way): {name} if way > 0.01 else set() for name, way in found}
+    assert len(OBJECTS) == len(joints) + len(COLOURS) == SUITE.reachable("stack", {})

@@ -1,0 +1,116 @@
+"""Many agents of one shape as one program: their parameters side by side, their updates batched.
+
+The loss of one agent is called under `torch.func.vmap` with the stacked parameters, buffers, rows and noise
+of all. Each agent draws its noise from its own generator, and no sum runs over agents, so each learns what
+it would learn by itself, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from agents.base import Agent
+from agents.optimizer import step_together
+from agents.program import NoisePlan, TotalLoss, compiled, rows_on
+from expedition import UserError
+from world_model.noise import draw_all
+
+
+class FusedAgents:
+    """Updates N agents at once.
+
+    From here on the agents' parameters and buffers are views of stacked tensors (N, ...). Everything else
+    that an agent does works as before: acting, saving, loading, and an update by itself. An agent belongs to
+    the group into which it was fused last.
+
+    Args:
+        agents: two or more of equal shape and settings, with any seeds.
+        compile: whether to compile the batched loss.
+
+    Raises:
+        UserError: the agents differ in more than their seeds, or one has a policy prior.
+    """
+
+    def __init__(self, agents: Sequence[Agent], compile: bool = False) -> None:
+        check_alike(agents)
+        self.agents = tuple(agents)
+        first = self.agents[0]
+        self._template = TotalLoss(first)
+        self._plan = NoisePlan(first)
+        named = [dict(TotalLoss(agent).named_parameters()) for agent in agents]
+        self._params = {name: side_by_side([each[name] for each in named]) for name in named[0]}
+        self._views = named
+        held = [dict(TotalLoss(agent).named_buffers()) for agent in agents]
+        self._buffers = {name: side_by_side([each[name] for each in held]) for name in held[0]}
+        batched = vmap(self._loss)
+        self._batched = compiled(batched, first.device) if compile else batched
+
+    def update(self, batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
+        """Make one update of every agent.
+
+        Args:
+            batches: one of rows (B, T, ...) for each agent.
+
+        Returns:
+            The metrics of each agent: scalars that still live on the device.
+        """
+        device = self.agents[0].device
+        together = {key: torch.stack([torch.as_tensor(b[key]) for b in batches]) for key in batches[0]}
+        rows = rows_on(device, together)
+        draws = self._plan.draws({key: value[0] for key, value in rows.items()})
+        each = [draw_all(draws, device, agent.generator) for agent in self.agents]
+        noise = [torch.stack(same) for same in zip(*each, strict=True)]
+        totals, metrics = self._batched(self._params, self._buffers, rows, noise)
+        totals.sum().backward()  # no agent's loss depends on another's parameters
+        self._hand_out_gradients()
+        step_together([agent.optimizer for agent in self.agents])
+        for agent in self.agents:
+            agent.behaviour.update_slow()
+        parts = {name: value.unbind() for name, value in metrics.items()}
+        return [{name: part[i] for name, part in parts.items()} for i in range(len(self.agents))]
+
+    def _loss(
+        self,
+        params: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        rows: dict[str, Tensor],
+        noise: list[Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics of one agent; its buffers are moved in place, within the stacked ones."""
+        return functional_call(self._template, (params, buffers), (rows, noise))
+
+    def _hand_out_gradients(self) -> None:
+        for name, stacked in self._params.items():
+            gradients = [None] * len(self.agents) if stacked.grad is None else stacked.grad.unbind()
+            for views, gradient in zip(self._views, gradients, strict=True):
+                views[name].grad = gradient
+            stacked.grad = None
+
+
+def side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    """Stack N tensors into (N, ...), of which they become views."""
+    stacked = torch.stack([tensor.detach() for tensor in tensors])
+    for tensor, part in zip(tensors, stacked.unbind(), strict=True):
+        tensor.data = part
+    return stacked.requires_grad_(tensors[0].requires_grad)
+
+
+def check_alike(agents: Sequence[Agent]) -> None:
+    """Refuse agents that one program cannot update.
+
+    Raises:
+        UserError: they differ in more than their seeds, or one has a policy prior.
+    """
+    if any(agent.prior is not None for agent in agents):
+        raise UserError("Runs with a policy prior cannot be fused: leave --fused out for their plans.")
+    forms = [
+        (agent.config, {n: (p.shape, p.requires_grad) for n, p in agent.named_parameters()}, agent.device)
+        for agent in agents
+    ]
+    if any(form != forms[0] for form in forms):
+        raise UserError("Only runs that differ in nothing but their seed can be fused: leave --fused out.")

@@ -1,0 +1,317 @@
+"""Zero-shot, learning offline from relabelled rows, and freezing for a while, over whole runs."""
+
+import dataclasses
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PriorConfig
+from expedition import UserError
+from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
+from training.collector import Collector
+from training.run import EVALUATION_SEED
+from training.trainer import Trainer
+from transfer.loader import Transfer, open_source, transfer_record
+from transfer.plan import parse_plan
+from world_model import for_size
+
+QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1)
+GOAL = "mazes-goal,observe=symbols,size=7,limit=20"
+COLLECT = "mazes-collect,observe=symbols,size=7,limit=20"
+AGENT = AgentConfig(
+    model=for_size("tiny", deter=16, hidden=8, stoch=4, classes=4, blocks=4, units=8, depth=2),
+    behaviour=ActorCriticConfig(imagination=3, layers=1, starts=2),
+    prior=PriorConfig(share=1.0, decay=1.0, stretch=1),
+    optimizer=OptimizerConfig(lr=1e-2, warmup=1),
+)
+TRAINING = TrainingConfig(
+    num_envs=2,
+    batch=4,
+    length=8,
+    train_ratio=8.0,
+    learning_starts=24,
+    log_every=20,
+    heldout=4,
+    context=2,
+    open_loop=3,
+    evaluation_episodes=4,
+)
+OFFLINE = dataclasses.replace(TRAINING, offline_updates=6)
+
+
+def settings(phase="finetune", **changes):
+    intrinsic = "rnd" if phase == "pretrain" else None
+    config = RunConfig(COLLECT, phase, intrinsic, "tiny", 60, 5, AGENT, TRAINING)
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    """A run that explored mazes whose reward is for the goal, and was told what collecting would pay."""
+    folder = tmp_path_factory.mktemp("explored") / "run"
+    execute(settings("pretrain", env=GOAL, steps=160, seed=1), folder, QUIET)
+    return folder
+
+
+def carried_out(plan, explored, folder, **changes):
+    config, parsed, source = settings(**changes), parse_plan(plan), open_source(explored)
+    return execute(config, folder, QUIET, transfer_record(parsed, source), Transfer(parsed, source, config))
+
+
+def stop_at(monkeypatch, method, *calls):
+    """Press Ctrl-C in the given calls of `Trainer`'s or `Collector`'s method, counted over all sittings."""
+    owner = Trainer if hasattr(Trainer, method) else Collector
+    count, original = 0, getattr(owner, method)
+
+    def interrupted(self, *arguments):
+        nonlocal count
+        count += 1
+        if count in calls:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(owner, method, interrupted)
+
+
+def lines(folder, name="metrics.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def ended(folder):
+    """All files of the last checkpoint but its clock, and what the run has told."""
+    path = open_checkpoint(folder).path
+    files = {file.name: file.read_bytes() for file in path.iterdir() if file.name != "manifest.json"}
+    loop = json.loads(files.pop("loop.json"))
+    del loop["tree"]["seconds"]
+    result = json.loads((folder / "result.json").read_text())
+    del result["wall_seconds"]
+    return files, loop, result, lines(folder), lines(folder, "episodes.jsonl")
+
+
+def rows_of(folder):
+    """Every row of the first environment, (rows, ...), from the last checkpoint."""
+    saved = open_checkpoint(folder).load("replay")
+    assert saved["head"]["is_first"].shape[1] == 0  # all in the tail: too few rows for a chunk
+    return {name: value[0] for name, value in saved["tail"].items()}
+
+
+def collected(vectors, first):
+    """What collecting pays by what is seen: the tile that lay where the agent stands now, (rows,)."""
+    planes = vectors.reshape(len(vectors), 6, 49)  # walls, agent, goal, gold, silver, red
+    paid = np.zeros(len(vectors), np.float32)
+    for t in range(1, len(vectors)):
+        if not first[t]:
+            here = planes[t, 1].argmax()
+            paid[t] = planes[t - 1, 3:, here] @ [1.0, 0.5, -1.0]
+    return paid
+
+
+def test_zero_shot_is_the_sources_policy_on_the_same_seed(explored, tmp_path):
+    config = settings(env=GOAL)
+    result = carried_out("model+policy", explored, tmp_path / "run", env=GOAL).result
+    reference = evaluate_run(explored, TRAINING.evaluation_episodes, config.seed + EVALUATION_SEED, "cpu")
+    start = {
+        name.removesuffix("_start"): v for name, v in result["metrics"].items() if name.endswith("_start")
+    }
+    del start["open_loop_error"]
+    assert start == {name: value for name, value in reference.items() if name != "episodes"}
+    told = [line for line in lines(tmp_path / "run") if "evaluation_start/return" in line]
+    assert [line["env_step"] for line in told] == [0]
+    assert told[0]["evaluation_start/return"] == start["return"]
+
+
+def test_a_prior_does_not_act_in_zero_shot(explored, tmp_path):
+    """Scratch and policy share their fresh parts, and so their first judgement; the teacher's is another."""
+    starts = [
+        carried_out(plan, explored, tmp_path / plan, env=GOAL, steps=2).result["metrics"][
+            "cells_visited_start"
+        ]
+        for plan in ("scratch", "policy", "model+policy")
+    ]
+    assert starts[0] == starts[1] != starts[2]
+
+
+def test_judging_at_the_start_changes_nothing_else(explored, tmp_path):
+    """More episodes at the start (and at the end) draw from no generator that training draws from."""
+    left, right = (
+        carried_out(
+            "policy", explored, tmp_path / name, training=dataclasses.replace(TRAINING, evaluation_episodes=n)
+        )
+        for name, n in (("none", 0), ("some", 3))
+    )
+    assert "return_start" not in left.result["metrics"]
+    assert "return_start" in right.result["metrics"]
+    files = [ended(tmp_path / name)[0] for name in ("none", "some")]
+    assert files[0] == files[1]
+
+
+def test_phase_one_is_judged_at_its_end_alone(explored):
+    metrics = json.loads((explored / "result.json").read_text())["metrics"]
+    assert "return" in metrics
+    assert "return_start" not in metrics
+    assert not (explored / "evaluation_start.json").exists()
+
+
+def test_relabelled_rows_have_the_reward_that_their_pictures_show(explored, tmp_path):
+    carried_out("relabel", explored, tmp_path / "run", steps=2)
+    old, new = rows_of(explored), rows_of(tmp_path / "run")
+    held = len(old["is_first"])
+    expected = collected(old["vector"], old["is_first"])
+    assert np.count_nonzero(expected) > 3
+    assert np.array_equal(new["reward"][:held], expected)
+    assert np.array_equal(new["vector"][:held], old["vector"])
+    assert np.array_equal(new["action"][:held], old["action"])
+    manifest = json.loads((tmp_path / "run" / "transfer.json").read_text())["components"]
+    assert manifest["replay"]["mode"] == "relabel"
+    assert manifest["replay"]["reward"] == "task/collect"
+
+
+def test_the_explored_task_has_its_own_reward(explored, tmp_path):
+    carried_out("relabel", explored, tmp_path / "run", steps=2, env=GOAL)
+    old, new = rows_of(explored), rows_of(tmp_path / "run")
+    assert np.array_equal(new["reward"][: len(old["is_first"])], old["task/reward"])
+
+
+def test_a_reward_named_in_the_plan(explored, tmp_path):
+    other = COLLECT + ",num_levels=3"
+    with pytest.raises(UserError, match="those of its options"):
+        carried_out("relabel", explored, tmp_path / "run", env=other)
+    assert not (tmp_path / "run").exists()
+    carried_out("replay=relabel:collect,actor=prior", explored, tmp_path / "run", env=other, steps=2)
+    old, new = rows_of(explored), rows_of(tmp_path / "run")
+    assert np.array_equal(new["reward"][: len(old["is_first"])], old["task/collect"])
+    assert np.isnan(new["prior/logits"][: len(old["is_first"])]).all()
+
+
+@pytest.mark.parametrize("plan", ["model+policy+relabel", "replay=relabel,actor=prior"])
+def test_offline_updates_come_before_the_first_step_and_are_judged(plan, explored, tmp_path, monkeypatch):
+    stop_at(monkeypatch, "receive", 1)
+    stopped = carried_out(plan, explored, tmp_path / "run", training=OFFLINE)
+    monkeypatch.undo()
+    assert stopped.result is None
+    assert open_checkpoint(tmp_path / "run").load("loop")["updates"] == 6
+    source, offline_agent = open_source(explored).checkpoint, open_checkpoint(tmp_path / "run")
+    for name, mode in parse_plan(plan).as_dict().items():
+        if mode == "copy":
+            old, new = source.load(name), offline_agent.load(name)
+            assert any(not torch.equal(new[key], old[key]) for key in old), name
+    offline = [line for line in lines(tmp_path / "run") if "offline/loss/reward" in line]
+    assert [line["updates"] for line in offline] == [1, 2, 3, 4, 5, 6]
+    assert all(line["env_step"] == 0 and line["offline/loss/reward"] > 0 for line in offline)
+    result = carried_out(plan, explored, tmp_path / "run", training=OFFLINE).result
+    assert result["updates"] > 6
+    assert {"return_start", "return_offline", "return", "gold_offline"} <= result["metrics"].keys()
+    assert result["metrics"]["return_offline"] == lines_with(tmp_path / "run", "evaluation_offline/return")
+
+
+def lines_with(folder, name):
+    """The one value that was logged under a name."""
+    found = [line[name] for line in lines(folder) if name in line]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_offline_judgement_is_of_the_offline_agent(explored, tmp_path):
+    """A run whose steps end before the next update still has the offline agent in its checkpoint."""
+    training = dataclasses.replace(OFFLINE, learning_starts=1000)
+    result = carried_out("model+relabel", explored, tmp_path / "run", training=training, steps=2).result
+    assert result["updates"] == 6
+    found = evaluate_run(tmp_path / "run", TRAINING.evaluation_episodes, 5 + EVALUATION_SEED, "cpu")
+    assert found["return"] == result["metrics"]["return_offline"] == result["metrics"]["return"]
+    assert found["cells_visited"] == result["metrics"]["cells_visited_offline"]
+
+
+@pytest.mark.parametrize("plan", ["model+relabel", "replay=relabel,actor=prior"])
+def test_stops_within_the_offline_updates_change_nothing(plan, explored, tmp_path, monkeypatch):
+    whole = carried_out(plan, explored, tmp_path / "whole", training=OFFLINE)
+    assert whole.result["updates"] > 10
+    stop_at(monkeypatch, "updated", 2, 5, 6, 9)  # the sixth is the last one offline
+    for updates in (2, 5, 6):
+        assert carried_out(plan, explored, tmp_path / "parts", training=OFFLINE).exit_code == 130
+        checkpoint = open_checkpoint(tmp_path / "parts")
+        assert (checkpoint.step, checkpoint.load("loop")["updates"]) == (0, updates)
+    assert carried_out(plan, explored, tmp_path / "parts", training=OFFLINE).exit_code == 130
+    assert carried_out(plan, explored, tmp_path / "parts", training=OFFLINE).result is not None
+    assert ended(tmp_path / "whole") == ended(tmp_path / "parts")
+
+
+def test_a_crash_within_the_offline_updates_is_undone(explored, tmp_path, monkeypatch):
+    carried_out("model+relabel", explored, tmp_path / "whole", training=OFFLINE)
+    stop_at(monkeypatch, "updated", 2)
+    carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
+    monkeypatch.undo()
+    monkeypatch.setattr("training.run.evaluate_policy", failing)
+    with pytest.raises(OSError, match="power"):
+        carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
+    monkeypatch.undo()
+    assert lines(tmp_path / "parts")[-1]["updates"] == 6  # logged, and lost with the crash
+    carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
+    assert ended(tmp_path / "whole") == ended(tmp_path / "parts")
+
+
+def failing(*_):
+    raise OSError("the power went out")
+
+
+@pytest.mark.parametrize("plan", ["scratch", "model+policy", "replay"])
+def test_nothing_is_learned_offline_without_rewards(plan, explored, tmp_path):
+    with pytest.raises(UserError, match="nothing to learn from before the first step: use replay=relabel"):
+        carried_out(plan, explored, tmp_path / "run", training=OFFLINE)
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "finetune"])
+def test_a_run_that_carries_nothing_cannot_learn_offline(phase, tmp_path):
+    with pytest.raises(UserError, match=r"offline_updates is 6, but the replay holds no 8 rows"):
+        execute(settings(phase, training=OFFLINE), tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+FROZEN = "encoder=freeze:40,dynamics=freeze,decoder=freeze:1000,continue=copy"
+
+
+def moments(folder):
+    """How many updates the optimiser has made of each component's parameters."""
+    held = open_checkpoint(folder).load("training")["optimizer"]
+    parts = {"encoder": "encoder", "dynamics": "dynamics", "decoder": "decoder", "continue": "continuation"}
+    return {
+        name: {float(s["step"]) for key, s in held.items() if key.startswith(f"world_model.{part}.")}
+        for name, part in parts.items()
+    }
+
+
+def test_frozen_up_to_a_step(explored, tmp_path, monkeypatch):
+    source = open_source(explored)
+
+    def same(name):
+        state, old = open_checkpoint(tmp_path / "run").load(name), source.checkpoint.load(name)
+        return all(torch.equal(state[key], old[key]) for key in old)
+
+    stop_at(monkeypatch, "receive", 19)  # two steps a call: the one to 38 is the last before the border
+    assert carried_out(FROZEN, explored, tmp_path / "run").result is None
+    monkeypatch.undo()
+    assert open_checkpoint(tmp_path / "run").step == 38
+    assert (same("encoder"), same("dynamics"), same("decoder"), same("continue")) == (True, True, True, False)
+    before = moments(tmp_path / "run")
+    assert (before["encoder"], before["dynamics"], before["decoder"]) == (set(), set(), set())
+    (early,) = before["continue"]
+    assert early > 0
+    result = carried_out(FROZEN, explored, tmp_path / "run").result
+    assert (same("encoder"), same("dynamics"), same("decoder")) == (False, True, True)
+    after = moments(tmp_path / "run")
+    assert after["continue"] == {result["updates"]}
+    assert after["encoder"] == {result["updates"] - early}
+    manifest = json.loads((tmp_path / "run" / "transfer.json").read_text())["components"]
+    assert manifest["encoder"]["mode"] == "freeze:40"
+
+
+@pytest.mark.parametrize("calls", [(18, 22), (20, 21), (30,)], ids=str)
+def test_stops_on_both_sides_of_the_border_change_nothing(calls, explored, tmp_path, monkeypatch):
+    carried_out(FROZEN, explored, tmp_path / "whole")
+    stop_at(monkeypatch, "receive", *calls)
+    for _ in calls:
+        assert carried_out(FROZEN, explored, tmp_path / "parts").result is None
+    assert carried_out(FROZEN, explored, tmp_path / "parts").result is not None
+    assert ended(tmp_path / "whole") == ended(tmp_path / "parts")

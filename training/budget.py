@@ -1,0 +1,27 @@
+"""What follows from a run's settings before it begins: updates, rows, and when it is judged."""
+
+from __future__ import annotations
+
+from training.config import RunConfig
+
+
+def planned_updates(config: RunConfig) -> int:
+    """Updates made offline, and those that the budget pays for if the replay can be sampled; or rollouts."""
+    training = config.training
+    if config.agent.kind == "ppo":
+        return config.steps // config.agent.ppo.rollout
+    if not training.offline_updates and config.steps // training.num_envs < training.length:
+        return 0
+    since = max(0, config.steps - training.learning_starts)
+    owed = int(since * training.train_ratio / (training.batch * training.length))
+    return training.offline_updates + owed
+
+
+def earlier_moments(config: RunConfig) -> tuple[str, ...]:
+    """When the policy is judged before the first step: at phase 2's `start`, and after `offline` updates."""
+    return ("start",) * (config.phase == "finetune") + ("offline",) * (config.training.offline_updates > 0)
+
+
+def most_rows(steps: int, num_envs: int) -> int:
+    """Most rows of one environment that `steps` steps can fill: each may be followed by a first row."""
+    return 2 * (steps // num_envs + 1) + 2

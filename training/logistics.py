@@ -1,0 +1,40 @@
+"""How a run is carried out: device, threads, workers, logging."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from expedition import unknown_name
+from training.config import at_least
+
+
+@dataclasses.dataclass(frozen=True)
+class Logistics:
+    """How a run is carried out; none of it changes the result (the device and threads: up to rounding)."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu or cuda."""
+    threads: int = 0
+    """CPU threads of torch; 0 leaves the choice to torch."""
+    workers: int = -1
+    """Processes that step the environments: 0 for none, -1 for one each of `threads` where a step is slow."""
+    replay_store: str = "memory"
+    """Where the replay lies: memory, or disk (in the run's folder, beside the chunks of its checkpoints)."""
+    wandb: str = "auto"
+    """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
+    project: str = "expedition"
+    """W&B project."""
+    group: str | None = None
+    """W&B group: the study."""
+    tags: tuple[str, ...] = ()
+    """W&B tags."""
+    progress: bool = True
+    """Show a progress bar."""
+    compile: bool = False
+    """Compile the update; pays where a run makes many updates."""
+
+    def __post_init__(self) -> None:
+        at_least("threads", self.threads, 0)
+        at_least("workers", self.workers, -1)
+        if self.replay_store not in ("memory", "disk"):
+            raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
