@@ -2,7 +2,7 @@
 
 from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.base import ActState, Agent, Mode
-from agents.config import AgentConfig, Kind, ModelFreeConfig, OptimizerConfig
+from agents.config import AgentConfig, Kind, ModelFreeConfig, OptimizerConfig, PPOConfig
 from agents.dreamer import DreamerAgent
 from agents.model_free import ModelFreeAgent
 from agents.optimizer import LaProp
@@ -24,6 +24,7 @@ __all__ = [
     "ModelFreeAgent",
     "ModelFreeConfig",
     "OptimizerConfig",
+    "PPOConfig",
     "PercentileScale",
     "PolicyPrior",
     "PriorConfig",

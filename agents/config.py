@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from agents.actor_critic import ActorCriticConfig
 from agents.prior import PriorConfig
-from expedition import unknown_name
+from expedition import UserError, unknown_name
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 
@@ -51,6 +51,55 @@ class ModelFreeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    """Settings of the baseline PPO (Schulman et al. 2017, arXiv 1707.06347), which nothing else reads.
+
+    Defaults are those of rl-baselines3-zoo for MiniGrid, but for the entropy bonus (there 0) and the encoder.
+    """
+
+    rollout: int = 1024
+    """Environment steps between two updates, of all environments together."""
+    batch: int = 64
+    """Steps in a minibatch."""
+    epochs: int = 10
+    """Passes over a rollout."""
+    lr: float = 2.5e-4
+    """Learning rate of Adam at the start."""
+    anneal: bool = False
+    """Let the learning rate and the clip range fall linearly to zero at the end of the run."""
+    clip: float = 0.2
+    """Clip range of the probability ratio at the start."""
+    discount: float = 0.99
+    """Discount of a step."""
+    gae_lambda: float = 0.95
+    """Decay of generalised advantage estimates (Schulman et al. 2015, arXiv 1506.02438)."""
+    entropy: float = 0.01
+    """Weight of the policy's entropy."""
+    value: float = 0.5
+    """Weight of the value's squared error."""
+    max_grad_norm: float = 0.5
+    """Largest norm of the whole gradient."""
+    normalise_advantage: bool = True
+    """Bring the advantages of each minibatch to mean 0 and deviation 1. Where rewards are rare, that makes
+    noise as loud as a reward, and the policy certain of something before it has found any."""
+    normalise_vectors: bool = True
+    """Bring vectors to mean 0 and deviation 1 by running moments."""
+    normalise_reward: bool = True
+    """Divide rewards by the running deviation of the discounted return."""
+    channels: tuple[int, ...] = (16, 32, 32)
+    """Channels of the residual sections that read images (Espeholt et al. 2018, arXiv 1802.01561)."""
+    image_features: int = 256
+    """Width of an image's features."""
+    units: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of actor and critic, each its own."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("rollout", 2), ("batch", 2), ("epochs", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"agent.ppo.{name} is {getattr(self, name)}: it must be at least {least}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class AgentConfig:
     """Everything that shapes an agent."""
 
@@ -60,6 +109,7 @@ class AgentConfig:
     behaviour: ActorCriticConfig = ActorCriticConfig()
     intrinsic: IntrinsicConfig = IntrinsicConfig()
     model_free: ModelFreeConfig = ModelFreeConfig()
+    ppo: PPOConfig = PPOConfig()
     prior: PriorConfig = PriorConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     precision: Precision = "fp32"

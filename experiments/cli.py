@@ -15,7 +15,16 @@ from expedition import UserError, __version__, unknown_name
 
 # What needs torch is imported where it is used, so that help and a mistyped command answer at once.
 if TYPE_CHECKING:
-    from experiments.commands import CheckEnv, Evaluate, Finetune, ListCommand, Pretrain, Report, StudyCommand
+    from experiments.commands import (
+        Baseline,
+        CheckEnv,
+        Evaluate,
+        Finetune,
+        ListCommand,
+        Pretrain,
+        Report,
+        StudyCommand,
+    )
     from experiments.launcher import Launcher
     from training import Logistics, Outcome
 
@@ -26,6 +35,7 @@ What did an agent learn while it explored without reward, and what is each part 
   study NAME   run a whole study and report what each carried part was worth (start here: study quickstart)
   pretrain     phase 1: explore an environment on an intrinsic reward alone
   finetune     phase 2: carry components into the task with its real reward
+  baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
   report       write a study's summary and figure again
   list         environments, intrinsic rewards, plans, studies, sizes
@@ -100,8 +110,8 @@ def _shallow(command: Any) -> dict[str, Any]:
 
 def _default(kind: type, arguments: list[str]) -> Any:
     """The command before its flags: presets of the size asked for, or the source run's settings."""
-    from experiments.commands import Finetune, Pretrain
-    from experiments.settings import agent_preset, overlay, read_settings, training_preset
+    from experiments.commands import Baseline, Finetune, Pretrain
+    from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
     from transfer.loader import open_source
 
     file = _peek(arguments, "--config")
@@ -110,6 +120,10 @@ def _default(kind: type, arguments: list[str]) -> Any:
         size = _peek(arguments, "--size") or str(values.get("size", Pretrain.size))
         preset = Pretrain(size=size, agent=agent_preset(size), training=training_preset(size))
         return overlay(preset, values)
+    if kind is Baseline:
+        steps = _peek(arguments, "--steps") or ""
+        budget = int(steps) if steps.isdecimal() else Baseline.steps
+        return Baseline(ppo=ppo_preset(_peek(arguments, "--env") or Baseline.env, budget))
     if kind is Finetune:
         source = _peek(arguments, "--from") or values.pop("from", None)
         if source is None:
@@ -146,7 +160,7 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _logistics(command: Pretrain | Finetune | StudyCommand) -> Logistics:
+def _logistics(command: Pretrain | Finetune | Baseline | StudyCommand) -> Logistics:
     from training import Logistics
 
     machine = command.machine
@@ -200,6 +214,32 @@ def _finetune(command: Finetune) -> int:
     label = plan.name if "=" not in plan.name else "custom"
     out = command.out or Path("runs") / "finetune" / f"{label}-{fingerprint(identity)}"
     return _told(carry_out(config, out, _logistics(command), command.plan, command.source, _say), out)
+
+
+def _baseline(command: Baseline) -> int:
+    from agents import AgentConfig
+    from experiments.commands import DEFAULT_SIZE
+    from experiments.worker import carry_out
+    from training import RunConfig, TrainingConfig, fingerprint, to_dict
+
+    if command.name != "ppo":
+        raise unknown_name("baseline", command.name, ["ppo"])
+    config = RunConfig(
+        command.env,
+        "finetune",
+        None,
+        DEFAULT_SIZE,
+        command.steps,
+        command.seed,
+        AgentConfig(kind="ppo", ppo=command.ppo),
+        TrainingConfig(
+            num_envs=command.num_envs,
+            evaluation_episodes=command.episodes,
+            image_size=command.image_size,
+        ),
+    )
+    out = command.out or Path("runs") / "baseline" / f"ppo-{fingerprint(to_dict(config))}"
+    return _told(carry_out(config, out, _logistics(command), "scratch", None, _say), out)
 
 
 def _told(outcome: Outcome, out: Path) -> int:
@@ -296,6 +336,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "study": _study,
     "pretrain": _pretrain,
     "finetune": _finetune,
+    "baseline": _baseline,
     "evaluate": _evaluate,
     "report": _report,
     "list": _list,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, Suppress, arg
 
-from agents import AgentConfig
+from agents import AgentConfig, PPOConfig
 from experiments.settings import agent_preset, training_preset
 from training import TrainingConfig
 
@@ -86,6 +86,34 @@ class Finetune:
     machine: Annotated[Machine, arg(name="")] = Machine()
     agent: AgentConfig = dataclasses.field(default_factory=AgentConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """Learn a task without a world model, by an algorithm that others have tuned.
+
+    Stable-Baselines3's PPO, on the same episodes as every other run. The same command run again goes on where
+    it stopped. PPO's settings follow from environment and budget; flags win (--help-all).
+    """
+
+    name: Positional[str] = "ppo"
+    """ppo, which needs the extra `baselines`."""
+    env: str = "crafter"
+    """Environment id: one of `expedition list environments`, or any Gymnasium id (CartPole-v1)."""
+    steps: int = 1_000_000
+    """Environment steps."""
+    seed: int = 0
+    """Seed of weights, samples and environments."""
+    out: Path | None = None
+    """Folder of the run; by default runs/baseline/<name>-<hash of the settings>."""
+    machine: Annotated[Machine, arg(name="")] = Machine()
+    num_envs: int = 8
+    """Environments side by side."""
+    episodes: int = 32
+    """Episodes that judge the final policy."""
+    image_size: int = 64
+    """Height and width of images in pixels."""
+    ppo: PPOConfig = PPOConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +207,7 @@ COMMANDS: dict[str, type] = {
     "study": StudyCommand,
     "pretrain": Pretrain,
     "finetune": Finetune,
+    "baseline": Baseline,
     "evaluate": Evaluate,
     "report": Report,
     "list": ListCommand,
@@ -188,7 +217,7 @@ COMMANDS: dict[str, type] = {
 
 def shortened(kind: type) -> type:
     """The same command without the groups of settings that most people never touch, for --help."""
-    hidden = [field for field in dataclasses.fields(kind) if field.name in ("agent", "training")]
+    hidden = [field for field in dataclasses.fields(kind) if field.name in ("agent", "training", "ppo")]
     short = dataclasses.make_dataclass(
         kind.__name__,
         [(f.name, Annotated[object, Suppress], dataclasses.field(default=None)) for f in hidden],

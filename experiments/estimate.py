@@ -31,6 +31,8 @@ COLLECT_SECONDS = 8.0
 """How long a trial collects at most."""
 QUICK_SECONDS = 3.0
 """An update that takes longer than this is not repeated, though the first one is slower."""
+PPO_STEPS = 256
+"""Environment steps of a trial's rollout."""
 MOMENTS = 3
 """Numbers that a checkpoint holds for each parameter: its value and two moments."""
 
@@ -74,6 +76,8 @@ class _Rows:
 
 def measure(config: RunConfig, logistics: Logistics) -> Trial:
     """Begin a run, collect for some seconds, make an update or three."""
+    if config.agent.kind == "ppo":
+        return _measure_ppo(config, logistics)
     began = time.monotonic()
     prepare_process(logistics.threads)
     training = config.training
@@ -105,10 +109,40 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
         begin,
         step,
         update,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        _peak(),
         sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in spec.values()),
         sum(p.numel() for p in agent.parameters()),
     )
+
+
+def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
+    """The same of PPO, which learns from short rollouts here and needs no replay."""
+    from training.sb3 import Learner
+
+    began = time.monotonic()
+    prepare_process(logistics.threads)
+    training = config.training
+    workers = choose_workers(config.env, logistics.threads or cores())
+    envs = make_vector(config.env, training.num_envs, image_size=training.image_size, workers=workers)
+    try:
+        learner = Learner(config, envs, choose_device(logistics.device))
+        learner.start()
+        begin, clock = time.monotonic() - began, time.monotonic()
+        rows = max(2, PPO_STEPS // training.num_envs)
+        learner.learn(rows, 0, update=False, after_row=lambda: True)
+        step = (time.monotonic() - clock) / max(1, learner.bridge.steps)
+        collected, clock = learner.bridge.steps, time.monotonic()
+        learner.learn(rows, 1, update=True, after_row=lambda: True)
+        made = max(1, learner.bridge.steps - collected)
+        spent = max(0.0, time.monotonic() - clock - made * step)
+    finally:
+        envs.close()
+    return Trial(begin, step, spent / made * config.agent.ppo.rollout, _peak(), 0, learner.parameters)
+
+
+def _peak() -> int:
+    """Most bytes of memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def estimate_study(

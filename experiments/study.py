@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from agents import AgentConfig, Kind
+from agents import AgentConfig, Kind, PPOConfig
 from envs import environment_info
 from expedition import UserError, unknown_name
-from experiments.settings import agent_preset, overlay, read_settings, training_preset
+from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.plan import TransferPlan, parse_plan
@@ -172,6 +172,8 @@ def _finetuned(
 ) -> PlannedRun:
     """The run of phase 2 of a condition on one task."""
     agent = dataclasses.replace(study.agent, kind=condition.learner)
+    if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
+        agent = dataclasses.replace(agent, ppo=ppo_preset(env, study.finetune_steps))
     training = _learnable(study.finetune, condition.transfer)
     config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, training)
     needs = None if source is None else source.id

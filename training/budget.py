@@ -6,8 +6,10 @@ from training.config import RunConfig
 
 
 def planned_updates(config: RunConfig) -> int:
-    """Updates made offline, and those that the budget pays for if the replay can be sampled within it."""
+    """Updates made offline, and those that the budget pays for if the replay can be sampled; or rollouts."""
     training = config.training
+    if config.agent.kind == "ppo":
+        return config.steps // config.agent.ppo.rollout
     if not training.offline_updates and config.steps // training.num_envs < training.length:
         return 0
     since = max(0, config.steps - training.learning_starts)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
-from agents import Agent
-from envs import VectorEnv, environment_info
+from envs import Rows, VectorEnv, environment_info
 from training.collector import to_env_actions
 from world_model import WorldModel, action_width
 
@@ -23,7 +22,17 @@ MakeEnvs = Callable[[int], VectorEnv]
 """From a number of environments to as many of them."""
 
 
-def evaluate_policy(agent: Agent, make_envs: MakeEnvs, episodes: int, seed: int) -> list[dict[str, Any]]:
+class Policy(Protocol):
+    """Whoever can be judged in the environment: an agent, or a baseline."""
+
+    def initial_state(self, batch: int, seed: int) -> Any:
+        """State before the first rows; every sample follows from `seed`."""
+
+    def act(self, rows: Rows, state: Any, mode: Literal["evaluate"]) -> tuple[np.ndarray, Any, Any]:
+        """Actions (N, A) as a learner sees them, the next state, and what else there is to say."""
+
+
+def evaluate_policy(agent: Policy, make_envs: MakeEnvs, episodes: int, seed: int) -> list[dict[str, Any]]:
     """Run the agent's policy, sampled, for a number of episodes.
 
     Every environment contributes the same number of its first episodes (up to one), so that short episodes

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from training.collector import Collector, row_spec
 from training.config import RunConfig, to_dict
 from training.evaluation import (
     OpenLoop,
+    Policy,
     by_scope,
     evaluate_policy,
     heldout_sets,
@@ -42,10 +41,10 @@ from training.media import film_strip, write_gif, write_png
 from training.progress import Status
 from training.replay import Replay
 from training.runtime import StopSignal, choose_device
-from training.sinks import JsonlSink, MultiSink, Sink, truncate_after
+from training.sinks import truncate_after
 from training.state_tree import publish_json
 from training.trainer import Trainer
-from training.wandb_sink import WandbSink
+from training.wandb_sink import open_sinks
 from world_model import WorldModel
 
 EVALUATION_SEED, HELDOUT_SEED = 1_000_003, 2_000_003
@@ -98,6 +97,10 @@ def execute(
     Raises:
         UserError: the folder holds another run, the disk refuses, the budget cannot work.
     """
+    if config.agent.kind == "ppo":
+        from training.ppo import execute_ppo
+
+        return execute_ppo(config, run_dir, logistics, record, say)
     new = claim_folder(run_dir, {**to_dict(config), **(record or {})})
     finished = read_result(run_dir)
     if finished is not None:
@@ -156,7 +159,7 @@ class Session:
             folder=run_dir if logistics.replay_store == "disk" else None,
         )
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        self.sink = self._open_sinks()
+        self.sink = open_sinks(config, run_dir, logistics)
         self.status = Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
             config,
@@ -333,36 +336,6 @@ class Session:
         publish_json(self.run_dir / "result.json", result)
         return result
 
-    def _open_sinks(self) -> Sink:
-        config, logistics = self.config, self.logistics
-        sinks: list[Sink] = [JsonlSink(self.run_dir)]
-        if logistics.wandb != "off":
-            settings = json.loads((self.run_dir / "config.json").read_text())
-            tags = [config.phase, config.intrinsic or "task reward", *logistics.tags]
-            tags = [tag[:64] for tag in dict.fromkeys(tags)]  # W&B takes no longer ones
-            sinks.append(
-                WandbSink(
-                    self.run_dir,
-                    project=logistics.project,
-                    group=logistics.group,
-                    name=self.run_dir.name,
-                    run_id=wandb_id(self.run_dir),
-                    tags=tags,
-                    config=settings,
-                    mode=logistics.wandb,
-                )
-            )
-        return MultiSink(sinks)
-
-
-def wandb_id(run_dir: Path) -> str:
-    """Id of a run at W&B: drawn once and kept, for two runs of one name must not become one there."""
-    path = run_dir / "wandb_id.json"
-    if not path.exists():
-        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in run_dir.resolve().name)
-        publish_json(path, {"id": f"{name[:80]}-{secrets.token_hex(4)}"})
-    return str(read_json(path, "delete it and run the same command again")["id"])
-
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:
     """Make the agent of a run, with fresh weights from its seed."""
@@ -381,11 +354,20 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     make_envs = functools.partial(make_vector, config.env, image_size=config.training.image_size)
     envs = make_envs(1)
     try:
-        agent = build_agent(config, envs, choose_device(device))
+        agent = _load_policy(config, envs, checkpoint, choose_device(device))
     finally:
         envs.close()
-    for name, module in agent.components().items():
-        module.load_state_dict(checkpoint.load(name))
     found = evaluate_policy(agent, make_envs, episodes, seed)
     summary = summarise_episodes(config.env, found)
     return summary | {"episodes": float(len(found))}
+
+
+def _load_policy(config: RunConfig, envs: Any, checkpoint: Checkpoint, device: torch.device) -> Policy:
+    if config.agent.kind == "ppo":
+        from training.ppo import load_policy
+
+        return load_policy(config, envs, checkpoint, device)
+    agent = build_agent(config, envs, device)
+    for name, module in agent.components().items():
+        module.load_state_dict(checkpoint.load(name))
+    return agent

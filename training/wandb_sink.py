@@ -1,18 +1,25 @@
 """A sink that is a real Weights & Biases run; it never asks, never prints, and keeps to the run's folder."""
 
+from __future__ import annotations
+
 import configparser
 import json
 import logging
 import math
 import netrc
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from expedition.errors import UserError, unknown_name
-from training.state_tree import disk_errors, plain, written_aside
+from training.config import RunConfig
+from training.folder import read_json
+from training.logistics import Logistics
+from training.sinks import JsonlSink, MultiSink, Sink
+from training.state_tree import disk_errors, plain, publish_json, written_aside
 
 WandbMode = Literal["off", "offline", "online"]
 LAST_STEP = "wandb_last_step.json"
@@ -274,3 +281,34 @@ def _read_last(path: Path) -> dict[str, int]:
         return {name: int(last[name]) for name in ("env_step", "row", "updates")}
     except (OSError, ValueError, KeyError, TypeError):
         return {"env_step": -1, "row": -1, "updates": 0}
+
+
+def open_sinks(config: RunConfig, run_dir: Path, logistics: Logistics) -> Sink:
+    """Open what a run's metrics are written to."""
+    sinks: list[Sink] = [JsonlSink(run_dir)]
+    if logistics.wandb != "off":
+        settings = json.loads((run_dir / "config.json").read_text())
+        tags = [config.phase, config.intrinsic or "task reward", *logistics.tags]
+        tags = [tag[:64] for tag in dict.fromkeys(tags)]  # W&B takes no longer ones
+        sinks.append(
+            WandbSink(
+                run_dir,
+                project=logistics.project,
+                group=logistics.group,
+                name=run_dir.name,
+                run_id=wandb_id(run_dir),
+                tags=tags,
+                config=settings,
+                mode=logistics.wandb,
+            )
+        )
+    return MultiSink(sinks)
+
+
+def wandb_id(run_dir: Path) -> str:
+    """Id of a run at W&B: drawn once and kept, for two runs of one name must not become one there."""
+    path = run_dir / "wandb_id.json"
+    if not path.exists():
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in run_dir.resolve().name)
+        publish_json(path, {"id": f"{name[:80]}-{secrets.token_hex(4)}"})
+    return str(read_json(path, "delete it and run the same command again")["id"])

@@ -100,8 +100,13 @@ class Transfer:
         self._check_kinds()
 
     def _check_kinds(self) -> None:
-        """Refuse what means nothing to, or from, a model-free agent."""
+        """Refuse what means nothing to, or from, a model-free agent, and anything to PPO."""
         source = None if self.source is None else self.source.config.agent.kind
+        if self.plan.carries and self.config.agent.kind == "ppo":
+            raise UserError(
+                f"Plan '{self.plan.name}' carries components, and PPO has no place for them: "
+                "use the plan scratch."
+            )
         if self.config.agent.kind == "model-free" and self.plan["replay"] == "copy":
             raise UserError(
                 f"Plan '{self.plan.name}' carries the replay without its rewards, from which a model-free "

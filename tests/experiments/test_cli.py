@@ -42,6 +42,25 @@ def pretrain(cli, small, tmp_path):
 # From end to end
 
 
+def test_a_baseline_is_trained_and_judged_again(cli, tmp_path):
+    pytest.importorskip("stable_baselines3")
+    flags = ("--env", "CartPole-v1", "--steps", 100, "--episodes", 2, "--wandb", "off", "--threads", 1)
+    code, out, err = cli("baseline", "ppo", *flags, "--out", tmp_path / "run", "--ppo.epochs", 1)
+    assert code == 0, err
+    assert re.search(r"^return +-?[\d.]+$", out, re.M)
+    ppo = read_config(tmp_path / "run").agent.ppo
+    assert (ppo.epochs, ppo.rollout) == (1, 256)  # its flag, and what suits a short run
+    code, out, err = cli("evaluate", "--from", tmp_path / "run", "--episodes", 1)
+    assert code == 0, err
+    assert "return" in out
+
+
+def test_an_unknown_baseline_gets_the_nearest(cli):
+    code, _, err = cli("baseline", "pp0")
+    assert code == 2
+    assert "Unknown baseline 'pp0': did you mean ppo" in err
+
+
 @pytest.mark.parametrize("plan", [*PLANS, "encoder=freeze,dynamics=copy"])
 def test_fine_tuning_under_each_plan(cli, pretrained, tmp_path, plan):
     arguments = ("--from", pretrained, "--plan", plan, "--steps", 40, "--wandb", "off")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from agents import PPOConfig
 from expedition import UserError
 from experiments.commands import Pretrain
 from experiments.presets import presets
-from experiments.settings import agent_preset, overlay, read_settings, training_preset
+from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
 from world_model import SIZES
 
 
@@ -22,6 +23,22 @@ def test_every_size_has_presets(size):
 def test_an_unknown_size_gets_the_nearest(preset):
     with pytest.raises(UserError, match="Unknown size '20m': did you mean 200m"):
         preset("20m")
+
+
+def test_ppo_on_crafter_is_moons():
+    """Table of hyper-parameters of Moon et al. 2023: 8 minibatches of a rollout of 4096."""
+    long = ppo_preset("crafter", 1_000_000)
+    assert (long.discount, long.gae_lambda, long.lr, long.entropy, long.clip) == (0.95, 0.65, 3e-4, 0.01, 0.2)
+    assert (long.rollout, long.rollout // long.batch, long.epochs) == (4096, 8, 3)
+    assert ppo_preset("crafter,size=16", 5_000).gae_lambda == 0.65
+
+
+def test_ppo_sees_many_rollouts_of_a_short_run():
+    short = ppo_preset("mazes-goal,size=7", 4_000)
+    assert 4_000 / short.rollout > 10
+    assert short.anneal
+    assert not short.normalise_advantage
+    assert ppo_preset("mazes-goal", 50_000) == ppo_preset("mazes-goal", 5_000_000) == PPOConfig()
 
 
 def write(tmp_path, text):

@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
+from agents import PPOConfig
 from expedition import UserError
 from experiments.presets import presets
+from experiments.settings import ppo_preset
 from experiments.study import Condition, planned_runs
 
 QUICK = presets()["quickstart"].budgets["laptop"]
@@ -65,6 +67,16 @@ def test_each_way_of_exploring_has_a_run_of_its_own():
     assert kinds.pop("MF -> MF") == "model-free"
     assert set(kinds.values()) == {"model-based"}
     assert all("/" not in run.id and " " not in run.id for run in runs)
+
+
+def test_ppo_is_tuned_for_environment_and_budget_where_nobody_set_it():
+    ppo = Condition("PPO", "scratch", learner="ppo")
+    (run,) = planned_runs(with_conditions(ppo))
+    assert (run.needs, run.config.agent.kind) == (None, "ppo")
+    assert run.config.agent.ppo == ppo_preset("crafter", QUICK.finetune_steps) != PPOConfig()
+    mine = PPOConfig(lr=1e-5)
+    (run,) = planned_runs(with_conditions(ppo, agent=dataclasses.replace(QUICK.agent, ppo=mine)))
+    assert run.config.agent.ppo == mine
 
 
 def test_more_seeds_keep_the_runs_that_there_are():

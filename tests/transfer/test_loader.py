@@ -296,6 +296,7 @@ def test_training_on_carried_rows_stays_finite(source_dir, tmp_path, plan):
             {"training": dataclasses.replace(TRAINING, num_envs=3)},
             "--training.num-envs 2",
         ),
+        ("model", {"agent": dataclasses.replace(AGENT, kind="ppo")}, "PPO has no place for them"),
         (
             "model+policy",
             {"agent": dataclasses.replace(AGENT, behaviour=ActorCriticConfig(imagination=3, layers=2))},
