@@ -20,13 +20,13 @@ class Machine:
     """Where a run is carried out and logged; flags of every command that trains."""
 
     device: str = "auto"
-    """auto (a GPU where there is one), cpu or cuda."""
+    """auto (a GPU if there is one), cpu, cuda."""
     threads: int = 0
     """CPU threads of a run; 0: torch's choice, or in a study the cores shared out among the runs."""
     workers: int = -1
     """Processes that step a run's environments; 0: none, -1: as many as threads where a step is slow."""
     replay_store: str = "memory"
-    """Where a run's replay lies: memory, or disk (in its folder), for one that is larger than memory."""
+    """Where a replay lies: memory, or disk for a larger one."""
     wandb: str = "auto"
     """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
     project: str = "expedition"
@@ -126,13 +126,13 @@ class StudyCommand:
     name: Positional[str]
     """A study of `expedition list studies`, or a YAML file with settings (`base: quickstart`)."""
     budget: str | None = None
-    """laptop, gpu or paper, where the study has them; by default laptop."""
+    """laptop (default), gpu or paper, where the study has it."""
     seeds: int | None = None
-    """Seeds, instead of the study's, each with pre-training runs of its own; intervals need five."""
+    """Seeds, instead of the study's; take five."""
     out: Path | None = None
-    """Folder of the study; by default runs/<name>."""
+    """Folder; by default runs/<name>."""
     jobs: int = 0
-    """Runs at a time; 0: one for each core, or one on a GPU."""
+    """Runs at a time; 0: one a core, one on a GPU."""
     fused: bool = False
     """Train the seeds of a condition as one batched program in one process; meant for a GPU."""
     env: str | None = None
@@ -140,11 +140,11 @@ class StudyCommand:
     intrinsic: str | None = None
     """Intrinsic reward, instead of the study's."""
     size: str | None = None
-    """Size of the world model, instead of the study's."""
+    """Size of the model, instead of the study's."""
     pretrain_steps: int | None = None
-    """Environment steps of phase 1, instead of the study's."""
+    """Steps of phase 1, instead of the study's."""
     finetune_steps: int | None = None
-    """Environment steps of phase 2, instead of the study's."""
+    """Steps of phase 2, instead of the study's."""
     plan_only: bool = False
     """Print the runs, and an estimate of time, memory and disk that is measured here, and stop."""
     machine: Annotated[Machine, arg(name="")] = Machine()
