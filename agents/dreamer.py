@@ -94,7 +94,7 @@ class DreamerAgent(Agent):
         return imagined, actions, stack(policies)
 
     def _imagined_reward(
-        self, imagined: Latent, actions: Tensor, features: Tensor, codes: Codes | None
+        self, imagined: Latent, actions: Tensor, features: Tensor, codes: Codes | None = None
     ) -> Tensor:
         """Reward of imagined rows (N, H + 1): the intrinsic one where it can be computed, or the head's."""
         if self.intrinsic is not None and self.intrinsic.in_imagination:

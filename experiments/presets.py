@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agents import AgentConfig
 from expedition import unknown_name
 from experiments.settings import agent_preset, training_preset
 from experiments.study import Condition, Contrast, Study, overlaid, study_file
@@ -40,7 +41,7 @@ CONTRASTS = (
     Contrast("finding 2: MB -> MB over MB -> MF", "model+policy", "MB -> MF"),
     Contrast("finding 2: MB -> MB over MF -> MB", "model+policy", "MF -> MB"),
     Contrast("finding 3: the dynamics, over the encoder alone", "model", "encoder"),
-    Contrast("finding 3: the policy, given the model", "model+prior", "model"),
+    Contrast("finding 3: the policy, given the model", "model+policy", "model"),
     Contrast("random data: its model over scratch", "model from random data", "scratch"),
     Contrast("random data: exploring over it", "model+policy", "model from random data"),
     Contrast("no strawman: scratch over PPO", "scratch", "PPO"),
@@ -77,6 +78,7 @@ def _walker(name: str, description: str, env: str, size: str, **settings: Any) -
     """A study of Walker et al. 2023 (arXiv 2302.04009) at one budget."""
     steps: tuple[int, int] = settings.pop("steps")
     training: dict[str, Any] = settings.pop("training", {})
+    agent: AgentConfig = settings.pop("agent", agent_preset(size))
     conditions: tuple[Condition, ...] = settings.pop("conditions")
     names = {condition.name for condition in conditions}
     preset = dataclasses.replace(training_preset(size), **training)
@@ -88,7 +90,7 @@ def _walker(name: str, description: str, env: str, size: str, **settings: Any) -
         pretrain_steps=steps[0],
         finetune_steps=steps[1],
         conditions=conditions,
-        agent=agent_preset(size),
+        agent=agent,
         pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
         finetune=preset,
         contrasts=tuple(c for c in CONTRASTS if names >= {_name(c.better), _name(c.baseline)}),
@@ -100,9 +102,23 @@ def _name(side: str) -> str:
     return side.removeprefix("pretrain:")
 
 
+CONTROLS = (RANDOM_MODEL, *CROSSED, PPO)
 FACTORIAL = carried("scratch", "policy", "model", "model+policy", "model+prior")
-WHOLE = (*FACTORIAL, *carried("encoder", "all", "replay"), RANDOM_MODEL, *CROSSED, PPO)
+WHOLE = (*FACTORIAL, *carried("encoder", "all", "replay", "model+policy+relabel"), *CONTROLS)
 FEW = (*carried("scratch", "policy", "model", "model+policy"), RANDOM_MODEL)
+
+
+def _curious(agent: AgentConfig) -> AgentConfig:
+    """The tiny agent for four hundred updates of a small maze: it looks 33 steps ahead and stays curious.
+
+    With less entropy its policy grows certain of the reward's noise once the maze holds nothing new.
+    """
+    return dataclasses.replace(
+        agent,
+        model=dataclasses.replace(agent.model, horizon=33),
+        behaviour=dataclasses.replace(agent.behaviour, entropy=0.05),
+        optimizer=dataclasses.replace(agent.optimizer, actor_scale=0.3),
+    )
 
 
 def _mazes(budget: str) -> Study:
@@ -112,12 +128,14 @@ def _mazes(budget: str) -> Study:
         return _walker(
             "walker2023-mazes",
             told,
-            "mazes-goal,observe=symbols,size=7,limit=50,num_levels=1",
+            "mazes-goal,size=7,limit=100,num_levels=1",
             "tiny",
             intrinsic="disagreement",
-            steps=(8_000, 4_000),
+            steps=(4_000, 3_000),
             seeds=5,
-            conditions=(*FACTORIAL, *carried("encoder"), RANDOM_MODEL, *CROSSED, PPO),
+            conditions=(*carried("scratch", "policy", "model", "model+policy", "encoder"), *CONTROLS),
+            agent=_curious(agent_preset("tiny")),
+            training={"image_size": 32},
         )
     size, steps = ("1m", (200_000, 50_000)) if budget == "gpu" else ("12m", (10_000_000, 1_000_000))
     levels = "size=9,limit=100,num_levels=20" if budget == "gpu" else "size=15,limit=200"

@@ -30,12 +30,13 @@ class Codes(NamedTuple):
         """Codes of `stoch` (..., S, C), one-hot or zero.
 
         Returns:
-            None where the matrix product is the better: on a GPU, in another precision than fp32, compiled.
+            None where the matrix product is the better: on a GPU, in another precision than fp32, compiled,
+            or for many seeds at once.
         """
-        if torch.compiler.is_compiling():
+        plain = stoch.device.type == "cpu" and stoch.dtype == torch.float32
+        if not plain or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
             return None
-        bf16 = torch.is_autocast_enabled(stoch.device.type)
-        if stoch.device.type != "cpu" or stoch.dtype != torch.float32 or bf16:
+        if torch._C._functorch.is_batchedtensor(stoch):
             return None
         variables, classes = stoch.shape[-2:]
         width = variables * classes

@@ -72,17 +72,17 @@ def together(configs, folders):
 
 
 def stop_at(monkeypatch, call):
-    """Press Ctrl-C in the given call of `Collector.step`."""
-    count, step = 0, Collector.step
+    """Press Ctrl-C in the given call of `Collector.receive`."""
+    count, receive = 0, Collector.receive
 
-    def interrupted(self, env_step):
+    def interrupted(self):
         nonlocal count
         count += 1
         if count == call:
             signal.raise_signal(signal.SIGINT)
-        return step(self, env_step)
+        return receive(self)
 
-    monkeypatch.setattr(Collector, "step", interrupted)
+    monkeypatch.setattr(Collector, "receive", interrupted)
 
 
 def lines(run_dir, name):
