@@ -32,7 +32,7 @@ def build(arguments: argparse.Namespace, seed: int = 0) -> DreamerAgent:
     """Make the agent that is timed."""
     model = M if arguments.size == "M" else SIZES[arguments.size]
     model = dataclasses.replace(model, conv=arguments.conv)
-    intrinsic = IntrinsicConfig(disagreement=DisagreementConfig(networks=NETWORKS))
+    intrinsic = IntrinsicConfig(disagreement=DisagreementConfig(networks=NETWORKS, target=arguments.target))
     behaviour = ActorCriticConfig(starts=arguments.starts)
     config = AgentConfig(model=model, behaviour=behaviour, intrinsic=intrinsic, precision=arguments.precision)
     name = None if arguments.intrinsic == "none" else arguments.intrinsic
@@ -139,6 +139,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": arguments.size,
         "conv": arguments.conv,
         "intrinsic": arguments.intrinsic,
+        "target": arguments.target,
         "observe": arguments.observe,
         "precision": arguments.precision,
         "compiled": arguments.compile,
@@ -163,6 +164,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", default="M", choices=["M", *SIZES])
     parser.add_argument("--conv", default="pooled", choices=["pooled", "strided"])
     parser.add_argument("--intrinsic", default="none", choices=["none", "disagreement"])
+    parser.add_argument("--target", default="embedding", choices=["embedding", "stoch"])
     parser.add_argument("--observe", default="pixels", choices=["pixels", "vector"])
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])

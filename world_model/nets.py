@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from world_model.onehot import Codes, coded_linear
 
 NORM_EPS = 1e-4
+PIECE = 1 << 18
+"""Elements over which elementwise passes go at once, so that the next pass finds them in the cache."""
 
 
 def init_truncated_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
@@ -75,12 +77,16 @@ class _NormSiLURows(torch.autograd.Function):
         """Gradients of x and weight."""
         x, weight, inverse = ctx.saved_tensors
         row = weight.unsqueeze(-2)
-        normed = (x * inverse).mul_(row)  # made again: keeping it would cost as much memory as x
-        gradient = torch.ops.aten.silu_backward(gradient.contiguous(), normed)
-        product = torch.mul(gradient, x, out=normed)
-        to_weight = (product.mT @ inverse).squeeze(-1)
-        shrink = (product @ row.mT) * inverse.pow(3) / weight.shape[-1]  # (..., M, 1)
-        to_x = gradient.mul_(inverse).mul_(row).addcmul_(x, shrink, value=-1)
+        rows = max(1, PIECE // weight.shape[-1])
+        to_x, to_weight = torch.empty_like(x), torch.zeros_like(weight)
+        pieces = (each.split(rows, -2) for each in (x, gradient.contiguous(), inverse, to_x))
+        for part, arrived, scale, result in zip(*pieces, strict=True):
+            normed = (part * scale).mul_(row)  # made again: keeping it would cost as much memory as x
+            torch.ops.aten.silu_backward.grad_input(arrived, normed, grad_input=result)
+            product = torch.mul(result, part, out=normed)
+            to_weight += (product.mT @ scale).squeeze(-1)
+            shrink = (product @ row.mT) * scale.pow(3) / weight.shape[-1]  # (..., M, 1)
+            result.mul_(scale).mul_(row).addcmul_(part, shrink, value=-1)
         return to_x, to_weight
 
     @staticmethod

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from world_model import nets
 from world_model.nets import (
     MLP,
     NORM_EPS,
@@ -14,6 +15,7 @@ from world_model.nets import (
     Linear,
     NormSiLU,
     RMSNorm,
+    _NormSiLURows,
     init_truncated_,
 )
 
@@ -100,9 +102,9 @@ class TestNorms:
         x = torch.randn(2, 3, 2, 2, dtype=torch.float64, generator=generator(), requires_grad=True)
         assert torch.autograd.gradcheck(layer, (x,))
 
-    def test_the_custom_function_itself_passes_gradcheck(self):
-        from world_model.nets import _NormSiLURows
-
+    @pytest.mark.parametrize("piece", [3, 7, 1000])  # one row, two and none left over, all
+    def test_the_custom_function_itself_passes_gradcheck(self, monkeypatch, piece):
+        monkeypatch.setattr(nets, "PIECE", piece)
         x = torch.randn(4, 3, dtype=torch.float64, generator=generator(), requires_grad=True)
         weight = torch.randn(3, dtype=torch.float64, generator=generator(1), requires_grad=True)
         assert torch.autograd.gradcheck(_NormSiLURows.apply, (x, weight))
