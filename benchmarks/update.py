@@ -16,11 +16,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
+from agents.program import NoisePlan, rows_on
 from benchmarks.table import show
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
 from training.runtime import choose_device
 from world_model import SIZES, WorldModelConfig
+from world_model.noise import DrawnNoise, draw_all
 
 M = WorldModelConfig(deter=512, hidden=256, stoch=32, classes=16, units=256, depth=16)
 """The width at which the peers were measured."""
@@ -117,13 +119,21 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def count_flops(agent: DreamerAgent, batch: dict[str, np.ndarray]) -> int:
+    """FLOPs of an update's loss, forward and backward, in one piece: the counter cannot follow parts."""
+    rows = rows_on(agent.device, batch)
+    noise = draw_all(NoisePlan(agent).draws(rows), agent.device, agent.generator)
+    with FlopCounterMode(display=False) as counter:
+        agent.total_loss(rows, 0, DrawnNoise(noise))[0].backward()
+    agent.optimizer.zero_grad(set_to_none=True)
+    return counter.get_total_flops()
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Build, warm up, time, count."""
     prepare_process(arguments.threads)
     agent = build(arguments)
     rows = batch_of(agent, arguments.batch, arguments.length, task=agent.intrinsic is None)
-    with FlopCounterMode(display=False) as counter:
-        agent.update(rows)
     first = 0.0
     if arguments.compile:
         agent.compile_update()
@@ -133,7 +143,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     for _ in range(arguments.warmup):
         agent.update(rows)
     cpu, wall = timed(agent, rows, arguments.updates)
-    flops = counter.get_total_flops()
+    speed, peak = throughput(agent, rows, arguments.updates), peak_bytes(agent.device)
+    flops = count_flops(agent, rows)  # last, for it holds more memory than an update does
     rate = matmul_rate(agent.device, torch.float32)
     return {
         "size": arguments.size,
@@ -151,8 +162,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in agent.parameters() if p.requires_grad),
         "cpu_seconds_per_update": cpu,
         "wall_seconds_per_update": wall,
-        "updates_per_second": throughput(agent, rows, arguments.updates),
-        "peak_bytes": peak_bytes(agent.device),
+        "updates_per_second": speed,
+        "peak_bytes": peak,
         "flops_per_update": flops,
         "matmul_flops_per_second": rate,
         "fraction_of_matmul_rate": flops / wall / rate,
