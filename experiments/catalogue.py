@@ -36,7 +36,7 @@ def catalogue() -> Catalogue:
         },
         "studies": {
             name: {
-                "description": preset.description,
+                "description": f"{preset.description} [{', '.join(preset.budgets)}]",
                 "budgets": {
                     budget: {
                         "environment": study.env,

@@ -153,7 +153,7 @@ def _mazes(budget: str) -> Study:
 
 def _crafter(budget: str) -> Study:
     """Findings 1 to 3 where exploration and task share the distribution of worlds."""
-    told = "Crafter, explored without reward, then played for its achievements (Walker et al., fig. 2)."
+    told = "Crafter, explored without reward, then played for its achievements."
     size, steps, seeds, conditions = {
         "laptop": ("tiny", (20_000, 6_000), 3, FEW),
         "gpu": ("1m", (150_000, 50_000), 3, FEW),
