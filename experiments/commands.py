@@ -24,15 +24,15 @@ class Machine:
     threads: int = 0
     """CPU threads of a run; 0: torch's choice, or in a study the cores shared out among the runs."""
     workers: int = -1
-    """Processes that step a run's environments; 0: none, -1: as many as threads where a step is slow."""
+    """Processes that step environments; -1: as threads, if slow."""
     replay_store: str = "memory"
     """Where a replay lies: memory, or disk for a larger one."""
     wandb: str = "auto"
-    """Weights & Biases: auto (online where logged in, else offline), off, offline or online."""
+    """W&B: auto (online if logged in, or offline), off, offline, online."""
     project: str = "expedition"
     """W&B project."""
     compile: bool = False
-    """Compile the update; takes minutes at first, and needs g++ on a CPU."""
+    """Compile updates; slow at first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +128,13 @@ class StudyCommand:
     budget: str | None = None
     """laptop (default), gpu or paper, where the study has it."""
     seeds: int | None = None
-    """Seeds, instead of the study's; take five."""
+    """Seeds, instead of the study's."""
     out: Path | None = None
     """Folder; by default runs/<name>."""
     jobs: int = 0
     """Runs at a time; 0: one a core, one on a GPU."""
     fused: bool = False
-    """Train the seeds of a condition as one batched program in one process; meant for a GPU."""
+    """Seeds of a condition as one program; for a GPU."""
     env: str | None = None
     """Environment id, instead of the study's."""
     intrinsic: str | None = None
@@ -146,7 +146,7 @@ class StudyCommand:
     finetune_steps: int | None = None
     """Steps of phase 2, instead of the study's."""
     plan_only: bool = False
-    """Print the runs, and an estimate of time, memory and disk that is measured here, and stop."""
+    """Print the runs and what they will take, measured here, and stop."""
     machine: Annotated[Machine, arg(name="")] = Machine()
 
 

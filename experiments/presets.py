@@ -123,7 +123,7 @@ def _curious(agent: AgentConfig) -> AgentConfig:
 
 def _mazes(budget: str) -> Study:
     """Explore a maze without reward, then look for its goal. Sizes grow with the budget."""
-    told = "Procedural mazes, explored without reward, then searched for their goal."
+    told = "Mazes, explored without reward, then searched for their goal."
     if budget == "laptop":
         return _walker(
             "walker2023-mazes",
@@ -153,7 +153,7 @@ def _mazes(budget: str) -> Study:
 
 def _crafter(budget: str) -> Study:
     """Findings 1 to 3 where exploration and task share the distribution of worlds."""
-    told = "Crafter, explored without reward, then played for its achievements."
+    told = "Crafter, explored without reward, then played for achievements."
     size, steps, seeds, conditions = {
         "laptop": ("tiny", (20_000, 6_000), 3, FEW),
         "gpu": ("1m", (150_000, 50_000), 3, FEW),
@@ -190,7 +190,7 @@ ROBODESK = tuple(
 
 def _robodesk(budget: str) -> Study:
     """The same desk in both phases, with another reward: states on a laptop, pictures elsewhere."""
-    told = "RoboDesk, explored without reward, then its tasks: one environment, new rewards."
+    told = "RoboDesk, explored without reward, then its tasks."
     size, steps, seeds, tasks, conditions, options = {
         "laptop": ("tiny", (20_000, 6_000), 2, ROBODESK[1:3], FEW, ",observe=state"),
         "gpu": ("1m", (150_000, 30_000), 3, ROBODESK[1:3], FEW, ",render=fast"),
@@ -218,7 +218,7 @@ SCENES = tuple(
 
 def _metaworld(budget: str) -> Study:
     """Explored in the training scenes of ML10, used in its test tasks: out of distribution."""
-    told = "Meta-World: ML10's training scenes without reward, then its test tasks (out of distribution)."
+    told = "Meta-World: ML10's training scenes, then its test tasks."
     size, steps, seeds, tasks, conditions, options = {
         "laptop": ("tiny", (20_000, 6_000), 2, SCENES[:2], FEW, ",observe=state"),
         "gpu": ("1m", (150_000, 30_000), 3, SCENES[:2], FEW, ",render=fast"),

@@ -93,9 +93,8 @@ def test_the_tasks_reward_reaches_the_learner_in_phase_two_alone(tmp_path):
         it = trainer(tmp_path / phase, phase=phase)
         it.learn()
         names = {name for _, keys in it.still.seen for name in keys}
-        assert names == {"vector", "action", "is_first", "is_last", "is_terminal"} | (
-            {"reward"} if phase == "finetune" else set()
-        )
+        known = {"vector", "action", "is_first", "is_last", "is_terminal", "behaviour/log_prob"}
+        assert names == known | ({"reward"} if phase == "finetune" else set())
 
 
 def test_metrics_and_episodes_are_logged_by_their_steps(tmp_path):
