@@ -146,7 +146,7 @@ class StudyCommand:
     finetune_steps: int | None = None
     """Steps of phase 2, instead of the study's."""
     plan_only: bool = False
-    """Print the runs and what they will take, measured here, and stop."""
+    """Print runs and an estimate measured here."""
     machine: Annotated[Machine, arg(name="")] = Machine()
 
 

@@ -178,7 +178,7 @@ def _finetuned(
     config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, training)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
-    label = re.sub(r"[^\w.+>-]+", "-", condition.name) if "=" not in condition.name else "custom"
+    label = re.sub(r"[^\w.+]+", "-", condition.name) if "=" not in condition.name else "custom"
     return PlannedRun(
         f"{label}-s{seed}-{fingerprint(identity)}", config, seed, condition.name, condition.plan, needs
     )
