@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from exploration.base import IntrinsicReward, replayed
 from world_model import Latent
+from world_model.distributions import move_
 from world_model.nets import MLP, Linear
 
 
@@ -87,7 +88,7 @@ class BYOLExplore(IntrinsicReward):
     def take_in(self, batch: Mapping[str, Tensor]) -> None:
         """Move the target projection."""
         for slow, fast in zip(self.target.parameters(), self.projection.parameters(), strict=True):
-            slow.lerp_(fast, 1 - self.config.target_decay)
+            move_(slow, fast, 1 - self.config.target_decay)
 
     def _errors(
         self, latents: Latent, actions: Tensor, is_first: Tensor, embeddings: Tensor

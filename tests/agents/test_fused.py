@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
+from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, make_agent
+from agents.base import LOG_PROB
 from agents.fused import FusedAgents
 from agents.prior import PolicyPrior
 from agents.program import NoisePlan, rows_on
@@ -29,20 +30,22 @@ CPU = torch.device("cpu")
 BATCH, TIME = 3, 6
 
 
-def make(seed, kind="vector", actions=DISCRETE, intrinsic=None, config=CONFIG):
+def make(seed, kind="vector", actions=DISCRETE, intrinsic=None, agent="model-based", config=CONFIG):
     """An agent whose heads expect small values.
 
     Fresh heads hold the outer bins, near 5e8, in a balance that one rounding tips.
     """
-    agent = DreamerAgent(SPACES[kind], actions, config, intrinsic, seed, CPU)
-    heads = (agent.world_model.reward, agent.behaviour.critic, agent.behaviour.slow_critic)
+    config = dataclasses.replace(config, kind=agent)
+    agent = make_agent(SPACES[kind], actions, config, intrinsic, seed, CPU)
+    heads = [agent.behaviour.critic, agent.behaviour.slow_critic]
+    heads += [agent.world_model.reward] if config.kind == "model-based" else []
     with torch.no_grad():
         for head in heads:
             head[-1].bias.copy_(-0.5 * (torch.arange(255) - 127).abs())
     return agent
 
 
-def rows(seed, kind="vector", actions=DISCRETE, intrinsic=None):
+def rows(seed, kind="vector", actions=DISCRETE, intrinsic=None, agent="model-based"):
     rng = np.random.default_rng(seed)
     (key, box), *_ = SPACES[kind].spaces.items()
     made = {"is_first": rng.random((BATCH, TIME)) < 0.2, "is_last": np.zeros((BATCH, TIME), bool)}
@@ -58,6 +61,8 @@ def rows(seed, kind="vector", actions=DISCRETE, intrinsic=None):
     if intrinsic is None:
         made["reward"] = rng.normal(size=(BATCH, TIME)).astype(np.float32)
         made["reward"][0, 0] = np.nan
+    if agent == "model-free":
+        made[LOG_PROB] = np.full((BATCH, TIME), -1.0, np.float32)
     return made
 
 
@@ -78,12 +83,14 @@ CASES = [
     ("vector", BOX, None),
     ("image", DISCRETE, "disagreement"),
     ("image", BOX, "rnd"),
+    *[("vector", DISCRETE, name) for name in ("byol-explore", "icm", "apt", "lbs", "e3b", "random-data")],
+    ("vector", DISCRETE, None, "model-free"),
+    ("vector", BOX, "rnd", "model-free"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "actions", "intrinsic"), CASES)
-def test_fused_agents_learn_as_each_does_alone(kind, actions, intrinsic):
-    case = (kind, actions, intrinsic)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_fused_agents_learn_as_each_does_alone(case):
     alone, together = ([make(seed, *case) for seed in (0, 7)] for _ in range(2))
     fused = FusedAgents(together)
     for update in range(3):
