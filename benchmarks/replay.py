@@ -54,7 +54,8 @@ def measure(arguments: argparse.Namespace, folder: Path | None) -> dict[str, Any
     rows = {name: np.zeros((ENVS, *shape), dtype) for name, (shape, dtype) in spec.items()}
     rows["image"] = rng.integers(0, 256, rows["image"].shape, np.uint8)
     moments = [n for n in (10_000, 100_000) if n < frames]
-    found, added, spent = {}, 0, 0.0
+    found: dict[str, float] = {}
+    added, spent = 0, 0.0
     for moment in (*moments, frames, int(1.3 * frames)):
         while added < moment // ENVS:
             began = time.process_time()
