@@ -14,7 +14,7 @@ from agents.returns import PercentileScale, lambda_returns
 from world_model import action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
 from world_model.nets import MLP
-from world_model.onehot import Codes
+from world_model.onehot import Codes, by_pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ActorCritic(nn.Module):
             Losses (N,) by name (`actor`, `critic`), lambda-returns (N, H), and metrics.
         """
         logits = self.critic(features, codes)
-        slow_values = twohot_mean(self.slow_critic(features, codes))
+        slow_values = self._slow_values(features, codes)
         values = twohot_mean(logits).detach()
         no_last = torch.zeros_like(continues, dtype=torch.bool)
         returns = lambda_returns(rewards, values, continues, no_last, self.config.lam)
@@ -147,12 +147,16 @@ class ActorCritic(nn.Module):
             discount: of one step.
         """
         logits = self.critic(features)
-        with torch.no_grad():
-            slow_values = twohot_mean(self.slow_critic(features))
+        slow_values = self._slow_values(features)
         continues = (~is_terminal).to(rewards.dtype) * discount
         returns = lambda_returns(rewards, bootstrap, continues, is_last, self.config.lam)
         loss = self.critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
         return self.config.replay_critic * loss * ~is_last[:, :-1]
+
+    @torch.no_grad()
+    def _slow_values(self, features: Tensor, codes: Codes | None = None) -> Tensor:
+        """Values (...) by the slow critic."""
+        return by_pieces(lambda *rows: twohot_mean(self.slow_critic(*rows)), features, codes)
 
     def critic_loss(self, logits: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
         """Two-hot loss towards the returns and towards the slow critic, (...)."""

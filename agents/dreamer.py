@@ -9,7 +9,7 @@ from torch import Tensor
 
 from agents.base import Agent
 from agents.distributions import ActionDistribution, stack
-from world_model import Latent, WorldModel
+from world_model import Imagined, Latent, WorldModel
 from world_model.noise import Source
 from world_model.onehot import Codes
 
@@ -55,13 +55,12 @@ class DreamerAgent(Agent):
         starts = min(config.starts or length, length)
         tail = latents.map(lambda x: x[:, -starts:])
         first = tail.detach().map(lambda x: x.flatten(0, 1))  # (B * K, ...)
-        imagined, actions, policy = self._imagine(first, source)
-        features, codes = imagined.features, Codes.of(imagined.stoch)  # (N, H + 1, F)
+        imagined, policy = self._imagine(first, source)
         with torch.no_grad():
-            rewards = self._imagined_reward(imagined, actions, features, codes)
-            continues = self.world_model.predict_continue(features, codes)
+            rewards = self._imagined_reward(imagined)
+            continues = self.world_model.predict_continue(imagined.features, imagined.codes)
         losses, returns, metrics = self.behaviour.imagination_loss(
-            features, policy, actions, rewards, continues, codes
+            imagined.features, policy, imagined.actions, rewards, continues, imagined.codes
         )
         if config.replay_critic > 0 and starts > 1:
             reward = rows["reward"][:, -starts:]
@@ -78,25 +77,20 @@ class DreamerAgent(Agent):
         metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
         return losses, metrics
 
-    def _imagine(self, first: Latent, source: Source) -> tuple[Latent, Tensor, ActionDistribution]:
-        """Imagine from `first` (N, ...): latents and actions (N, H + 1, ...), and the policy (N, H, A)."""
+    def _imagine(self, first: Latent, source: Source) -> tuple[Imagined, ActionDistribution]:
+        """Imagine from `first` (N, ...): rows (N, H + 1, ...), and the policy (N, H, A)."""
         policies: list[ActionDistribution] = []
-        model = self.config.model
 
-        def act(features: Tensor) -> Tensor:
-            codes = Codes.of(features[:, model.deter :].unflatten(-1, (model.stoch, model.classes)))
+        def act(features: Tensor, codes: Codes | None) -> Tensor:
             with torch.enable_grad():  # the one gradient that imagination needs, kept for the actor's loss
                 policies.append(self.behaviour.policy(features, codes))
             return policies[-1].sample(source)
 
         horizon = self.config.behaviour.imagination
-        imagined, actions = self.world_model.imagine(first, act, horizon, source)
-        return imagined, actions, stack(policies)
+        return self.world_model.imagine(first, act, horizon, source), stack(policies)
 
-    def _imagined_reward(
-        self, imagined: Latent, actions: Tensor, features: Tensor, codes: Codes | None = None
-    ) -> Tensor:
+    def _imagined_reward(self, imagined: Imagined) -> Tensor:
         """Reward of imagined rows (N, H + 1): the intrinsic one where it can be computed, or the head's."""
         if self.intrinsic is not None and self.intrinsic.in_imagination:
-            return self.intrinsic.scale(self.intrinsic.reward(imagined, actions))
-        return self.world_model.predict_reward(features, codes)
+            return self.intrinsic.scale(self.intrinsic.reward(imagined.latents, imagined.actions))
+        return self.world_model.predict_reward(imagined.features, imagined.codes)

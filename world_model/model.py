@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import gymnasium
 import torch
@@ -14,13 +15,26 @@ from world_model.distributions import TWOHOT_BINS, balanced_kl, twohot_loss, two
 from world_model.filter import Filter
 from world_model.nets import MLP
 from world_model.noise import Source
-from world_model.onehot import Codes
+from world_model.onehot import Codes, by_pieces
 from world_model.rssm import Latent
 from world_model.settle import settle
 from world_model.sizes import WorldModelConfig
 
-Policy = Callable[[Tensor], Tensor]
-"""Features (N, F) to sampled actions (N, A)."""
+Policy = Callable[[Tensor, Codes | None], Tensor]
+"""Features (N, F), and codes of their one-hot part where they help, to sampled actions (N, A)."""
+
+
+class Imagined(NamedTuple):
+    """What `WorldModel.imagine` returns, row 0 being where it began."""
+
+    latents: Latent
+    """(N, H + 1, ...), views of the features."""
+    actions: Tensor
+    """(N, H + 1, A); row h holds the action that led to row h, zeros in row 0."""
+    features: Tensor
+    """(N, H + 1, F)."""
+    codes: Codes | None
+    """Of the features' one-hot part, (N, H + 1, S), where they help."""
 
 
 class WorldModel(Filter):
@@ -53,33 +67,39 @@ class WorldModel(Filter):
         }
 
     @torch.no_grad()
-    def imagine(
-        self, latent: Latent, policy: Policy, horizon: int, generator: Source
-    ) -> tuple[Latent, Tensor]:
+    def imagine(self, latent: Latent, policy: Policy, horizon: int, generator: Source) -> Imagined:
         """Roll the prior out under `policy`, without gradient (the actor's gradient is REINFORCE's).
 
-        Returns:
-            Latents (N, H + 1, ...), of which the first is `latent`, and actions (N, H + 1, A), where row h
-            holds the action that led to row h (zeros in row 0).
+        Args:
+            latent: where to begin, (N, ...).
+            policy: chooses the actions.
+            horizon: steps H.
+            generator: source of the samples.
         """
-        latents, actions = [latent], [latent.deter.new_zeros(len(latent.deter), self.dynamics.actions)]
+        actions = [latent.deter.new_zeros(len(latent.deter), self.dynamics.actions)]
+        features, codes = [latent.features], [Codes.of(latent.stoch)]
         for _ in range(horizon):
-            action = policy(latent.features)
-            latent = self.dynamics.predict(latent, action, generator)
-            latents.append(latent)
-            actions.append(action)
-        stacked = Latent(
-            torch.stack([x.deter for x in latents], 1), torch.stack([x.stoch for x in latents], 1)
-        )
-        return stacked, torch.stack(actions, 1)
+            actions.append(policy(features[-1], codes[-1]))
+            latent = self.dynamics.predict(latent, actions[-1], generator, codes[-1])
+            features.append(latent.features)
+            codes.append(Codes.of(latent.stoch))
+        stacked = torch.stack(features, 1)
+        return Imagined(self._latents(stacked), torch.stack(actions, 1), stacked, Codes.stack(codes, 1))
+
+    def _latents(self, features: Tensor) -> Latent:
+        """Latents (..., D) and (..., S, C) that `features` (..., F) hold, as views."""
+        config = self.config
+        deter, stoch = features.split([config.deter, config.stoch * config.classes], -1)
+        return Latent(deter, stoch.unflatten(-1, (config.stoch, config.classes)))
 
     def predict_reward(self, features: Tensor, codes: Codes | None = None) -> Tensor:
         """Expected reward of rows with `features` (..., F) -> (...)."""
-        return twohot_mean(self.reward(features, codes))
+        return by_pieces(lambda *rows: twohot_mean(self.reward(*rows)), features, codes)
 
     def predict_continue(self, features: Tensor, codes: Codes | None = None) -> Tensor:
         """Probability of going on times the discount, for `features` (..., F) -> (...)."""
-        return self.continuation(features, codes).squeeze(-1).float().sigmoid()
+        going = by_pieces(self.continuation, features, codes)
+        return going.squeeze(-1).float().sigmoid()
 
     def loss(
         self, batch: Mapping[str, Tensor], generator: Source, settled: bool = False

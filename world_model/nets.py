@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from world_model.onehot import Codes, coded_linear
+from world_model.unrolled import Unrollable
 
 NORM_EPS = 1e-4
 PIECE = 1 << 18
@@ -28,7 +29,7 @@ def init_truncated_(weight: Tensor, fan_in: int, scale: float = 1.0) -> Tensor:
     return nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
-class Linear(nn.Linear):
+class Linear(Unrollable, nn.Linear):
     """`nn.Linear` with DreamerV3's initialisation; `fan_in` where the layer is a part of a wider one."""
 
     def __init__(
@@ -38,6 +39,18 @@ class Linear(nn.Linear):
         init_truncated_(self.weight, fan_in or inputs, scale)
         if bias:
             nn.init.zeros_(self.bias)
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        return F.linear(x, weight, bias)
+
+    def to_inputs(self, gradient: Tensor, weight: Tensor) -> Tensor:
+        """(N, outputs) -> (N, inputs)."""
+        return gradient @ weight
+
+    def to_weight(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """(N, inputs), (N, outputs) -> (outputs, inputs)."""
+        return gradient.t() @ x
 
 
 class RMSNorm(nn.Module):
@@ -125,7 +138,7 @@ class ChannelNormSiLU(NormSiLU):
         return rearrange(rows, "n h w c -> n c h w")
 
 
-class BlockLinear(nn.Module):
+class BlockLinear(Unrollable):
     """Block-diagonal linear layer: `blocks` independent maps of `inputs / blocks` to `outputs / blocks`.
 
     Equal to a dense layer whose weight is zero off the blocks (DreamerV3 2024, recurrent core).
@@ -141,10 +154,24 @@ class BlockLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
         init_truncated_(self.weight, fan_in or inputs // blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `x` (N, inputs) to (N, outputs)."""
-        grouped = rearrange(x, "n (g i) -> g n i", g=self.blocks)
-        return rearrange(torch.bmm(grouped, self.weight), "g n o -> n (g o)") + self.bias
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(N, inputs) -> (N, outputs)."""
+        assert bias is not None
+        return self._joined(torch.bmm(self._split(x), weight)) + bias
+
+    def to_inputs(self, gradient: Tensor, weight: Tensor) -> Tensor:
+        """(N, outputs) -> (N, inputs)."""
+        return self._joined(torch.bmm(self._split(gradient), weight.mT))
+
+    def to_weight(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """(N, inputs), (N, outputs) -> (blocks, inputs / blocks, outputs / blocks)."""
+        return torch.bmm(self._split(x).mT, self._split(gradient))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return rearrange(x, "n (g i) -> g n i", g=self.blocks)
+
+    def _joined(self, x: Tensor) -> Tensor:
+        return rearrange(x, "g n o -> n (g o)")
 
 
 class MLP(nn.Sequential):

@@ -1,11 +1,13 @@
 """Linear layers over features whose last columns are one-hot: rows of the weight are summed, not multiplied.
 
 A stochastic state of S variables picks S of S * C rows, so a matrix product does C times the work that is
-needed. On a CPU summing takes a sixth of its time; a GPU is better served by the product.
+needed. On a CPU summing takes a sixth of its time, and a third for the weight's gradient; a GPU is better
+served by the product.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from world_model.distributions import flatten_stoch
+
+ROWS_AT_ONCE = 2048
+"""Rows of features that `by_pieces` hands on at once."""
+
+
+def plain_cpu(tensor: Tensor) -> bool:
+    """Whether operations run one by one on a CPU: neither compiled nor for many seeds at once."""
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return not torch._C._functorch.is_batchedtensor(tensor)
 
 
 class Codes(NamedTuple):
@@ -25,6 +37,14 @@ class Codes(NamedTuple):
     numbers: Tensor
     width: int
 
+    @staticmethod
+    def stack(codes: Sequence[Codes | None], axis: int) -> Codes | None:
+        """Put codes of equal shape side by side along a new axis; None where one is missing."""
+        known = [each for each in codes if each is not None]
+        if len(known) < len(codes):
+            return None
+        return Codes(torch.stack([each.numbers for each in known], axis), known[0].width)
+
     @classmethod
     def of(cls, stoch: Tensor) -> Codes | None:
         """Codes of `stoch` (..., S, C), one-hot or zero.
@@ -33,10 +53,7 @@ class Codes(NamedTuple):
             None where the matrix product is the better: on a GPU, in another precision than fp32, compiled,
             or for many seeds at once.
         """
-        plain = stoch.device.type == "cpu" and stoch.dtype == torch.float32
-        if not plain or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
-            return None
-        if torch._C._functorch.is_batchedtensor(stoch):
+        if not plain_cpu(stoch) or stoch.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return None
         variables, classes = stoch.shape[-2:]
         width = variables * classes
@@ -58,14 +75,20 @@ class _CodedLinear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep x."""
-        ctx.save_for_backward(inputs[0])
+        """Keep x and the codes."""
+        ctx.save_for_backward(*inputs[:2])
+        ctx.coded = inputs[4]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
-        """Gradients of weight and bias, where the product is the faster form."""
-        (x,) = ctx.saved_tensors
-        return None, None, gradient.t() @ x, gradient.sum(0), None
+        """Gradients of weight and bias."""
+        x, codes = ctx.saved_tensors
+        plain = x.shape[1] - ctx.coded
+        to_weight = gradient.new_empty(gradient.shape[1], x.shape[1])
+        to_weight[:, plain:] = _summed_by_class(gradient, codes, ctx.coded).t()
+        if plain:
+            to_weight[:, :plain] = gradient.t() @ x[:, :plain]
+        return None, None, to_weight, gradient.sum(0), None
 
     @staticmethod
     def vmap(
@@ -80,6 +103,33 @@ class _CodedLinear(torch.autograd.Function):
         """Many weights side by side: the product."""
         dims = (in_dims[0], in_dims[2], in_dims[3])
         return torch.vmap(F.linear, in_dims=dims)(x, weight, bias), 0
+
+
+def by_pieces(
+    function: Callable[[Tensor, Codes | None], Tensor], features: Tensor, codes: Codes | None
+) -> Tensor:
+    """`function` of features (..., F) and codes (..., S), piece after piece on a CPU.
+
+    What one layer writes, the next then finds in the cache. Elsewhere it is called once.
+    """
+    if not plain_cpu(features):
+        return function(features, codes)
+    flat = features.flatten(0, -2)
+    numbers = None if codes is None else codes.numbers.flatten(0, -2).split(ROWS_AT_ONCE)
+    found = []
+    for index, piece in enumerate(flat.split(ROWS_AT_ONCE)):
+        part = None if codes is None or numbers is None else Codes(numbers[index], codes.width)
+        found.append(function(piece, part))
+    return torch.cat(found).unflatten(0, features.shape[:-1])
+
+
+def _summed_by_class(rows: Tensor, codes: Tensor, classes: int) -> Tensor:
+    """Sum of those `rows` (M, O) in which a class is set, for every class: (classes, O)."""
+    flat = codes.flatten()
+    small = torch.int16 if classes < 2**15 else torch.int32  # sorted several times faster than int64
+    holders = flat.to(small).argsort() // codes.shape[1]
+    counts = flat.bincount(minlength=classes + 1)
+    return F.embedding_bag(holders, rows, counts.cumsum(0) - counts, mode="sum")[1:]
 
 
 def coded_linear(x: Tensor, codes: Codes, weight: Tensor, bias: Tensor) -> Tensor:

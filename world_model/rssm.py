@@ -20,6 +20,7 @@ from world_model.nets import MLP, BlockLinear, Linear, NormSiLU
 from world_model.noise import Source
 from world_model.onehot import Codes
 from world_model.sizes import WorldModelConfig
+from world_model.unrolled import unrolled
 
 
 class Latent(NamedTuple):
@@ -150,20 +151,26 @@ class RSSM(nn.Module):
         noise = gumbel(shape, embeddings.device, generator)  # (B, T, S, C)
         deter, stoch = latent.deter, flatten_stoch(latent.stoch)
         deters, stochs, posteriors = [], [], []
-        for t in range(is_first.shape[1]):
-            deter = self.core(deter * keep[:, t], stoch * keep[:, t], actions[:, t])
-            log_probs = self.posterior(deter, projected[:, t])
-            sample = straight_through(log_probs, noise[:, t])
-            stoch = flatten_stoch(sample)
-            deters.append(deter)
-            stochs.append(sample)
-            posteriors.append(log_probs)
+        loop = self.core, self.posterior_deter, self.posterior_out
+        with unrolled(loop, projected):
+            for t in range(is_first.shape[1]):
+                deter = self.core(deter * keep[:, t], stoch * keep[:, t], actions[:, t])
+                log_probs = self.posterior(deter, projected[:, t])
+                sample = straight_through(log_probs, noise[:, t])
+                stoch = flatten_stoch(sample)
+                deters.append(deter)
+                stochs.append(sample)
+                posteriors.append(log_probs)
         return Latent(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(posteriors, 1)
 
-    def predict(self, latent: Latent, action: Tensor, generator: Source) -> Latent:
-        """One step without an observation: `latent` (B, ...) and `action` (B, A) -> next latent."""
+    def predict(
+        self, latent: Latent, action: Tensor, generator: Source, codes: Codes | None = None
+    ) -> Latent:
+        """One step without an observation: `latent` (B, ...) and `action` (B, A) -> next latent.
+
+        `codes` of the latent's stochastic state make it faster, without gradient for that state.
+        """
         projected = self.core.project_action(action)
-        codes = None if latent.stoch.requires_grad else Codes.of(latent.stoch)
         deter = self.core(latent.deter, flatten_stoch(latent.stoch), projected, codes)
         log_probs = self.prior(deter)
         noise = gumbel(log_probs.shape, log_probs.device, generator)

@@ -12,7 +12,7 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from expedition import UserError
 from exploration import INTRINSIC
-from world_model import for_size
+from world_model import Imagined, for_size
 
 IMAGE = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
 VECTOR = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
@@ -245,7 +245,8 @@ class TestIntrinsic:
         )
         actions = torch.tensor(rows()["action"])
         raw = agent.intrinsic.reward(latents.detach(), actions)
-        found = agent._imagined_reward(latents.detach(), actions, latents.features)
+        seen = latents.detach()
+        found = agent._imagined_reward(Imagined(seen, actions, seen.features, None))
         torch.testing.assert_close(found, raw / agent.intrinsic.scale.deviation())
         assert agent.intrinsic.scale.deviation() != 1
 

@@ -14,6 +14,7 @@ from envs import SerialVectorEnv
 from envs.suites.gridworlds import Scripted
 from world_model import Latent, WorldModel, for_size
 from world_model.distributions import categorical_kl, symlog, twohot_loss
+from world_model.onehot import Codes
 
 IMAGE = spaces.Box(0, 255, (32, 32, 3), np.uint8)
 VECTOR = spaces.Box(-np.inf, np.inf, (4,), np.float32)
@@ -131,11 +132,13 @@ class TestImagine:
         start = Latent(torch.randn(5, 32, generator=generator()), model.initial(5).stoch)
         seen = []
 
-        def policy(features):
+        def policy(features, _):
             seen.append(features)
             return F.one_hot(torch.full((5,), len(seen) % 3), 3).float()
 
-        latents, actions = model.imagine(start, policy, 4, generator(1))
+        latents, actions, features, codes = model.imagine(start, policy, 4, generator(1))
+        assert torch.equal(features, latents.features)
+        assert torch.equal(codes.numbers, Codes.of(latents.stoch).numbers)
         assert latents.deter.shape == (5, 5, 32)
         assert torch.equal(latents.deter[:, 0], start.deter)
         assert actions.shape == (5, 5, 3)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from world_model import RSSM, Latent, WorldModelConfig
 from world_model.nets import MLP
-from world_model.onehot import Codes, coded_linear
+from world_model.onehot import Codes, by_pieces, coded_linear
 
 VARIABLES, CLASSES, PLAIN, OUTPUTS = 5, 4, 7, 3
 
@@ -86,7 +86,7 @@ def test_a_step_of_the_model_equals_that_of_its_dense_core():
     config = WorldModelConfig(deter=24, hidden=10, stoch=VARIABLES, classes=CLASSES, blocks=4)
     rssm = RSSM(config, 7, 2)
     stoch, deter, action = states(6), torch.randn(6, 24), torch.randn(6, 2)
-    found = rssm.predict(Latent(deter, stoch), action, generator()).deter
+    found = rssm.predict(Latent(deter, stoch), action, generator(), Codes.of(stoch)).deter
     torch.testing.assert_close(found, rssm.core(deter, stoch.flatten(1), rssm.core.project_action(action)))
 
 
@@ -95,3 +95,28 @@ def test_other_precisions_take_the_product():
     assert Codes.of(stoch.double()) is None
     with torch.autocast("cpu", torch.bfloat16):
         assert Codes.of(stoch) is None
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_pieces_equal_the_whole(monkeypatch, coded):
+    monkeypatch.setattr("world_model.onehot.ROWS_AT_ONCE", 3)
+    x, stoch = inputs(4, 2)
+    mlp = MLP(x.shape[-1], 6, 2, outputs=3)
+    seen = []
+
+    def function(rows, codes):
+        seen.append(len(rows))
+        assert (codes is not None) is coded
+        return mlp(rows, codes)
+
+    found = by_pieces(function, x, Codes.of(stoch) if coded else None)
+    assert seen == [3, 3, 2]
+    torch.testing.assert_close(found, mlp(x))
+
+
+def test_codes_side_by_side():
+    one, two = Codes.of(states(2)), Codes.of(states(2).flip(0))
+    stacked = Codes.stack([one, two], 1)
+    assert torch.equal(stacked.numbers[:, 1], two.numbers)
+    assert stacked.width == one.width
+    assert Codes.stack([one, None], 1) is None
