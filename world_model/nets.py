@@ -157,7 +157,7 @@ class BlockLinear(Unrollable):
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
         assert bias is not None
-        return self._joined(torch.bmm(self._split(x), weight)) + bias
+        return self._joined(torch.baddbmm(bias.view(self.blocks, 1, -1), self._split(x), weight))
 
     def to_inputs(self, gradient: Tensor, weight: Tensor) -> Tensor:
         """(N, outputs) -> (N, inputs)."""

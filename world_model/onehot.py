@@ -15,16 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from world_model.distributions import flatten_stoch
+from world_model.plain import plain_cpu, plain_fp32
 
 ROWS_AT_ONCE = 2048
 """Rows of features that `by_pieces` hands on at once."""
-
-
-def plain_cpu(tensor: Tensor) -> bool:
-    """Whether operations run one by one on a CPU: neither compiled nor for many seeds at once."""
-    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return not torch._C._functorch.is_batchedtensor(tensor)
 
 
 class Codes(NamedTuple):
@@ -53,7 +47,7 @@ class Codes(NamedTuple):
             None where the matrix product is the better: on a GPU, in another precision than fp32, compiled,
             or for many seeds at once.
         """
-        if not plain_cpu(stoch) or stoch.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        if not plain_fp32(stoch):
             return None
         variables, classes = stoch.shape[-2:]
         width = variables * classes

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from world_model.onehot import plain_cpu
+from world_model.plain import plain_fp32
 
 
 class Calls(NamedTuple):
@@ -101,9 +101,8 @@ def unrolled(modules: Iterable[nn.Module], like: Tensor) -> Iterator[None]:
         modules: whose `Unrollable` layers the loop calls.
         like: a tensor of the loop, which tells device, dtype and whether many seeds go side by side.
     """
-    helps = plain_cpu(like) and like.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     layers = []
-    if helps and torch.is_grad_enabled():
+    if plain_fp32(like) and torch.is_grad_enabled():
         layers = [each for module in modules for each in module.modules() if isinstance(each, Unrollable)]
     for layer in layers:
         seen: list[tuple[Tensor, Tensor]] = []

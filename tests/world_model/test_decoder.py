@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 
 from world_model import WorldModelConfig
-from world_model.decoder import FEW_CHANNELS, Decoder, UpStage, _ToFewChannels, upsampled_convolution
+from world_model.decoder import FEW_CHANNELS, Decoder, UpStage, _TransposedConvolution, upsampled_convolution
 
 CONFIG = WorldModelConfig(
     deter=16, hidden=8, stoch=2, classes=4, blocks=2, units=12, depth=2, vector_layers=2
@@ -126,6 +126,6 @@ def test_transposed_convolution_to_few_channels_equals_the_plain_one(channels, c
 def test_transposed_convolutions_side_by_side():
     torch.manual_seed(0)
     x, weight, bias = torch.randn(2, 3, 5, 4, 6), torch.randn(2, 5, 3, 4, 4), torch.randn(2, 3)
-    found = torch.vmap(_ToFewChannels.apply)(x, weight, bias)
+    found = torch.vmap(_TransposedConvolution.apply)(x, weight, bias)
     expected = [F.conv_transpose2d(*each, stride=2, padding=1) for each in zip(x, weight, bias, strict=True)]
     torch.testing.assert_close(found, torch.stack(expected))
