@@ -93,8 +93,6 @@ class Study:
     """Environments of phase 2; none for the one that was explored."""
     contrasts: tuple[Contrast, ...] = ()
     """Comparisons that the report prints beside the contributions."""
-    device: str = "auto"
-    """Where it is meant to run; a flag wins."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
