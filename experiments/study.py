@@ -16,6 +16,9 @@ from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.plan import TransferPlan, parse_plan
 
+EXPLORED = "pretrain:"
+"""Before the name of a condition in a contrast: its pre-training run is meant."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
@@ -59,9 +62,14 @@ class Contrast:
     label: str
     """What it says."""
     better: str
-    """The condition that should gain; `pretrain:` before a name compares phase 1."""
+    """The condition that should gain; `pretrain:` before both names compares phase 1."""
     baseline: str
     """The condition that it is compared with."""
+
+    @property
+    def conditions(self) -> tuple[str, str]:
+        """Names of the two conditions, whichever phase is compared."""
+        return self.better.removeprefix(EXPLORED), self.baseline.removeprefix(EXPLORED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +212,7 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
             {"name": item, "plan": item} if isinstance(item, str) else item for item in values["conditions"]
         ]
         names = {str(item.get("name")) for item in values["conditions"] if isinstance(item, Mapping)}
-        kept = [c for c in base.contrasts if {c.better, c.baseline} <= names]
+        kept = [c for c in base.contrasts if names.issuperset(c.conditions)]
         base = dataclasses.replace(base, contrasts=tuple(kept))
     return overlay(base, values)
 

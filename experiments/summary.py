@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from expedition.errors import UserError
-from experiments.records import EXPLORED, Contrast, StudyRecord
+from experiments.records import StudyRecord
+from experiments.study import EXPLORED, Contrast
 from transfer.contributions import contributions
 from transfer.statistics import (
     Results,
@@ -190,7 +191,7 @@ def _by_row(
 def _of_phase_1(study: StudyRecord) -> list[Contrast]:
     """Contrasts of pre-training runs, by the conditions that carry from them."""
     return [
-        Contrast(c.label, c.better.removeprefix(EXPLORED), c.baseline.removeprefix(EXPLORED))
+        Contrast(c.label, *c.conditions)
         for c in study.contrasts
         if c.better.startswith(EXPLORED) and c.baseline.startswith(EXPLORED)
     ]
