@@ -130,12 +130,7 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         ),
         "pretraining": _pretraining(study),
         "profiles": {name: _profile(tables[name]) for name in ("return",) if tables[name]},
-        "factorial": {
-            "components": list(factorial.components),
-            "cells": {
-                "+".join(c for c in factorial.components if c in s): n for s, n in factorial.cells.items()
-            },
-        },
+        "factorial": factorial.as_dict(),
         "contrast_pairs": {c.label: [c.better, c.baseline] for c in study.contrasts},
         "notes": [*study.missing(), *_missing_cells(study, tables["return"]), *_censored(study)],
         "environment_steps": sum(run.env_step for run in study.runs),

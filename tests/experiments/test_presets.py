@@ -5,7 +5,7 @@ import pytest
 from expedition import UserError
 from experiments.presets import BUDGETS, find_study, presets
 from experiments.settings import agent_preset, training_preset
-from experiments.study import Condition, planned_runs
+from experiments.study import Cell, Condition, overlaid, planned_runs
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 WALKER = [name for name in presets() if name.startswith("walker2023-")]
@@ -89,6 +89,21 @@ def test_other_conditions_leave_the_contrasts_that_still_make_sense(tmp_path):
     assert sides == [("pretrain:model+policy", "pretrain:MF -> MF"), ("model+policy", "MF -> MF")]
 
 
+def test_a_file_may_name_a_factorial_and_other_conditions_leave_what_fits(tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text(
+        "conditions: [scratch, model, replay, {name: both, plan: 'model+policy+relabel'}]\n"
+        "factorial:\n- {condition: scratch}\n- {carries: model, condition: model}\n"
+        "- {carries: data, condition: replay}\n- {carries: model+data, condition: both}\n"
+    )
+    study = find_study(str(path), None, {})
+    cells = (Cell("scratch"), Cell("model", "model"), Cell("replay", "data"), Cell("both", "model+data"))
+    assert study.factorial == cells
+    assert overlaid(study, {"conditions": ["scratch", "model"]}).factorial == cells[:2]
+    assert overlaid(study, {"conditions": ["scratch", "policy"]}).factorial == ()  # nothing is crossed
+    assert overlaid(study, {"seeds": 3}).factorial == cells
+
+
 def test_a_named_study_with_nothing_changed_is_itself():
     assert find_study("quickstart", None, {"env": None, "size": None}) == QUICK
 
@@ -115,6 +130,12 @@ def test_another_size_brings_its_own_settings():
             {"conditions": [{"name": "x", "plan": "model", "explorer": "nobody"}]},
             "'explorer' must be model-based or",
         ),
+        (
+            {"contrasts": [{"label": "x", "better": "model", "baseline": "none"}]},
+            "Unknown condition in a contrast 'none'",
+        ),
+        ({"factorial": [{"carries": "model"}]}, "Cell cannot be read: .* 'condition'"),
+        ({"factorial": {"": "scratch"}}, "'factorial' must be a list"),
         ({"tasks": ["nowhere-v9"]}, "Unknown environment 'nowhere-v9'"),
         ({"finetune_stps": 3}, "Unknown setting 'finetune_stps': did you mean finetune_steps"),
         ({"name": "../other"}, "The name of a study is letters"),
