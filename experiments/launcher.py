@@ -210,7 +210,7 @@ class Launcher:
             "environment": ", ".join(environments),
             "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
             "factorial": None if factorial is None else factorial.as_dict(),
-            "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts],
+            "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
             "wall_seconds": self.wall_seconds,
             "runs": [
                 {

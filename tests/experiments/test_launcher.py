@@ -92,6 +92,11 @@ def test_the_summary_has_the_promised_form(studied):
     assert str(arguments[1]) in summary["command"]
 
 
+def test_without_contrasts_of_its_own_a_study_compares_with_scratch(studied):
+    pairs = [(contrast.better, contrast.baseline) for contrast in read_study(studied[0]).contrasts]
+    assert pairs == [("model", "scratch")]
+
+
 def test_two_seeds_are_too_few_for_intervals(studied):
     folder, _ = studied
     summary = json.loads((folder / "summary.json").read_text())
