@@ -1,10 +1,12 @@
 """What the panels of the figure share: colours, bands, labels."""
 
 from collections.abc import Mapping
+from colorsys import hls_to_rgb
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import SubFigure
 
 from experiments.records import StudyRecord
@@ -12,7 +14,12 @@ from transfer.statistics import MIN_SEEDS, estimate
 
 # Okabe and Ito's palette, darkened where it is also the colour of text.
 _COLOURS = {"scratch": "#666666", "policy": "#D55E00", "model": "#0072B2", "model+policy": "#00805E"}
-_SPARE = ("#A8518A", "#B07D00", "#3A8FC4", "#8C564B", "#000000")
+# At least 20 apart in CIELAB, from these and from each other, and dark enough for text on white.
+_SPARE = (
+    *("#A8518A", "#B07D00", "#8877EE", "#8C564B", "#000000", "#559900"),
+    *("#CC0044", "#1B1B8C", "#009EA8", "#882299", "#E85AA8", "#5A5A00"),
+)
+_GOLDEN = 0.618034  # of a turn: hues that follow each other in such steps stay apart, however many they are
 
 
 def title(part: SubFigure, text: str) -> None:
@@ -27,8 +34,12 @@ def note(axes: Axes, text: str) -> None:
 
 def colour_of(condition: str, study: StudyRecord) -> str:
     """Return a condition's colour, the same in every panel."""
-    others = [name for name in study.conditions if name not in _COLOURS]
-    return _COLOURS.get(condition) or _SPARE[others.index(condition) % len(_SPARE)]
+    if condition in _COLOURS:
+        return _COLOURS[condition]
+    place = [name for name in study.conditions if name not in _COLOURS].index(condition)
+    if place < len(_SPARE):
+        return _SPARE[place]
+    return to_hex(hls_to_rgb(place * _GOLDEN % 1, 0.35, 0.55))
 
 
 def band(axes: Axes, x: np.ndarray, lines: np.ndarray, colour: str, dashes: Any = "-") -> None:
@@ -51,13 +62,18 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]], gap: float = 0
 
 
 def spread(heights: Mapping[str, float], gap: float) -> dict[str, float]:
-    """Return heights in rising order, at least `gap` apart, moved as little as a few sweeps allow."""
+    """Return heights in rising order, at least `gap` apart, moved as little as a few sweeps allow.
+
+    They stay between 0 and 1 where there is room, and fill it where there is not.
+    """
+    gap = min(gap, 1 / max(1, len(heights) - 1))
     names = sorted(heights, key=lambda name: heights[name])
     y = np.array([heights[name] for name in names])
-    for _ in range(100):
+    for _ in range(1000):
         short = np.maximum(gap - np.diff(y), 0) / 2
         if not short.size or short.max() < 1e-4:
             break
         y[:-1] -= short
         y[1:] += short
+        y = np.clip(y, 0, 1)
     return dict(zip(names, y.tolist(), strict=True))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from envs import choose_workers, cores, make_vector
+from envs import cores
 from expedition import UserError
 from experiments.report import duration
 from experiments.study import PlannedRun
@@ -23,6 +23,7 @@ from experiments.worker import Job, Task
 from training import Logistics, from_dict, prepare_process
 from training.collector import Collector, learner_view, row_spec
 from training.config import RunConfig
+from training.logistics import env_factory
 from training.run import build_agent, most_rows, planned_updates
 from training.runtime import choose_device
 from training.state_tree import publish_json
@@ -81,8 +82,7 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
     began = time.monotonic()
     prepare_process(logistics.threads)
     training = config.training
-    workers = choose_workers(config.env, logistics.threads or cores())
-    envs = make_vector(config.env, training.num_envs, image_size=training.image_size, workers=workers)
+    envs = env_factory(config, logistics)(training.num_envs)
     try:
         agent = build_agent(config, envs, choose_device(logistics.device))
         kept = _Rows()
@@ -122,8 +122,7 @@ def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
     began = time.monotonic()
     prepare_process(logistics.threads)
     training = config.training
-    workers = choose_workers(config.env, logistics.threads or cores())
-    envs = make_vector(config.env, training.num_envs, image_size=training.image_size, workers=workers)
+    envs = env_factory(config, logistics)(training.num_envs)
     try:
         learner = Learner(config, envs, choose_device(logistics.device))
         learner.start()

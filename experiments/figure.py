@@ -53,7 +53,7 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
     rows: list[tuple[list[Panel], float]] = [  # each with its height in inches
         ([p for p, data in ((_curves, _has_curves), (_horizon, _has_horizon)) if data(study)], 1.75),
         ([draw_contributions] if shown_measures(study) else [], 1.75),
-        ([draw_profile, draw_odds] if has_odds(study) else [], 1.4),
+        ([draw_profile, draw_odds] if has_odds(study) else [], max(1.4, 0.55 + 0.12 * _lines(study))),
         ([_dreams] if _films(study) else [], 1.45),
     ]
     rows = [row for row in rows if row[0]]
@@ -69,6 +69,11 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
         figure.savefig(picture, format="png")
     publish_bytes(Path(path), picture.getvalue())
     return Path(path)
+
+
+def _lines(study: StudyRecord) -> int:
+    """Return how many names stand below each other in the longer list, of profiles or probabilities."""
+    return max(len(study.conditions), len(study.contrasts))
 
 
 def _with_achievements(figure: Figure, study: StudyRecord) -> Any:

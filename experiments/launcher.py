@@ -201,6 +201,7 @@ class Launcher:
     def _write_study(self) -> None:
         environments = self.study.finetune_envs
         crafter = set(environments) == {"crafter"}
+        factorial = self.study.crossed()
         record: dict[str, Any] = {
             "name": self.study.name,
             "command": self.command,
@@ -208,7 +209,8 @@ class Launcher:
             "seeds": list(range(self.study.seeds)),
             "environment": ", ".join(environments),
             "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
-            "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts],
+            "factorial": None if factorial is None else factorial.as_dict(),
+            "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
             "wall_seconds": self.wall_seconds,
             "runs": [
                 {

@@ -93,13 +93,9 @@ def _walker(name: str, description: str, env: str, size: str, **settings: Any) -
         agent=agent,
         pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
         finetune=preset,
-        contrasts=tuple(c for c in CONTRASTS if names >= {_name(c.better), _name(c.baseline)}),
+        contrasts=tuple(c for c in CONTRASTS if names.issuperset(c.conditions)),
         **settings,
     )
-
-
-def _name(side: str) -> str:
-    return side.removeprefix("pretrain:")
 
 
 CONTROLS = (RANDOM_MODEL, *CROSSED, PPO)

@@ -11,22 +11,12 @@ import numpy as np
 
 from expedition.errors import UserError
 from experiments.curves import area, first_passage, smoothed
+from experiments.study import Contrast
 from training.folder import read_json
 from transfer.contributions import Factorial, default_factorial
 from transfer.statistics import Value
 
-EXPLORED = "pretrain:"
-"""Before the name of a condition in a contrast: its pre-training run is meant."""
 _ANEW = "run the study again to write it anew"
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Two conditions to compare: `better` is asked for its gain over `baseline`."""
-
-    label: str
-    better: str
-    baseline: str
 
 
 @dataclass(frozen=True)
@@ -187,8 +177,7 @@ class StudyRecord:
     def _unmatched(self) -> Iterator[str]:
         planned = {run.condition for run in self.runs}
         for contrast in self.contrasts:
-            sides = [side.removeprefix(EXPLORED) for side in (contrast.better, contrast.baseline)]
-            names = [f"'{name}'" for name in sides if name not in planned]
+            names = [f"'{name}'" for name in contrast.conditions if name not in planned]
             if names:
                 yield f"Contrast '{contrast.label}' is left out: the study has no {' and '.join(names)}."
 

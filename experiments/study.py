@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,11 @@ from expedition import UserError, unknown_name
 from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
+from transfer.contributions import Factorial
 from transfer.plan import TransferPlan, parse_plan
+
+EXPLORED = "pretrain:"
+"""Before the name of a condition in a contrast: its pre-training run is meant."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +63,44 @@ class Contrast:
     label: str
     """What it says."""
     better: str
-    """The condition that should gain; `pretrain:` before a name compares phase 1."""
+    """The condition that should gain; `pretrain:` before both names compares phase 1."""
     baseline: str
     """The condition that it is compared with."""
+
+    def __post_init__(self) -> None:
+        if self.better.startswith(EXPLORED) != self.baseline.startswith(EXPLORED):
+            raise UserError(
+                f"Contrast '{self.label}' compares phase 1 with phase 2: write '{EXPLORED}' before both "
+                "conditions or before neither."
+            )
+
+    @property
+    def conditions(self) -> tuple[str, str]:
+        """Names of the two conditions, whichever phase is compared."""
+        return self.better.removeprefix(EXPLORED), self.baseline.removeprefix(EXPLORED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Which condition carries a set of components, in a factorial."""
+
+    condition: str
+    """The condition."""
+    carries: str = ""
+    """What it carries of the components that are crossed, as `model+replay`; empty: none of them."""
+
+    def __post_init__(self) -> None:
+        parts = self.carries.split("+") if self.carries else []
+        if len(set(parts)) < len(parts) or any(part != part.strip() or not part for part in parts):
+            raise UserError(
+                f"The cell of '{self.condition}' carries '{self.carries}': name components as in "
+                "model+replay, each once."
+            )
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """What it carries."""
+        return tuple(self.carries.split("+")) if self.carries else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +131,9 @@ class Study:
     tasks: tuple[str, ...] = ()
     """Environments of phase 2; none for the one that was explored."""
     contrasts: tuple[Contrast, ...] = ()
-    """Comparisons that the report prints beside the contributions."""
-    device: str = "auto"
-    """Where it is meant to run; a flag wins."""
+    """Comparisons that the report prints beside the contributions; none for each condition over scratch."""
+    factorial: tuple[Cell, ...] = ()
+    """What the contributions cross; none for model and policy, by the names of their plans."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
@@ -110,6 +149,30 @@ class Study:
             raise UserError(f"A study needs at least one seed, not {self.seeds}.")
         for env in (self.env, *self.tasks):
             environment_info(env)
+        self._check_named(names)
+
+    def _check_named(self, known: Collection[str]) -> None:
+        named = [("contrast", name) for contrast in self.contrasts for name in contrast.conditions]
+        named += [("factorial", cell.condition) for cell in self.factorial]
+        for where, name in named:
+            if name not in known:
+                raise unknown_name(f"condition in a {where}", name, known)
+        self.crossed()
+
+    def crossed(self) -> Factorial | None:
+        """Its own factorial, components in the order in which they are named; None where it has none.
+
+        Raises:
+            UserError: no component, two cells of one set of components, or of one condition.
+        """
+        if not self.factorial:
+            return None
+        components = dict.fromkeys(part for cell in self.factorial for part in cell.components)
+        cells = {frozenset(cell.components): cell.condition for cell in self.factorial}
+        if len(cells) < len(self.factorial):
+            told = ", ".join(cell.carries or "nothing" for cell in self.factorial)
+            raise UserError(f"A factorial names each set of components once, not {told}.")
+        return Factorial(tuple(components), cells)
 
     @property
     def finetune_envs(self) -> tuple[str, ...]:
@@ -206,9 +269,16 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
             {"name": item, "plan": item} if isinstance(item, str) else item for item in values["conditions"]
         ]
         names = {str(item.get("name")) for item in values["conditions"] if isinstance(item, Mapping)}
-        kept = [c for c in base.contrasts if {c.better, c.baseline} <= names]
-        base = dataclasses.replace(base, contrasts=tuple(kept))
+        base = _fitting(base, names)
     return overlay(base, values)
+
+
+def _fitting(study: Study, names: Set[str]) -> Study:
+    """The study without the contrasts and cells that name other conditions than these."""
+    contrasts = tuple(c for c in study.contrasts if set(c.conditions) <= names)
+    cells = tuple(cell for cell in study.factorial if cell.condition in names)
+    cells = cells if any(cell.carries for cell in cells) else ()
+    return dataclasses.replace(study, contrasts=contrasts, factorial=cells)
 
 
 def study_file(path: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from expedition.errors import UserError
-from experiments.records import EXPLORED, Contrast, StudyRecord
+from experiments.records import StudyRecord
+from experiments.study import EXPLORED, Contrast
 from transfer.contributions import contributions
 from transfer.statistics import (
     Results,
@@ -129,12 +130,7 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         ),
         "pretraining": _pretraining(study),
         "profiles": {name: _profile(tables[name]) for name in ("return",) if tables[name]},
-        "factorial": {
-            "components": list(factorial.components),
-            "cells": {
-                "+".join(c for c in factorial.components if c in s): n for s, n in factorial.cells.items()
-            },
-        },
+        "factorial": factorial.as_dict(),
         "contrast_pairs": {c.label: [c.better, c.baseline] for c in study.contrasts},
         "notes": [*study.missing(), *_missing_cells(study, tables["return"]), *_censored(study)],
         "environment_steps": sum(run.env_step for run in study.runs),
@@ -190,7 +186,7 @@ def _by_row(
 def _of_phase_1(study: StudyRecord) -> list[Contrast]:
     """Contrasts of pre-training runs, by the conditions that carry from them."""
     return [
-        Contrast(c.label, c.better.removeprefix(EXPLORED), c.baseline.removeprefix(EXPLORED))
+        Contrast(c.label, *c.conditions)
         for c in study.contrasts
         if c.better.startswith(EXPLORED) and c.baseline.startswith(EXPLORED)
     ]

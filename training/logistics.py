@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
+from envs import VectorEnv, choose_workers, cores, make_vector
 from expedition import unknown_name
-from training.config import at_least
+from training.config import RunConfig, at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,3 +41,11 @@ class Logistics:
         at_least("workers", self.workers, -1)
         if self.replay_store not in ("memory", "disk"):
             raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
+
+
+def env_factory(config: RunConfig, logistics: Logistics) -> Callable[[int], VectorEnv]:
+    """Return what makes a run's environments: called with their number, it gives a `VectorEnv` of its own."""
+    workers = logistics.workers
+    if workers < 0:
+        workers = choose_workers(config.env, logistics.threads or cores())
+    return functools.partial(make_vector, config.env, image_size=config.training.image_size, workers=workers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -13,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs import VectorEnv, choose_workers, cores, make_vector
+from envs import VectorEnv
 from expedition import UserError, __version__
 from training.checkpoint import Checkpoint, Checkpointer
 from training.config import RunConfig, to_dict
 from training.evaluation import Policy, by_scope, evaluate_policy, summarise_episodes
 from training.folder import claim_folder, only_process, read_result, undone_on_failure
-from training.logistics import Logistics
+from training.logistics import Logistics, env_factory
 from training.progress import Status
 from training.run import EVALUATION_SEED, Outcome
 from training.runtime import StopSignal, choose_device
@@ -104,12 +103,7 @@ class _Session:
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
         truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
-        workers = logistics.workers
-        if workers < 0:
-            workers = choose_workers(config.env, logistics.threads or cores())
-        self.make_envs = functools.partial(
-            make_vector, config.env, image_size=training.image_size, workers=workers
-        )
+        self.make_envs = env_factory(config, logistics)
         self.envs = self.make_envs(training.num_envs)
         self.learner = Learner(config, self.envs, choose_device(logistics.device))
         self.bridge = self.learner.bridge

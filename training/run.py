@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 
 from agents import Agent, make_agent
-from envs import choose_workers, cores, make_vector
 from expedition import UserError, __version__
 from training.budget import earlier_moments, most_rows, planned_updates
 from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
@@ -36,7 +35,7 @@ from training.folder import (
     read_result,
     undone_on_failure,
 )
-from training.logistics import Logistics
+from training.logistics import Logistics, env_factory
 from training.media import film_strip, write_gif, write_png
 from training.progress import Status
 from training.replay import Replay
@@ -136,12 +135,7 @@ class Session:
             truncate_after(run_dir, -1)
         else:
             truncate_after(run_dir, self.checkpoint.step, self.checkpoint.load("loop")["updates"])
-        workers = logistics.workers
-        if workers < 0:
-            workers = choose_workers(config.env, logistics.threads or cores())
-        self.make_envs = functools.partial(
-            make_vector, config.env, image_size=training.image_size, workers=workers
-        )
+        self.make_envs = env_factory(config, logistics)
         self.envs = self.make_envs(training.num_envs)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
@@ -351,7 +345,7 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     """
     checkpoint = open_checkpoint(run_dir)
     config = read_config(run_dir)
-    make_envs = functools.partial(make_vector, config.env, image_size=config.training.image_size)
+    make_envs = env_factory(config, Logistics(workers=0))
     envs = make_envs(1)
     try:
         agent = _load_policy(config, envs, checkpoint, choose_device(device))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from expedition.errors import UserError
 from transfer.statistics import Estimate, Results, Value, estimate, paired_contrast
@@ -37,7 +38,8 @@ class Factorial:
     """Which condition of a study carries which set of components; some sets may have none.
 
     Raises:
-        UserError: no component, one named twice, or a set with a component that isn't among them.
+        UserError: no component, one named twice, a set with a component that isn't among them, or a condition
+            that carries two sets.
     """
 
     components: tuple[str, ...]
@@ -52,6 +54,9 @@ class Factorial:
             if strange := sorted(carried - set(self.components)):
                 known = ", ".join(self.components)
                 raise UserError(f"A factorial of {known} has no cell '{'+'.join(strange)}': name it too.")
+        if len(set(self.cells.values())) < len(self.cells):
+            told = ", ".join(self.cells.values())
+            raise UserError(f"A factorial names a condition for one set of components only, not {told}.")
 
     @classmethod
     def named(cls, components: Iterable[str], cells: Mapping[str, str]) -> Factorial:
@@ -64,6 +69,13 @@ class Factorial:
         if len(parsed) < len(cells):
             raise UserError(f"A factorial names each set of components once, not {', '.join(cells)}.")
         return cls(tuple(components), parsed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, from which `named` makes it again."""
+        cells = {
+            "+".join(c for c in self.components if c in carried): name for carried, name in self.cells.items()
+        }
+        return {"components": list(self.components), "cells": cells}
 
     @property
     def baseline(self) -> str | None:

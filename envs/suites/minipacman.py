@@ -40,7 +40,6 @@ from envs.suites.levels import FLOOR, LARGE, MOVES, OPTIONS, Canvas, Dice, Level
 
 HEIGHT, WIDTH = 15, 19
 FOOD, PILL, PACMAN, GHOST = 2, 3, 4, 5  # codes on a board; a ghost's is GHOST + power
-STAY = 4
 POWER = 20
 METRICS = ("cells_visited", "coverage", "stages_cleared", "food_eaten", "pills_eaten", "ghosts_eaten")
 FOOD_REWARD, PILL_REWARD, GHOST_REWARD = 1.0, 2.0, 5.0

@@ -8,8 +8,9 @@ import pytest
 
 from envs import SerialVectorEnv, make_vector
 from envs.suites.crafter import Crafter
-from envs.suites.gridworlds import Maze, Scripted
+from envs.suites.gridworlds import Maze
 from expedition import UserError
+from tests.scripted import Scripted
 
 SOURCES = {
     "crafter": (functools.partial(Crafter, length=12), 2),

@@ -30,6 +30,17 @@ def test_a_whole_study(tmp_path, seeds, height, write_study):
     assert dict(mpl.rcParams) == before
 
 
+def test_many_conditions_stay_within_the_edges(tmp_path, monkeypatch, write_study, made_up):
+    names = ["scratch", *(f"condition {number}" for number in range(10))]
+    for name in names:
+        # One far better than all others, whose labels then crowd at the foot of the profile.
+        monkeypatch.setitem(made_up.returns, name, 9.0 if name == "scratch" else 0.5)
+        monkeypatch.setitem(made_up.errors, name, (0.05, 0.02))
+    folder = write_study(tmp_path, range(5), tuple(names), "mazes", suite=False, films=False)
+    pixels = drawn(folder)
+    assert min(pixels[:4].min(), pixels[-4:].min(), pixels[:, :4].min(), pixels[:, -4:].min()) == 255
+
+
 def test_another_environment_without_films_or_achievements(tmp_path, write_study):
     pixels = drawn(write_study(tmp_path, environment="CartPole-v1", suite=False, films=False))
     assert pixels.shape[1] == 1600

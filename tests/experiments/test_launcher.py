@@ -14,6 +14,7 @@ import pytest
 from expedition import UserError, __version__
 from experiments.launcher import Launcher, _reason, in_groups
 from experiments.presets import find_study
+from experiments.records import read_study
 from experiments.study import planned_runs
 from training import Logistics
 from training.folder import only_process
@@ -89,6 +90,11 @@ def test_the_summary_has_the_promised_form(studied):
     assert summary["version"] == __version__
     assert summary["command"].startswith("expedition study ")
     assert str(arguments[1]) in summary["command"]
+
+
+def test_without_contrasts_of_its_own_a_study_compares_with_scratch(studied):
+    pairs = [(contrast.better, contrast.baseline) for contrast in read_study(studied[0]).contrasts]
+    assert pairs == [("model", "scratch")]
 
 
 def test_two_seeds_are_too_few_for_intervals(studied):
@@ -229,6 +235,22 @@ def test_a_run_that_fails_gives_its_own_sentence(study_file, tmp_path):
 def test_the_reason_of_a_failure(tmp_path, code, log, reason):
     (tmp_path / "log").write_text(log)
     assert _reason(code, tmp_path / "log") == reason
+
+
+def test_the_report_reads_the_studys_own_factorial_and_contrasts(study_file, tmp_path):
+    cells = [{"condition": "scratch"}, {"carries": "world", "condition": "model"}]
+    contrast = {"label": "against itself", "better": "pretrain:model", "baseline": "pretrain:scratch"}
+    study = find_study(str(study_file(factorial=cells, contrasts=[contrast])), None, {})
+    it = Launcher(study, tmp_path / "out", 1, QUIET, "x", print)
+    (tmp_path / "out").mkdir()
+    it._write_study()
+    found = read_study(tmp_path / "out")
+    assert found.factorial == it.study.crossed()
+    assert found.factorial.as_dict() == {
+        "components": ["world"],
+        "cells": {"": "scratch", "world": "model"},
+    }
+    assert found.contrasts == it.study.contrasts
 
 
 def test_folders_of_others_and_broken_plans_are_refused(study_file, tmp_path):

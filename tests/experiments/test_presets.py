@@ -5,7 +5,7 @@ import pytest
 from expedition import UserError
 from experiments.presets import BUDGETS, find_study, presets
 from experiments.settings import agent_preset, training_preset
-from experiments.study import Condition, planned_runs
+from experiments.study import Cell, Condition, overlaid, planned_runs
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 WALKER = [name for name in presets() if name.startswith("walker2023-")]
@@ -40,9 +40,8 @@ def test_contrasts_compare_conditions_that_there_are():
     for preset in presets().values():
         for study in preset.budgets.values():
             for contrast in study.contrasts:
-                sides = {side.removeprefix("pretrain:") for side in (contrast.better, contrast.baseline)}
-                assert sides <= set(names(study))
-                assert len(sides) == 2
+                assert set(contrast.conditions) <= set(names(study))
+                assert len(set(contrast.conditions)) == 2
 
 
 def test_the_mazes_cross_agents_on_a_laptop():
@@ -82,6 +81,27 @@ def test_other_conditions_leave_the_contrasts_that_still_make_sense(tmp_path):
     assert study.size == "1m"
     assert [(c.better, c.baseline) for c in study.contrasts] == [("model", "encoder")]
     assert find_study(str(path), "laptop", {}).size == "tiny"
+    path.write_text(
+        "base: walker2023-mazes\nconditions:\n- model+policy\n"
+        "- {name: MF -> MF, plan: model+policy, explorer: model-free, learner: model-free}\n"
+    )
+    sides = [(c.better, c.baseline) for c in find_study(str(path), None, {}).contrasts]
+    assert sides == [("pretrain:model+policy", "pretrain:MF -> MF"), ("model+policy", "MF -> MF")]
+
+
+def test_a_file_may_name_a_factorial_and_other_conditions_leave_what_fits(tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text(
+        "conditions: [scratch, model, replay, {name: both, plan: 'model+policy+relabel'}]\n"
+        "factorial:\n- {condition: scratch}\n- {carries: model, condition: model}\n"
+        "- {carries: data, condition: replay}\n- {carries: model+data, condition: both}\n"
+    )
+    study = find_study(str(path), None, {})
+    cells = (Cell("scratch"), Cell("model", "model"), Cell("replay", "data"), Cell("both", "model+data"))
+    assert study.factorial == cells
+    assert overlaid(study, {"conditions": ["scratch", "model"]}).factorial == cells[:2]
+    assert overlaid(study, {"conditions": ["scratch", "policy"]}).factorial == ()  # nothing is crossed
+    assert overlaid(study, {"seeds": 3}).factorial == cells
 
 
 def test_a_named_study_with_nothing_changed_is_itself():
@@ -110,6 +130,12 @@ def test_another_size_brings_its_own_settings():
             {"conditions": [{"name": "x", "plan": "model", "explorer": "nobody"}]},
             "'explorer' must be model-based or",
         ),
+        (
+            {"contrasts": [{"label": "x", "better": "model", "baseline": "none"}]},
+            "Unknown condition in a contrast 'none'",
+        ),
+        ({"factorial": [{"carries": "model"}]}, "Cell cannot be read: .* 'condition'"),
+        ({"factorial": {"": "scratch"}}, "'factorial' must be a list"),
         ({"tasks": ["nowhere-v9"]}, "Unknown environment 'nowhere-v9'"),
         ({"finetune_stps": 3}, "Unknown setting 'finetune_stps': did you mean finetune_steps"),
         ({"name": "../other"}, "The name of a study is letters"),

@@ -8,7 +8,7 @@ from agents import PPOConfig
 from expedition import UserError
 from experiments.presets import presets
 from experiments.settings import ppo_preset
-from experiments.study import Condition, planned_runs
+from experiments.study import Cell, Condition, Contrast, planned_runs
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 
@@ -139,6 +139,50 @@ def test_phase_2_may_be_elsewhere_and_in_several_places():
 def test_conditions_that_mean_nothing(settings, sentence):
     with pytest.raises(UserError, match=sentence):
         Condition(**settings)
+
+
+CUBE = tuple(Cell(name, name) for name in ("model", "policy", "model+policy"))
+
+
+def test_a_factorial_crosses_what_its_cells_carry():
+    assert QUICK.crossed() is None
+    study = dataclasses.replace(QUICK, factorial=(Cell("scratch"), *CUBE))
+    assert study.crossed().as_dict() == {
+        "components": ["model", "policy"],
+        "cells": {"": "scratch", "model": "model", "policy": "policy", "model+policy": "model+policy"},
+    }
+    assert ids(study) == ids()  # it changes no run
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"contrasts": (Contrast("x", "modle", "scratch"),)}, "Unknown condition in a contrast 'modle'"),
+        (
+            {"contrasts": (Contrast("x", "pretrain:model", "pretrain:MF"),)},
+            "Unknown condition in a contrast 'MF'",
+        ),
+        ({"factorial": (Cell("scratch"), Cell("modle", "a"))}, "in a factorial 'modle': did you mean model"),
+        ({"factorial": (Cell("scratch"),)}, "names its components"),
+        ({"factorial": (Cell("model", "a+b"), Cell("policy", "b+a"))}, "each set of components once"),
+        ({"factorial": (Cell("model", "a"), Cell("policy", "a"))}, "each set of components once"),
+        ({"factorial": (Cell("model", "a"), Cell("model", "b"))}, "one set of components only"),
+    ],
+)
+def test_contrasts_and_factorials_that_do_not_fit(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        dataclasses.replace(QUICK, **changes)
+
+
+@pytest.mark.parametrize("carries", ["a+a", "a+", "a + b", " "])
+def test_what_a_cell_carries_is_named_as_plans_are(carries):
+    with pytest.raises(UserError, match="name components as in"):
+        Cell("model", carries)
+
+
+def test_a_contrast_stays_in_one_phase():
+    with pytest.raises(UserError, match="before both conditions or before neither"):
+        Contrast("x", "pretrain:model", "policy")
 
 
 @pytest.mark.parametrize("seeds", [0, -1])

@@ -159,11 +159,19 @@ def test_the_clean_fourth_cell_is_preferred():
         (["model", "model"], {}, "each once"),
         (["model"], {"model+polcy": "x"}, "no cell 'model\\+polcy'|no cell 'polcy'"),
         (["a", "b"], {"a+b": "x", "b+a": "y"}, "each set of components once"),
+        (["a", "b"], {"a": "x", "b": "x"}, "one set of components only"),
     ],
 )
 def test_impossible_factorials_get_one_sentence(components, cells, sentence):
     with pytest.raises(UserError, match=sentence):
         Factorial.named(components, cells)
+
+
+def test_plain_values_make_the_same_factorial_again():
+    plain = {"components": ["model", "policy"], "cells": {"": "none", "model": "m", "model+policy": "both"}}
+    turned = {"": "none", "model": "m", "policy+model": "both"}
+    assert Factorial.named(plain["components"], turned).as_dict() == plain
+    assert Factorial.named(**plain).as_dict() == plain
 
 
 def test_nan_is_refused():

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from agents.optimizer import LaProp
 from envs import SerialVectorEnv
-from envs.suites.gridworlds import Scripted
+from tests.scripted import Scripted
 from world_model import Latent, WorldModel, for_size
 from world_model.distributions import categorical_kl, symlog, twohot_loss
 from world_model.onehot import Codes

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from envs import environment_info, make
-from envs.suites.gridworlds import FLOOR, MAZE, RED, Catch, Maze, Scripted
+from envs.suites.gridworlds import FLOOR, MAZE, RED, Catch, Maze
 from expedition import UserError
+from tests.scripted import Scripted
 
 LEFT, STAY, RIGHT = range(3)
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))

@@ -18,7 +18,6 @@ from envs.suites.minipacman import (
     HEIGHT,
     PILL,
     POWER,
-    STAY,
     SUITE,
     WIDTH,
     Minipacman,
@@ -28,7 +27,7 @@ from envs.suites.minipacman import (
 from expedition import UserError
 
 ROOT = pathlib.Path(__file__).parents[3]
-UP, DOWN, LEFT, RIGHT = range(4)
+UP, DOWN, LEFT, RIGHT, STAY = range(5)
 
 # A ring with a crossing in the middle; the rest of the 15 x 19 board is wall.
 RING = ("#######", "#.....#", "#.#.#.#", "#.....#", "#.#.#.#", "#.....#", "#######")
