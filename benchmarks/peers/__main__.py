@@ -1,7 +1,8 @@
 """Our update beside a peer's, in turns: `python -m benchmarks.peers --peer NAME --python PEER_PYTHON`.
 
 PEER_PYTHON is the interpreter where the peer runs. Each has one thread, fp32, batch 16 x 64, horizon 15 and
-width M; the figure is the median over the turns of the ratio of CPU-seconds an update.
+width M; the figure is the median over the turns of the ratio of CPU-seconds an update. Our process keeps
+freed memory (`training.prepare_process`) and the peer's, as it comes, does not: `--same-allocator` lets it.
 
 `sheeprl`: after `pip install sheeprl==0.8.4`, beside our `strided` convolutions. `--algorithm p2e_dv3` sets
 disagreement of 8 networks beside its Plan2Explore, which predicts the stochastic state (as `--target stoch`
@@ -17,6 +18,7 @@ does), and learns an actor for the task and two critics more.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,12 @@ INTRINSIC = {"dreamer_v3": "none", "p2e_dv3": "disagreement"}
 WARMUP = 3
 """Turns in which each process is still taking memory."""
 HERE = Path(__file__).parent
+KEEP_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+"""What `prepare_process` asks of glibc, for a process that imports nothing of ours."""
 OURS = """
 import sys, time
 from argparse import Namespace
@@ -82,9 +90,10 @@ def r2dreamer(arguments: argparse.Namespace) -> Peer:
 PEERS = {"sheeprl": sheeprl, "r2dreamer": r2dreamer}
 
 
-def start(command: list[str]) -> subprocess.Popen[str]:
-    """A process that makes one update for each line it reads."""
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def start(command: list[str], settings: dict[str, str]) -> subprocess.Popen[str]:
+    """A process that makes one update for each line it reads, with `settings` in its environment."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **settings})
 
 
 def told(process: subprocess.Popen[str]) -> list[float]:
@@ -105,10 +114,10 @@ def update(process: subprocess.Popen[str]) -> list[float]:
     return told(process)
 
 
-def measure(python: str, peer: Peer, target: str, turns: int) -> dict[str, Any]:
+def measure(python: str, peer: Peer, target: str, turns: int, same_allocator: bool) -> dict[str, Any]:
     """Update both in turns."""
-    ours = start([sys.executable, "-c", OURS, peer.intrinsic, target, peer.conv])
-    other = start([python, *peer.command])
+    ours = start([sys.executable, "-c", OURS, peer.intrinsic, target, peer.conv], {})
+    other = start([python, *peer.command], KEEP_MEMORY if same_allocator else {})
     parameters = [told(process)[0] for process in (ours, other)]
     pairs = [(update(ours), update(other)) for _ in range(turns + WARMUP)][WARMUP:]
     mine, theirs = (statistics.median(pair[i][0] for pair in pairs) for i in (0, 1))
@@ -118,6 +127,7 @@ def measure(python: str, peer: Peer, target: str, turns: int) -> dict[str, Any]:
         "peer": peer.name,
         "conv": peer.conv,
         "target": target,
+        "same_allocator": same_allocator,
         "parameters": parameters[0],
         "peer_parameters": parameters[1],
         "cpu_seconds_per_update": mine,
@@ -139,10 +149,12 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=2, help="sheeprl's algo.mlp_layers")
     parser.add_argument("--checkout", help="folder of r2dreamer's clone")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--same-allocator", action="store_true", help="the peer keeps freed memory as we do")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     peer = PEERS[arguments.peer](arguments)
-    show(measure(arguments.python, peer, arguments.target, arguments.turns), arguments.json)
+    found = measure(arguments.python, peer, arguments.target, arguments.turns, arguments.same_allocator)
+    show(found, arguments.json)
     return 0
 
 

@@ -1,8 +1,7 @@
 """Run by an interpreter that r2dreamer runs on: an update for each line read, whose cost it tells.
 
 Argument: the folder of r2dreamer's clone. It imports nothing of ours, since the two need different packages.
-The peer computes under autocast to fp16, which it has no setting for; here autocast is turned off, unless a
-second argument `amp` says to leave it.
+The peer always computes under autocast to fp16; here autocast is turned off.
 """
 
 import functools
@@ -39,10 +38,9 @@ SETTINGS = (
 
 def main() -> None:
     """Build the agent at width M and update it on demand."""
-    folder, amp = Path(sys.argv[1]).resolve(), sys.argv[2:] == ["amp"]
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    agent = build(folder, amp)
+    agent = build(Path(sys.argv[1]).resolve())
     replay = FixedReplay(agent)
     print(sum(p.numel() for p in agent.parameters() if p.requires_grad), flush=True)
     for _ in sys.stdin:
@@ -52,13 +50,12 @@ def main() -> None:
         print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
 
 
-def build(folder: Path, amp: bool) -> Any:
+def build(folder: Path) -> Any:
     """The agent for 64 x 64 x 3 pixels and 17 discrete actions."""
     sys.path.insert(0, str(folder))
     import dreamer
 
-    if not amp:
-        dreamer.autocast = functools.partial(torch.autocast, enabled=False)
+    dreamer.autocast = functools.partial(torch.autocast, enabled=False)
     with hydra.initialize_config_dir(str(folder / "configs"), version_base=None):
         config = hydra.compose("configs", list(SETTINGS))
     observations = SimpleNamespace(spaces={"image": SimpleNamespace(shape=(64, 64, 3))})
