@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from world_model.distributions import gumbel, sample_one_hot, unimix_log_probs
-from world_model.noise import Source, normal
+from world_model.distributions import sample_one_hot, unimix_log_probs
+from world_model.noise import Source, normal, uniform
 from world_model.spaces import action_width
 
 UNIMIX = 0.01
@@ -53,8 +53,8 @@ class Categorical(NamedTuple):
 
     def sample(self, generator: Source) -> Tensor:
         """One-hot actions (..., A)."""
-        noise = gumbel(self.log_probs.shape, self.log_probs.device, generator)
-        return sample_one_hot(self.log_probs, noise)
+        noise = uniform((*self.log_probs.shape[:-1], 1), self.log_probs.device, generator)
+        return sample_one_hot(self.log_probs.detach().exp(), noise)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-probability of one-hot `action`."""

@@ -91,9 +91,7 @@ class _TransposedConvolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         geometry = ([2, 2], [1, 1], [1, 1], True, [0, 0], 1)
         wanted = [*ctx.needs_input_grad[:2], False]
-        to_x, to_weight, _ = torch.ops.aten.convolution_backward(
-            gradient, x, weight, None, *geometry, wanted
-        )
+        to_x, to_weight, _ = torch.ops.aten.convolution_backward(gradient, x, weight, None, *geometry, wanted)
         return to_x, to_weight, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
 
     @staticmethod

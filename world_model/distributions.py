@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from world_model.noise import Source, uniform
 
 TWOHOT_BINS = 255
 TWOHOT_LIMIT = 20.0
@@ -65,29 +64,36 @@ def twohot_loss(logits: Tensor, target: Tensor) -> Tensor:
     return -((1 - weight) * picked[..., 0] + weight * picked[..., 1])
 
 
+def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
+    """Probabilities of `logits` (..., C) mixed with a share `unimix` of the uniform distribution."""
+    probs = logits.softmax(-1)
+    return probs if unimix == 0.0 else (1 - unimix) * probs + unimix / logits.shape[-1]
+
+
 def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
-    """Log-probabilities of `logits` (..., C) mixed with a share `unimix` of the uniform distribution."""
-    if unimix == 0.0:
-        return logits.log_softmax(-1)
-    return torch.log((1 - unimix) * logits.softmax(-1) + unimix / logits.shape[-1])
+    """Their logarithms."""
+    return logits.log_softmax(-1) if unimix == 0.0 else torch.log(unimix_probs(logits, unimix))
 
 
-def gumbel(shape: torch.Size | tuple[int, ...], device: torch.device, generator: Source) -> Tensor:
-    """Standard Gumbel noise of `shape`: argmax(log p + noise) samples the categorical p."""
-    exponential = -torch.log(uniform(shape, device, generator).clamp_min(1e-20))
-    return -torch.log(exponential.clamp_min(1e-20))
+def sample_one_hot(probs: Tensor, noise: Tensor) -> Tensor:
+    """Sample a one-hot (..., C) from `probs` (..., C) with uniform `noise` (..., 1); no gradient.
 
-
-def sample_one_hot(log_probs: Tensor, noise: Tensor) -> Tensor:
-    """Sample a one-hot (..., C) from `log_probs` with Gumbel `noise` of the same shape; no gradient."""
-    index = (log_probs.detach() + noise).argmax(-1)
-    return F.one_hot(index, log_probs.shape[-1]).to(log_probs.dtype)
+    By inversion: the first class whose cumulative probability is above the noise, or the last. It needs one
+    number where Gumbel noise needs C, and their logarithms.
+    """
+    passed = (probs.detach().cumsum(-1)[..., :-1] <= noise).to(probs.dtype)  # ones, then zeros
+    return F.pad(passed, (1, 0), value=1.0) - F.pad(passed, (0, 1))
 
 
 def straight_through(log_probs: Tensor, noise: Tensor) -> Tensor:
-    """Sample a one-hot whose gradient is that of the probabilities (Bengio et al. 2013)."""
+    """Sample a one-hot whose gradient is that of the probabilities (Bengio et al. 2013).
+
+    Args:
+        log_probs: (..., C).
+        noise: uniform, (..., 1).
+    """
     probs = log_probs.exp()
-    return sample_one_hot(log_probs, noise) + (probs - probs.detach())
+    return sample_one_hot(probs, noise) + (probs - probs.detach())
 
 
 def categorical_kl(left: Tensor, right: Tensor) -> Tensor:

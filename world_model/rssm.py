@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from world_model.distributions import (
     flatten_stoch,
-    gumbel,
     sample_one_hot,
     straight_through,
     unimix_log_probs,
+    unimix_probs,
 )
 from world_model.nets import MLP, BlockLinear, Linear, NormSiLU
-from world_model.noise import Source
+from world_model.noise import Source, uniform
 from world_model.onehot import Codes
 from world_model.sizes import WorldModelConfig
 from world_model.unrolled import unrolled
@@ -109,19 +109,18 @@ class RSSM(nn.Module):
             weight.new_zeros(batch, config.deter), weight.new_zeros(batch, config.stoch, config.classes)
         )
 
-    def _log_probs(self, logits: Tensor) -> Tensor:
-        """(..., S * C) -> log-probabilities (..., S, C) with unimix."""
-        logits = rearrange(logits, "... (s c) -> ... s c", c=self.config.classes)
-        return unimix_log_probs(logits.float(), self.config.unimix)
+    def _by_variable(self, logits: Tensor) -> Tensor:
+        """(..., S * C) -> (..., S, C)."""
+        return rearrange(logits, "... (s c) -> ... s c", c=self.config.classes).float()
 
     def prior(self, deter: Tensor) -> Tensor:
         """Log-probabilities (..., S, C) of the stochastic state from `deter` (..., D) alone."""
-        return self._log_probs(self.prior_net(deter))
+        return unimix_log_probs(self._by_variable(self.prior_net(deter)), self.config.unimix)
 
     def posterior(self, deter: Tensor, projected: Tensor) -> Tensor:
         """Log-probabilities (..., S, C) given `deter` and embeddings projected by `posterior_embedding`."""
         hidden = self.posterior_norm(self.posterior_deter(deter) + projected)
-        return self._log_probs(self.posterior_out(hidden))
+        return unimix_log_probs(self._by_variable(self.posterior_out(hidden)), self.config.unimix)
 
     def observe(
         self,
@@ -147,8 +146,7 @@ class RSSM(nn.Module):
         keep = (~is_first).to(embeddings.dtype)[..., None]  # (B, T, 1)
         projected = self.posterior_embedding(embeddings)  # (B, T, hidden)
         actions = self.core.project_action(actions * keep)
-        shape = (*is_first.shape, self.config.stoch, self.config.classes)
-        noise = gumbel(shape, embeddings.device, generator)  # (B, T, S, C)
+        noise = uniform((*is_first.shape, self.config.stoch, 1), embeddings.device, generator)
         deter, stoch = latent.deter, flatten_stoch(latent.stoch)
         deters, stochs, posteriors = [], [], []
         loop = self.core, self.posterior_deter, self.posterior_out
@@ -172,6 +170,6 @@ class RSSM(nn.Module):
         """
         projected = self.core.project_action(action)
         deter = self.core(latent.deter, flatten_stoch(latent.stoch), projected, codes)
-        log_probs = self.prior(deter)
-        noise = gumbel(log_probs.shape, log_probs.device, generator)
-        return Latent(deter, sample_one_hot(log_probs, noise))
+        probs = unimix_probs(self._by_variable(self.prior_net(deter)), self.config.unimix)
+        noise = uniform((*probs.shape[:-1], 1), probs.device, generator)
+        return Latent(deter, sample_one_hot(probs, noise))

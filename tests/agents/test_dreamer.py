@@ -298,13 +298,14 @@ def test_bf16_stays_near_fp32_and_leaves_weights_in_fp32(actions, intrinsic, con
     found = {}
     for precision in ("fp32", "bf16"):
         agent = make("both", actions, intrinsic, config=dataclasses.replace(config, precision=precision))
-        metrics = [agent.update(rows("both", actions, reward=intrinsic is None)) for _ in range(4)][-1]
+        metrics = [agent.update(rows("both", actions, reward=intrinsic is None)) for _ in range(4)]
         assert {value.dtype for value in agent.state_dict().values()} == {torch.float32}
-        assert {value.dtype for value in metrics.values()} == {torch.float32}
-        found[precision] = {name: value.item() for name, value in metrics.items()}
+        assert {value.dtype for value in metrics[-1].values()} == {torch.float32}
+        # the first update alone: later ones also differ by the states that were sampled
+        found[precision] = {name: value.item() for name, value in metrics[0].items()}
     assert found["bf16"] != found["fp32"]
     for name in ("loss/reconstruction_image", "loss/reconstruction_vector", "loss/continue", "loss/total"):
-        assert found["bf16"][name] == pytest.approx(found["fp32"][name], rel=0.05)
+        assert found["bf16"][name] == pytest.approx(found["fp32"][name], rel=0.02)
 
 
 def test_an_unknown_precision_is_refused():

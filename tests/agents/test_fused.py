@@ -194,8 +194,8 @@ class TestNoisePlan:
         assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
         assert torch.equal(agent.generator.get_state(), state)
         # posterior, then an action and a state for each imagined step, from the last 4 rows of each sequence
-        starts, stochastic = BATCH * 4, (4, 4)
-        action = ("uniform", (starts, 3)) if actions is DISCRETE else ("normal", (starts, 2))
+        starts, stochastic = BATCH * 4, (4, 1)
+        action = ("uniform", (starts, 1)) if actions is DISCRETE else ("normal", (starts, 2))
         step = [action, ("uniform", (starts, *stochastic))]
         assert [tuple(draw) for draw in draws] == [("uniform", (BATCH, TIME, *stochastic)), *step * 3]
         noise = draw_all(draws, CPU, torch.Generator().manual_seed(0))

@@ -9,6 +9,7 @@ import torch
 from torch.distributions import Categorical, Independent, kl_divergence
 
 from world_model import distributions as ours
+from world_model.noise import uniform
 
 CPU = torch.device("cpu")
 
@@ -119,8 +120,8 @@ class TestSampling:
         probs = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.01, 0.01, 0.01, 0.97]])
         draws = 200_000
         generator = torch.Generator().manual_seed(0)
-        noise = ours.gumbel((draws, 2, 4), CPU, generator)
-        samples = ours.sample_one_hot(probs.log().expand(draws, 2, 4), noise)
+        noise = uniform((draws, 2, 1), CPU, generator)
+        samples = ours.sample_one_hot(probs.expand(draws, 2, 4), noise)
         assert set(samples.unique().tolist()) == {0.0, 1.0}
         assert (samples.sum(-1) == 1).all()
         for row in range(2):
@@ -130,18 +131,18 @@ class TestSampling:
             expected *= draws / expected.sum()
             assert scipy.stats.chisquare(counts, expected).pvalue > 1e-4
 
-    def test_noise_is_gumbel(self):
-        noise = ours.gumbel((50_000,), CPU, torch.Generator().manual_seed(1))
-        assert noise.isfinite().all()
-        assert scipy.stats.kstest(noise.numpy(), "gumbel_r").pvalue > 1e-3
+    def test_by_hand(self):
+        probs = torch.tensor([0.5, 0.0, 0.25, 0.25])
+        for noise, expected in [(0.0, 0), (0.49, 0), (0.5, 2), (0.74, 2), (0.75, 3), (1 - 2**-24, 3)]:
+            assert ours.sample_one_hot(probs, torch.tensor([noise])).tolist() == np.eye(4)[expected].tolist()
 
-    def test_same_generator_same_noise(self):
-        one, two = (ours.gumbel((9,), CPU, torch.Generator().manual_seed(4)) for _ in range(2))
-        assert torch.equal(one, two)
+    def test_rounding_cannot_leave_a_state_without_a_class(self):
+        probs = torch.full((3,), 1 / 3) - 1e-6  # they sum to less than the noise
+        assert ours.sample_one_hot(probs, torch.tensor([1 - 2**-24])).tolist() == [0, 0, 1]
 
     def test_sample_has_no_gradient(self):
         logits = torch.zeros(3, requires_grad=True)
-        assert not ours.sample_one_hot(logits.log_softmax(-1), torch.zeros(3)).requires_grad
+        assert not ours.sample_one_hot(logits.softmax(-1), torch.zeros(1)).requires_grad
 
 
 class TestStraightThrough:
@@ -149,10 +150,10 @@ class TestStraightThrough:
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(4, 3, 5, generator=generator, requires_grad=True)
         weights = torch.randn(4, 3, 5, generator=generator)
-        noise = ours.gumbel((4, 3, 5), CPU, generator)
+        noise = uniform((4, 3, 1), CPU, generator)
         log_probs = ours.unimix_log_probs(logits, 0.01)
         sample = ours.straight_through(log_probs, noise)
-        torch.testing.assert_close(sample, ours.sample_one_hot(log_probs, noise), atol=1e-7, rtol=0)
+        torch.testing.assert_close(sample, ours.sample_one_hot(log_probs.exp(), noise), atol=1e-7, rtol=0)
         (found,) = torch.autograd.grad((sample * weights).sum(), logits)
         probs = 0.99 * logits.softmax(-1) + 0.01 / 5
         (expected,) = torch.autograd.grad((probs * weights).sum(), logits)

@@ -269,8 +269,8 @@ def train(batch, updates):
 
 @torch.no_grad()
 def judge(model, batch):
-    """What the model predicts open loop, the median of five samples: the prior stays a little random."""
-    batch = {key: value.repeat(5, *[1] * (value.ndim - 1)) for key, value in batch.items()}
+    """What the model predicts open loop, the median of nine samples: the prior stays a little random."""
+    batch = {key: value.repeat(9, *[1] * (value.ndim - 1)) for key, value in batch.items()}
     count = len(batch["action"])
     vector = model.open_loop(batch, CONTEXT, generator())["vector"][:, CONTEXT:]
     latents, *_ = model.observe(
@@ -282,7 +282,7 @@ def judge(model, batch):
         features.append(latent.features)
     rows = torch.stack(features, 1)
     found = {"vector": vector, "reward": model.predict_reward(rows), "going": model.predict_continue(rows)}
-    return {key: value.unflatten(0, (5, -1)).median(0).values for key, value in found.items()}
+    return {key: value.unflatten(0, (9, -1)).median(0).values for key, value in found.items()}
 
 
 def errors(found, batch):
