@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+from collections.abc import Mapping
 
 import gymnasium
 import torch
@@ -14,7 +16,8 @@ from agents.returns import PercentileScale, lambda_returns
 from world_model import action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
 from world_model.nets import MLP
-from world_model.onehot import Codes, by_pieces
+from world_model.onehot import ROWS_AT_ONCE, Codes, by_pieces
+from world_model.settle import settle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,14 @@ class ActorCriticConfig:
     """Decay of the return percentiles."""
     return_limit: float = 1.0
     """Returns whose percentile range is below this are not scaled up."""
+
+
+def reached(continues: Tensor) -> Tensor:
+    """Weights (N, H) of imagined rows 0 to H - 1, by `continues` (N, H + 1).
+
+    Rows that imagination reaches after a likely end weigh less, and starts that are ends nothing.
+    """
+    return torch.cumprod(continues, 1)[:, :-1]
 
 
 class ActorCritic(nn.Module):
@@ -88,6 +99,7 @@ class ActorCritic(nn.Module):
         rewards: Tensor,
         continues: Tensor,
         codes: Codes | None = None,
+        settled: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Losses of actor and critic on imagined rows.
 
@@ -98,25 +110,29 @@ class ActorCritic(nn.Module):
             rewards: (N, H + 1); row h arrived at row h.
             continues: (N, H + 1), discount included.
             codes: of the features' one-hot part, (N, H + 1, S), where they are known.
+            settled: differentiate the critic's loss at once (`settle`), piece by piece; it is then a scalar.
 
         Returns:
             Losses (N,) by name (`actor`, `critic`), lambda-returns (N, H), and metrics.
         """
-        logits = self.critic(features, codes)
-        slow_values = self._slow_values(features, codes)
-        values = twohot_mean(logits).detach()
-        no_last = torch.zeros_like(continues, dtype=torch.bool)
-        returns = lambda_returns(rewards, values, continues, no_last, self.config.lam)
-        # Rows that imagination reaches after a likely end weigh less, and starts that are ends nothing.
-        weights = torch.cumprod(continues, 1)[:, :-1]
+        rows = {"rewards": rewards, "continues": continues}
+        if codes is not None:
+            rows["codes"] = codes.numbers
+        evaluate = functools.partial(self._evaluate, width=0 if codes is None else codes.width)
+        if settled:
+            parameters = list(self.critic.parameters())
+            critic, _, found = settle(evaluate, features, rows, parameters, ROWS_AT_ONCE)
+        else:
+            losses, found = evaluate(features, rows)
+            critic = losses["critic"]
+        values, returns = found["values"], found["returns"]
         self.return_scale.update(returns)
+        weights = reached(continues)
         advantages = (returns - values[:, :-1]) / self.return_scale.scale()
         if self.config.center:
             advantages = advantages - (weights * advantages).sum() / weights.sum().clamp_min(1e-3)
         entropy = policy.entropy()
         gain = policy.log_prob(actions[:, 1:]) * advantages + self.config.entropy * entropy
-        critic = self.critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
-        losses = {"actor": -(weights * gain).mean(1), "critic": (weights * critic).mean(1)}
         metrics = {
             "imagination/return": returns.mean(),
             "imagination/reward": rewards[:, 1:].mean(),
@@ -125,7 +141,20 @@ class ActorCritic(nn.Module):
             "imagination/entropy": entropy.detach().mean(),
             "imagination/advantage": advantages.abs().mean(),
         }
-        return losses, returns, metrics
+        return {"actor": -(weights * gain).mean(1), "critic": critic}, returns, metrics
+
+    def _evaluate(
+        self, features: Tensor, rows: Mapping[str, Tensor], width: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The critic's loss (N,) on imagined rows, and their values (N, H + 1) and returns (N, H)."""
+        codes = Codes(rows["codes"], width) if "codes" in rows else None
+        logits = self.critic(features, codes)
+        values = twohot_mean(logits).detach()
+        no_last = torch.zeros_like(rows["continues"], dtype=torch.bool)
+        returns = lambda_returns(rows["rewards"], values, rows["continues"], no_last, self.config.lam)
+        slow_values = self._slow_values(features, codes)
+        loss = reached(rows["continues"]) * self.critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
+        return {"critic": loss.mean(1)}, {"values": values, "returns": returns}
 
     def replay_loss(
         self,

@@ -14,6 +14,11 @@ from world_model.noise import Source
 from world_model.onehot import Codes
 
 
+def early(source: Source) -> bool:
+    """Whether parts of the loss may be differentiated early: not where it is batched or compiled."""
+    return isinstance(source, torch.Generator)
+
+
 class DreamerAgent(Agent):
     """DreamerV3 (2024) that works for the task's reward, or for an intrinsic one."""
 
@@ -27,9 +32,7 @@ class DreamerAgent(Agent):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every loss (B, T) or (N,) by name, and metrics."""
         metrics: dict[str, Tensor] = {}
-        # A loss that is batched or compiled must not be differentiated in parts.
-        settled = isinstance(source, torch.Generator)
-        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, source, settled)
+        losses, latents, embeddings, model_metrics = self.world_model.loss(rows, source, early(source))
         metrics |= model_metrics
         detached = latents.detach()
         if self.intrinsic is not None:
@@ -60,7 +63,7 @@ class DreamerAgent(Agent):
             rewards = self._imagined_reward(imagined)
             continues = self.world_model.predict_continue(imagined.features, imagined.codes)
         losses, returns, metrics = self.behaviour.imagination_loss(
-            imagined.features, policy, imagined.actions, rewards, continues, imagined.codes
+            imagined.features, policy, imagined.actions, rewards, continues, imagined.codes, early(source)
         )
         if config.replay_critic > 0 and starts > 1:
             reward = rows["reward"][:, -starts:]

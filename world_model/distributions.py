@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-
 TWOHOT_BINS = 255
 TWOHOT_LIMIT = 20.0
 

@@ -126,23 +126,25 @@ class WorldModel(Filter):
         features = latents.features
         if settled:
             parts = nn.ModuleList([self.decoder, self.reward, self.continuation])
-            total, heads = settle(self._head_losses, features, batch, list(parts.parameters()))
+            total, heads, _ = settle(self._head_losses, features, batch, list(parts.parameters()))
         else:
-            heads = self._head_losses(features, batch)
+            heads, _ = self._head_losses(features, batch)
         metrics = {f"loss/{name}": loss.detach().mean() for name, loss in (losses | heads).items()}
         metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
         metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
         losses |= {"heads": total} if settled else heads
         return losses, latents, embeddings, metrics
 
-    def _head_losses(self, features: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Losses (B, T) of what `features` (B, T, F) predict, by name."""
+    def _head_losses(
+        self, features: Tensor, batch: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses (B, T) of what `features` (B, T, F) predict, by name; and nothing else."""
         losses = {"continue": self._continue_loss(features, batch["is_terminal"])}
         for key, error in self.decoder.loss(features, batch).items():
             losses[f"reconstruction_{key}"] = error
         if "reward" in batch:
             losses["reward"] = self.reward_loss(features, batch["reward"])
-        return losses
+        return losses, {}
 
     def reward_loss(self, features: Tensor, reward: Tensor) -> Tensor:
         """Two-hot loss (B, T) of the reward head; `reward` (B, T) is NaN where it is not known.

@@ -15,8 +15,9 @@ from torch import Tensor
 PIECE = 256
 """Rows that are differentiated at once on a CPU, where larger pieces are no faster."""
 
-Losses = Callable[[Tensor, Mapping[str, Tensor]], dict[str, Tensor]]
-"""Features (B, T, F) and rows (B, T, ...) to losses (B, T) by name."""
+Found = dict[str, Tensor]
+Compute = Callable[[Tensor, Mapping[str, Tensor]], tuple[Found, Found]]
+"""Features (B, T, F) and rows (B, T, ...) to losses by name, and to what else is wanted, each (B, ...)."""
 
 
 class _Settled(torch.autograd.Function):
@@ -36,8 +37,12 @@ class _Settled(torch.autograd.Function):
 
 
 def settle(
-    compute: Losses, features: Tensor, rows: Mapping[str, Tensor], parameters: Sequence[Tensor]
-) -> tuple[Tensor, dict[str, Tensor]]:
+    compute: Compute,
+    features: Tensor,
+    rows: Mapping[str, Tensor],
+    parameters: Sequence[Tensor],
+    at_once: int = PIECE,
+) -> tuple[Tensor, Found, Found]:
     """Differentiate losses now and free their graph.
 
     Args:
@@ -46,29 +51,48 @@ def settle(
         features: (B, T, F).
         rows: (B, T, ...) by key.
         parameters: leaves; those that are frozen stay so.
+        at_once: rows of a piece on a CPU.
 
     Returns:
-        The sum of the losses' means, a scalar that can be differentiated once, and the losses (B, T) by name.
+        The sum of the losses' means, a scalar that can be differentiated once; the losses and what else
+        `compute` returns, (B, ...) by name, without gradient.
     """
-    sequences = max(1, PIECE // features.shape[1]) if features.device.type == "cpu" else len(features)
+    sequences = max(1, at_once // features.shape[1]) if features.device.type == "cpu" else len(features)
     learning = [p for p in parameters if p.requires_grad]
-    found: list[dict[str, Tensor]] = []
+    gradients: list[Tensor | None] = [None] * len(learning)
     to_features: list[Tensor] = []
-    to_parameters: list[Tensor | None] = [None] * len(learning)
+    found: list[tuple[Found, Found]] = []
     for begin in range(0, len(features), sequences):
         part = slice(begin, begin + sequences)
-        piece = features[part].detach().requires_grad_()
-        losses = compute(piece, {key: value[part] for key, value in rows.items()})
-        total = torch.stack([loss.sum() for loss in losses.values()]).sum() / features[..., 0].numel()
-        with torch.autocast(total.device.type, enabled=False):
-            gradients = torch.autograd.grad(total, [piece, *learning], allow_unused=True)
-        to_features.append(gradients[0])
-        to_parameters = [_added(*pair) for pair in zip(to_parameters, gradients[1:], strict=True)]
-        found.append({name: loss.detach() for name, loss in losses.items()})
-    whole = {name: torch.cat([losses[name] for losses in found]) for name in found[0]}
-    total = torch.stack([loss.mean() for loss in whole.values()]).sum()
-    settled = _Settled.apply(total, [torch.cat(to_features), *to_parameters], features, *learning)
-    return settled, whole
+        piece = features[part].detach().requires_grad_(features.requires_grad)
+        losses, others = compute(piece, {key: value[part] for key, value in rows.items()})
+        share = len(piece) / len(features)
+        total = share * torch.stack([loss.mean() for loss in losses.values()]).sum()
+        inputs = [piece, *learning] if piece.requires_grad else learning
+        new = list(_gradients(total, inputs))
+        if piece.requires_grad:
+            first = new.pop(0)
+            to_features.append(torch.zeros_like(piece) if first is None else first)
+        gradients = [_added(*pair) for pair in zip(gradients, new, strict=True)]
+        found.append((losses, others))
+    losses, others = (_joined([pair[i] for pair in found]) for i in (0, 1))
+    total = torch.stack([loss.mean() for loss in losses.values()]).sum()
+    if to_features:
+        return _Settled.apply(total, [torch.cat(to_features), *gradients], features, *learning), losses, others
+    return _Settled.apply(total, gradients, *learning), losses, others
+
+
+def _gradients(total: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Gradients of a scalar, of which None is zero."""
+    if not total.requires_grad:  # all is frozen
+        return [None] * len(inputs)
+    with torch.autocast(total.device.type, enabled=False):
+        return torch.autograd.grad(total, inputs, allow_unused=True)
+
+
+def _joined(pieces: Sequence[Found]) -> Found:
+    """Put pieces together, without gradient."""
+    return {name: torch.cat([piece[name].detach() for piece in pieces]) for name in pieces[0]}
 
 
 def _added(total: Tensor | None, value: Tensor | None) -> Tensor | None:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from world_model import RSSM, Latent, WorldModelConfig
-from world_model.noise import uniform
 from world_model.nets import NORM_EPS
+from world_model.noise import uniform
 
 CONFIG = WorldModelConfig(deter=24, hidden=10, stoch=3, classes=4, blocks=4, units=8, depth=2)
 EMBEDDING, ACTIONS = 7, 5
