@@ -81,7 +81,7 @@ class ActorCritic(nn.Module):
         self.return_scale = PercentileScale(decay=config.return_decay, limit=config.return_limit)
 
     def policy(self, features: Tensor, codes: Codes | None = None) -> ActionDistribution:
-        """Action distribution for `features` (..., F); `codes` of their one-hot part make it faster."""
+        """Action distribution for `features` (..., F), or for dense ones (..., D) and codes of the others."""
         return from_network(self.actor(features, codes), self.discrete)
 
     @torch.no_grad()
@@ -104,12 +104,12 @@ class ActorCritic(nn.Module):
         """Losses of actor and critic on imagined rows.
 
         Args:
-            features: (N, H + 1, F), without gradient.
+            features: (N, H + 1, F), or dense ones (N, H + 1, D) beside codes, without gradient.
             policy: that chose the actions in rows 0 to H - 1, over (N, H, A), with gradient into the actor.
             actions: (N, H + 1, A); row h led to row h.
             rewards: (N, H + 1); row h arrived at row h.
             continues: (N, H + 1), discount included.
-            codes: of the features' one-hot part, (N, H + 1, S), where they are known.
+            codes: of the one-hot features, (N, H + 1, S), where they are known.
             settled: differentiate the critic's loss at once (`settle`), piece by piece; it is then a scalar.
 
         Returns:

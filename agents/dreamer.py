@@ -59,11 +59,12 @@ class DreamerAgent(Agent):
         tail = latents.map(lambda x: x[:, -starts:])
         first = tail.detach().map(lambda x: x.flatten(0, 1))  # (B * K, ...)
         imagined, policy = self._imagine(first, source)
+        features, codes = imagined.features, imagined.codes
         with torch.no_grad():
-            rewards = self._imagined_reward(imagined)
-            continues = self.world_model.predict_continue(imagined.features, imagined.codes)
+            rewards = self._imagined_reward(imagined, features)
+            continues = self.world_model.predict_continue(features, codes)
         losses, returns, metrics = self.behaviour.imagination_loss(
-            imagined.features, policy, imagined.actions, rewards, continues, imagined.codes, early(source)
+            features, policy, imagined.actions, rewards, continues, codes, early(source)
         )
         if config.replay_critic > 0 and starts > 1:
             reward = rows["reward"][:, -starts:]
@@ -92,8 +93,8 @@ class DreamerAgent(Agent):
         horizon = self.config.behaviour.imagination
         return self.world_model.imagine(first, act, horizon, source), stack(policies)
 
-    def _imagined_reward(self, imagined: Imagined) -> Tensor:
+    def _imagined_reward(self, imagined: Imagined, features: Tensor) -> Tensor:
         """Reward of imagined rows (N, H + 1): the intrinsic one where it can be computed, or the head's."""
         if self.intrinsic is not None and self.intrinsic.in_imagination:
             return self.intrinsic.scale(self.intrinsic.reward(imagined.latents, imagined.actions))
-        return self.world_model.predict_reward(imagined.features, imagined.codes)
+        return self.world_model.predict_reward(features, imagined.codes)

@@ -131,8 +131,12 @@ def replayed(
     return batch, embeddings
 
 
-def follow(latents: Latent, actions: Tensor) -> Tensor:
-    """What predicts rows 1 to T-1: the features before and the action that led there, (B, T - 1, F + A)."""
+def follow(features: Tensor, actions: Tensor) -> Tensor:
+    """What predicts rows 1 to T-1: features (B, T, F) of the row before, and the action (B, T, A) that led there.
+
+    Returns:
+        (B, T - 1, F + A).
+    """
     # Imagined actions are not clipped to [-1, 1]; the environment and the model clip them.
     actions = actions / actions.abs().clamp_min(1.0)
-    return torch.cat([latents.features[:, :-1], actions[:, 1:]], -1)
+    return torch.cat([features[:, :-1], actions[:, 1:]], -1)

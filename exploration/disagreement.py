@@ -63,8 +63,8 @@ class Ensemble(nn.Module):
         """Predictions (K, M, outputs) of M rows after M rows, without gradient, which saves memory on a CPU.
 
         Args:
-            x: (N, inputs).
-            codes: of the one-hot columns of x, (N, S).
+            x: (N, inputs); with codes, its other columns alone.
+            codes: of the one-hot columns, (N, S).
             begin: first of those columns.
         """
         if codes is None:
@@ -76,7 +76,7 @@ class Ensemble(nn.Module):
         plain = torch.cat([weight[:, :begin], weight[:, end:]], 1)
         for part, numbers in zip(x.split(PIECE), codes.numbers.split(PIECE), strict=True):
             summed = torch.stack([F.embedding_bag(numbers, table, mode="sum") for table in rows])
-            dense = torch.cat([part[:, :begin], part[:, end:]], 1).expand(len(rows), -1, -1)
+            dense = part.expand(len(rows), -1, -1)
             yield self._after_first(summed.add_(self.biases[0]).baddbmm_(dense, plain))
 
 
@@ -119,10 +119,6 @@ class Disagreement(IntrinsicReward):
         units = config.units or units
         self.ensemble = Ensemble(config.networks, features + actions, units, config.layers, outputs)
 
-    def _inputs(self, latents: Latent, actions: Tensor) -> Tensor:
-        """What rows 1 to T-1 are predicted from, (B * (T - 1), F + A)."""
-        return follow(latents, actions).flatten(0, 1)
-
     @torch.no_grad()
     def reward(
         self,
@@ -132,7 +128,9 @@ class Disagreement(IntrinsicReward):
         embeddings: Tensor | None = None,
     ) -> Tensor:
         """Variance over networks, mean over dimensions, (B, T); zero in row 0, which nothing led to."""
-        inputs, codes = self._inputs(latents, actions), Codes.of(latents.stoch[:, :-1].flatten(0, 1))
+        codes = Codes.of(latents.stoch[:, :-1].flatten(0, 1))
+        known = latents.features if codes is None else latents.deter
+        inputs = follow(known, actions).flatten(0, 1)
         pieces = self.ensemble.in_pieces(inputs, codes, latents.deter.shape[-1])
         variance = torch.cat([ensemble_variance(predictions).mean(-1) for predictions in pieces])
         return F.pad(variance.unflatten(0, (len(actions), -1)), (1, 0))
@@ -144,6 +142,7 @@ class Disagreement(IntrinsicReward):
         """
         target = embeddings if self.target == "embedding" else flatten_stoch(latents.stoch)
         target = target[:, 1:].flatten(0, 1).detach()
-        error = (self.ensemble(self._inputs(latents, batch["action"])) - target).square().mean(-1).sum(0)
+        inputs = follow(latents.features, batch["action"]).flatten(0, 1)
+        error = (self.ensemble(inputs) - target).square().mean(-1).sum(0)
         error = error.unflatten(0, (len(batch["action"]), -1)) * ~batch["is_first"][:, 1:]
         return {"disagreement": F.pad(error, (1, 0))}

@@ -75,7 +75,7 @@ class LBS(IntrinsicReward):
 
     def _beliefs(self, latents: Latent, actions: Tensor, embeddings: Tensor) -> tuple[Normal, Normal]:
         """Posterior and prior of rows 1 to T-1."""
-        before = follow(latents, actions)
+        before = follow(latents.features, actions)
         prior = self.prior(before)
         posterior = self.posterior(torch.cat([before, embeddings[:, 1:]], -1))
         return _normal(posterior), _normal(prior)

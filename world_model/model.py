@@ -21,20 +21,30 @@ from world_model.settle import settle
 from world_model.sizes import WorldModelConfig
 
 Policy = Callable[[Tensor, Codes | None], Tensor]
-"""Features (N, F), and codes of their one-hot part where they help, to sampled actions (N, A)."""
+"""Features to sampled actions (N, A): all of them (N, F), or dense ones (N, D) and codes of the others."""
 
 
 class Imagined(NamedTuple):
-    """What `WorldModel.imagine` returns, row 0 being where it began."""
+    """What `WorldModel.imagine` returns; row 0 is where it began."""
 
-    latents: Latent
-    """(N, H + 1, ...), views of the features."""
+    deter: Tensor
+    """(N, H + 1, D)."""
+    stochs: list[Tensor]
+    """H + 1 times (N, S, C)."""
     actions: Tensor
     """(N, H + 1, A); row h holds the action that led to row h, zeros in row 0."""
-    features: Tensor
-    """(N, H + 1, F)."""
     codes: Codes | None
-    """Of the features' one-hot part, (N, H + 1, S), where they help."""
+    """Of the stochastic states, (N, H + 1, S), where they help."""
+
+    @property
+    def latents(self) -> Latent:
+        """(N, H + 1, ...)."""
+        return Latent(self.deter, torch.stack(self.stochs, 1))
+
+    @property
+    def features(self) -> Tensor:
+        """What a network reads beside the codes: dense features (N, H + 1, D), or without codes all of them."""
+        return self.latents.features if self.codes is None else self.deter
 
 
 class WorldModel(Filter):
@@ -77,27 +87,31 @@ class WorldModel(Filter):
             generator: source of the samples.
         """
         actions = [latent.deter.new_zeros(len(latent.deter), self.dynamics.actions)]
-        features, codes = [latent.features], [Codes.of(latent.stoch)]
+        project = self._action_projection()
+        latents, codes = [latent], [Codes.of(latent.stoch)]
         for _ in range(horizon):
-            actions.append(policy(features[-1], codes[-1]))
-            latent = self.dynamics.predict(latent, actions[-1], generator, codes[-1])
-            features.append(latent.features)
-            codes.append(Codes.of(latent.stoch))
-        stacked = torch.stack(features, 1)
-        return Imagined(self._latents(stacked), torch.stack(actions, 1), stacked, Codes.stack(codes, 1))
+            latent, numbers = latents[-1], codes[-1]
+            actions.append(policy(latent.features if numbers is None else latent.deter, numbers))
+            latents.append(self.dynamics.predict(latent, project(actions[-1]), generator, numbers))
+            codes.append(Codes.of(latents[-1].stoch))
+        deter = torch.stack([each.deter for each in latents], 1)
+        stochs = [each.stoch for each in latents]
+        return Imagined(deter, stochs, torch.stack(actions, 1), Codes.stack(codes, 1))
 
-    def _latents(self, features: Tensor) -> Latent:
-        """Latents (..., D) and (..., S, C) that `features` (..., F) hold, as views."""
-        config = self.config
-        deter, stoch = features.split([config.deter, config.stoch * config.classes], -1)
-        return Latent(deter, stoch.unflatten(-1, (config.stoch, config.classes)))
+    def _action_projection(self) -> Callable[[Tensor], Tensor]:
+        """`project_action` for chosen actions: of one-hot ones there are few, which are projected once."""
+        project = self.dynamics.core.project_action
+        if not isinstance(self.action_space, gymnasium.spaces.Discrete):
+            return project
+        table = project(torch.eye(self.dynamics.actions, device=self.reward[0].weight.device))
+        return lambda actions: actions.to(table.dtype) @ table
 
     def predict_reward(self, features: Tensor, codes: Codes | None = None) -> Tensor:
-        """Expected reward of rows with `features` (..., F) -> (...)."""
+        """Expected reward (...) of rows with `features` (..., F), or dense ones (..., D) and codes."""
         return by_pieces(lambda *rows: twohot_mean(self.reward(*rows)), features, codes)
 
     def predict_continue(self, features: Tensor, codes: Codes | None = None) -> Tensor:
-        """Probability of going on times the discount, for `features` (..., F) -> (...)."""
+        """Probability of going on times the discount, (...), from the same."""
         going = by_pieces(self.continuation, features, codes)
         return going.squeeze(-1).float().sigmoid()
 
@@ -176,7 +190,8 @@ class WorldModel(Filter):
         latents, _, _ = self.observe(seen, self.initial(len(batch["action"])), generator)
         features = [latents.features]
         latent = latents.map(lambda x: x[:, -1])
-        for t in range(context, batch["action"].shape[1]):
-            latent = self.dynamics.predict(latent, batch["action"][:, t], generator)
+        actions = self.dynamics.core.project_action(batch["action"])
+        for t in range(context, actions.shape[1]):
+            latent = self.dynamics.predict(latent, actions[:, t], generator)
             features.append(latent.features[:, None])
         return self.decoder(torch.cat(features, 1))

@@ -188,7 +188,11 @@ class MLP(nn.Sequential):
         super().__init__(*modules)
 
     def forward(self, x: Tensor, codes: Codes | None = None) -> Tensor:
-        """Map `x` (..., inputs); `codes` of its last columns make it faster, without gradient for `x`."""
+        """Map `x` (..., inputs).
+
+        With `codes`, x holds the dense columns alone, the codes stand for the others, and neither gets a
+        gradient.
+        """
         if codes is None:
             return super().forward(x)
         first, *others = self

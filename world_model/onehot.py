@@ -57,52 +57,34 @@ class Codes(NamedTuple):
 
 
 class _CodedLinear(torch.autograd.Function):
-    """`F.linear` of x, whose last columns are given by codes; no gradient for x."""
+    """`F.linear` of dense columns and of one-hot columns that are given by codes; no gradient for either."""
 
     @staticmethod
-    def forward(x: Tensor, codes: Tensor, weight: Tensor, bias: Tensor, coded: int) -> Tensor:
-        """X (M, inputs), codes (M, S) of `coded` last columns, weight (outputs, inputs), bias (outputs,)."""
-        plain = x.shape[1] - coded
-        rows = F.pad(weight[:, plain:].t(), (0, 0, 1, 0))  # row 0 stands for a variable that is zero
+    def forward(ctx: Any, x: Tensor, codes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """X (M, D), codes (M, S) of the other columns, weight (outputs, inputs), bias (outputs,)."""
+        ctx.save_for_backward(x, codes)
+        ctx.coded = weight.shape[1] - x.shape[1]
+        dense = x.shape[1]
+        rows = F.pad(weight[:, dense:].t(), (0, 0, 1, 0))  # row 0 stands for a variable that is zero
         summed = F.embedding_bag(codes, rows, mode="sum").add_(bias)
-        return summed.addmm_(x[:, :plain], weight[:, :plain].t()) if plain else summed
+        return summed.addmm_(x, weight[:, :dense].t()) if dense else summed
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep x and the codes."""
-        ctx.save_for_backward(*inputs[:2])
-        ctx.coded = inputs[4]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor, Tensor]:
         """Gradients of weight and bias."""
         x, codes = ctx.saved_tensors
-        plain = x.shape[1] - ctx.coded
-        to_weight = gradient.new_empty(gradient.shape[1], x.shape[1])
-        to_weight[:, plain:] = _summed_by_class(gradient, codes, ctx.coded).t()
-        if plain:
-            to_weight[:, :plain] = gradient.t() @ x[:, :plain]
-        return None, None, to_weight, gradient.sum(0), None
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        x: Tensor,
-        codes: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        _: int,
-    ) -> tuple[Tensor, int]:
-        """Many weights side by side: the product."""
-        dims = (in_dims[0], in_dims[2], in_dims[3])
-        return torch.vmap(F.linear, in_dims=dims)(x, weight, bias), 0
+        dense = x.shape[1]
+        to_weight = gradient.new_empty(gradient.shape[1], dense + ctx.coded)
+        to_weight[:, dense:] = _summed_by_class(gradient, codes, ctx.coded).t()
+        if dense:
+            to_weight[:, :dense] = gradient.t() @ x
+        return None, None, to_weight, gradient.sum(0)
 
 
 def by_pieces(
     function: Callable[[Tensor, Codes | None], Tensor], features: Tensor, codes: Codes | None
 ) -> Tensor:
-    """`function` of features (..., F) and codes (..., S), piece after piece on a CPU.
+    """`function` of features (..., F), or of dense ones (..., D) and codes (..., S), in pieces on a CPU.
 
     What one layer writes, the next then finds in the cache. Elsewhere it is called once.
     """
@@ -127,13 +109,13 @@ def _summed_by_class(rows: Tensor, codes: Tensor, classes: int) -> Tensor:
 
 
 def coded_linear(x: Tensor, codes: Codes, weight: Tensor, bias: Tensor) -> Tensor:
-    """Equal to `F.linear(x, weight, bias)` up to rounding, without gradient for `x`.
+    """Equal to `F.linear` up to rounding, without gradient for the inputs.
 
     Args:
-        x: (..., inputs); its last columns are the flattened state.
-        codes: of that state.
+        x: dense columns of the inputs, which come first, (..., D).
+        codes: of the one-hot columns, which follow, (..., S).
         weight: (outputs, inputs).
         bias: (outputs,).
     """
-    flat = _CodedLinear.apply(x.flatten(0, -2), codes.numbers.flatten(0, -2), weight, bias, codes.width)
+    flat = _CodedLinear.apply(x.flatten(0, -2), codes.numbers.flatten(0, -2), weight, bias)
     return flat.unflatten(0, x.shape[:-1])

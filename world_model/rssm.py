@@ -58,13 +58,16 @@ class Core(nn.Module):
         # Every block reads its own state and the same projections: block-diagonal plus dense.
         fan_in = config.deter // config.blocks + 3 * config.hidden
         self.hidden_deter = BlockLinear(config.deter, config.deter, config.blocks, fan_in=fan_in)
-        self.hidden_shared = Linear(3 * config.hidden, config.deter, bias=False, fan_in=fan_in)
+        self.hidden_shared = Linear(2 * config.hidden, config.deter, bias=False, fan_in=fan_in)
+        self.hidden_action = Linear(
+            config.hidden, config.deter, bias=False, fan_in=fan_in
+        )  # outside the loop
         self.hidden_norm = NormSiLU(config.deter)
         self.gates = BlockLinear(config.deter, 3 * config.deter, config.blocks)
 
     def project_action(self, action: Tensor) -> Tensor:
-        """Project actions (..., A), scaled into [-1, 1], to (..., hidden)."""
-        return self.action_in(action / action.abs().clamp_min(1.0).detach())
+        """What actions (..., A), scaled into [-1, 1], add to the hidden layer (..., D)."""
+        return self.hidden_action(self.action_in(action / action.abs().clamp_min(1.0).detach()))
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor, codes: Codes | None = None) -> Tensor:
         """Next deterministic state.
@@ -72,11 +75,12 @@ class Core(nn.Module):
         Args:
             deter: (B, D).
             stoch: (B, S * C).
-            action: projected action (B, hidden), from `project_action`.
+            action: projected action (B, D), from `project_action`.
             codes: of `stoch` where it is one-hot and needs no gradient.
         """
-        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch, codes), action], -1)
-        hidden = self.hidden_norm(self.hidden_deter(deter) + self.hidden_shared(shared))
+        stoch = stoch if codes is None else stoch[..., :0]
+        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch, codes)], -1)
+        hidden = self.hidden_norm(self.hidden_deter(deter) + self.hidden_shared(shared) + action)
         gates = rearrange(self.gates(hidden), "b (g k d) -> k b (g d)", g=self.blocks, k=3)
         reset, candidate, update = gates.unbind(0)
         candidate = torch.tanh(reset.sigmoid() * candidate)
@@ -164,12 +168,15 @@ class RSSM(nn.Module):
     def predict(
         self, latent: Latent, action: Tensor, generator: Source, codes: Codes | None = None
     ) -> Latent:
-        """One step without an observation: `latent` (B, ...) and `action` (B, A) -> next latent.
+        """One step without an observation: `latent` (B, ...) -> the next.
 
-        `codes` of the latent's stochastic state make it faster, without gradient for that state.
+        Args:
+            latent: (B, ...).
+            action: projected action (B, D), from `core.project_action`.
+            generator: source of the samples.
+            codes: of the stochastic state make it faster, without gradient for that state.
         """
-        projected = self.core.project_action(action)
-        deter = self.core(latent.deter, flatten_stoch(latent.stoch), projected, codes)
+        deter = self.core(latent.deter, flatten_stoch(latent.stoch), action, codes)
         probs = unimix_probs(self._by_variable(self.prior_net(deter)), self.config.unimix)
         noise = uniform((*probs.shape[:-1], 1), probs.device, generator)
         return Latent(deter, sample_one_hot(probs, noise))

@@ -78,7 +78,11 @@ def settle(
     losses, others = (_joined([pair[i] for pair in found]) for i in (0, 1))
     total = torch.stack([loss.mean() for loss in losses.values()]).sum()
     if to_features:
-        return _Settled.apply(total, [torch.cat(to_features), *gradients], features, *learning), losses, others
+        return (
+            _Settled.apply(total, [torch.cat(to_features), *gradients], features, *learning),
+            losses,
+            others,
+        )
     return _Settled.apply(total, gradients, *learning), losses, others
 
 

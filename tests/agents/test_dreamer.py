@@ -246,7 +246,8 @@ class TestIntrinsic:
         actions = torch.tensor(rows()["action"])
         raw = agent.intrinsic.reward(latents.detach(), actions)
         seen = latents.detach()
-        found = agent._imagined_reward(Imagined(seen, actions, seen.features, None))
+        imagined = Imagined(seen.deter, list(seen.stoch.unbind(1)), actions, None)
+        found = agent._imagined_reward(imagined, seen.features)
         torch.testing.assert_close(found, raw / agent.intrinsic.scale.deviation())
         assert agent.intrinsic.scale.deviation() != 1
 

@@ -174,6 +174,7 @@ def test_pieces_with_and_without_codes_equal_the_whole(monkeypatch, piece):
     latents.stoch[0, 0] = 0  # the state before an episode
     x = torch.cat([latents.features, actions], -1).flatten(0, 1)
     whole = module.ensemble(x)
-    for codes in (None, Codes.of(latents.stoch.flatten(0, 1))):
-        found = torch.cat(list(module.ensemble.in_pieces(x, codes, DETER)), 1)
+    dense = torch.cat([latents.deter, actions], -1).flatten(0, 1)
+    for known, codes in ((x, None), (dense, Codes.of(latents.stoch.flatten(0, 1)))):
+        found = torch.cat(list(module.ensemble.in_pieces(known, codes, DETER)), 1)
         torch.testing.assert_close(found, whole)

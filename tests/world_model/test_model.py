@@ -136,9 +136,11 @@ class TestImagine:
             seen.append(features)
             return F.one_hot(torch.full((5,), len(seen) % 3), 3).float()
 
-        latents, actions, features, codes = model.imagine(start, policy, 4, generator(1))
-        assert torch.equal(features, latents.features)
-        assert torch.equal(codes.numbers, Codes.of(latents.stoch).numbers)
+        imagined = model.imagine(start, policy, 4, generator(1))
+        latents, actions = imagined.latents, imagined.actions
+        assert torch.equal(imagined.codes.numbers, Codes.of(latents.stoch).numbers)
+        assert torch.equal(imagined.features, latents.deter)
+        assert torch.equal(imagined._replace(codes=None).features, latents.features)
         assert latents.deter.shape == (5, 5, 32)
         assert torch.equal(latents.deter[:, 0], start.deter)
         assert actions.shape == (5, 5, 3)
@@ -146,7 +148,7 @@ class TestImagine:
         assert actions[0].argmax(-1).tolist() == [0, 1, 2, 0, 1]
         for h in range(4):
             # row h + 1 follows from row h and from the action that stands in row h + 1
-            assert torch.equal(seen[h], latents.features[:, h])
+            assert torch.equal(seen[h], latents.deter[:, h])
             core = model.dynamics.core
             deter = core(
                 latents.deter[:, h], latents.stoch[:, h].flatten(1), core.project_action(actions[:, h + 1])
@@ -278,7 +280,8 @@ def judge(model, batch):
     )
     latent, features = latents.map(lambda x: x[:, -1]), []
     for t in range(CONTEXT, batch["action"].shape[1]):
-        latent = model.dynamics.predict(latent, batch["action"][:, t], generator())
+        action = model.dynamics.core.project_action(batch["action"][:, t])
+        latent = model.dynamics.predict(latent, action, generator())
         features.append(latent.features)
     rows = torch.stack(features, 1)
     found = {"vector": vector, "reward": model.predict_reward(rows), "going": model.predict_continue(rows)}

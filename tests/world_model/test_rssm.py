@@ -52,7 +52,12 @@ def plain_core(core, deter, stoch, action):
         own = deter[k * width : (k + 1) * width]
         # one dense map of this block's [own state, shared input] to its own hidden units
         kernel = torch.cat(
-            [core.hidden_deter.weight[k].T, core.hidden_shared.weight[k * width : (k + 1) * width]], 1
+            [
+                core.hidden_deter.weight[k].T,
+                core.hidden_shared.weight[k * width : (k + 1) * width],
+                core.hidden_action.weight[k * width : (k + 1) * width],
+            ],
+            1,
         )
         blocks.append(kernel @ torch.cat([own, shared]) + core.hidden_deter.bias[k * width : (k + 1) * width])
     hidden = norm_silu(torch.cat(blocks), core.hidden_norm)
@@ -97,7 +102,7 @@ class TestCore:
         config = dataclasses.replace(CONFIG, deter=512, hidden=128, blocks=8)
         core = RSSM(config, EMBEDDING, ACTIONS).core
         expected = (512 // 8 + 3 * 128) ** -0.5
-        for weight in (core.hidden_deter.weight, core.hidden_shared.weight):
+        for weight in (core.hidden_deter.weight, core.hidden_shared.weight, core.hidden_action.weight):
             assert weight.std().item() == pytest.approx(expected, rel=0.02)
 
 
@@ -133,7 +138,7 @@ class TestHeads:
 
 def picked(log_probs, noise):
     """The class whose cumulative probability is the first above the noise."""
-    above = torch.searchsorted(log_probs.exp().cumsum(-1), noise, right=True).clamp_max(3)
+    above = torch.searchsorted(log_probs.exp().cumsum(-1), noise.contiguous(), right=True).clamp_max(3)
     return F.one_hot(above[..., 0], 4).double()
 
 
@@ -210,7 +215,7 @@ class TestObserve:
 def test_predict_samples_the_prior(rssm):
     latent = Latent(normal(4000, 24)[:1].expand(4000, -1), rssm.initial(4000).stoch)
     action = normal(1, ACTIONS, seed=2).expand(4000, -1)
-    after = rssm.predict(latent, action, torch.Generator().manual_seed(0))
+    after = rssm.predict(latent, rssm.core.project_action(action), torch.Generator().manual_seed(0))
     expected = rssm.prior(after.deter[:1]).exp()[0]
     assert after.stoch.sum(-1).unique().tolist() == [1.0]
     torch.testing.assert_close(after.stoch.mean(0).float(), expected.float(), rtol=0, atol=0.03)

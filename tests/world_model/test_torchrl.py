@@ -57,7 +57,8 @@ def copy_mlp(target, source):
 
 def first_layer_blocks(core):
     """Their first block layer reads [own state, shared input] in each block: its kernel is both of ours."""
-    shared = core.hidden_shared.weight.unflatten(0, (core.blocks, -1)).transpose(1, 2)  # (g, 3h, D / g)
+    shared = torch.cat([core.hidden_shared.weight, core.hidden_action.weight], 1)
+    shared = shared.unflatten(0, (core.blocks, -1)).transpose(1, 2)  # (g, 3h, D / g)
     return torch.cat([core.hidden_deter.weight, shared], 1)
 
 
