@@ -12,6 +12,7 @@ from agents.distributions import ActionDistribution, stack
 from world_model import Imagined, Latent, WorldModel
 from world_model.noise import Source
 from world_model.onehot import Codes
+from world_model.plain import plain_cpu
 
 
 def early(source: Source) -> bool:
@@ -67,12 +68,9 @@ class DreamerAgent(Agent):
             features, policy, imagined.actions, rewards, continues, codes, early(source)
         )
         if config.replay_critic > 0 and starts > 1:
-            reward = rows["reward"][:, -starts:]
-            with torch.no_grad():  # where the reward is unknown, the model's guess stands in
-                reward = torch.where(reward.isnan(), self.world_model.predict_reward(tail.features), reward)
             losses["replay_critic"] = self.behaviour.replay_loss(
                 tail.features,
-                reward,
+                self._completed(rows["reward"][:, -starts:], tail),
                 rows["is_last"][:, -starts:],
                 rows["is_terminal"][:, -starts:],
                 returns[:, 0].unflatten(0, (-1, starts)),
@@ -92,6 +90,14 @@ class DreamerAgent(Agent):
 
         horizon = self.config.behaviour.imagination
         return self.world_model.imagine(first, act, horizon, source), stack(policies)
+
+    @torch.no_grad()
+    def _completed(self, reward: Tensor, latents: Latent) -> Tensor:
+        """Replayed reward (B, K), and where it is unknown the model's guess."""
+        unknown = reward.isnan()
+        if plain_cpu(reward) and not unknown.any():  # a GPU would be waited for here
+            return reward
+        return torch.where(unknown, self.world_model.predict_reward(latents.features), reward)
 
     def _imagined_reward(self, imagined: Imagined, features: Tensor) -> Tensor:
         """Reward of imagined rows (N, H + 1): the intrinsic one where it can be computed, or the head's."""

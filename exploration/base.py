@@ -132,7 +132,7 @@ def replayed(
 
 
 def follow(features: Tensor, actions: Tensor) -> Tensor:
-    """What predicts rows 1 to T-1: features (B, T, F) of the row before, and the action (B, T, A) that led there.
+    """What predicts rows 1 to T-1: features (B, T, F) of the row before, the action (B, T, A) that led there.
 
     Returns:
         (B, T - 1, F + A).

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from world_model.distributions import symlog
 from world_model.encoder import MULTIPLIERS, init_conv_
-from world_model.nets import MLP, BlockLinear, ChannelNormSiLU, Linear, NormSiLU
+from world_model.nets import MLP, PIECE, BlockLinear, ChannelNormSiLU, Linear, NormSiLU
 from world_model.plain import plain_fp32
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
@@ -64,9 +64,10 @@ def _interleaved(x: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
 class _TransposedConvolution(torch.autograd.Function):
     """Transposed 4x4 convolution of stride 2 and padding 1, faster than the library's on a CPU.
 
-    Where the outputs are few, as an image's colours, the library's forward pass is slow. Each of the four output
-    pixels over one input pixel sees 2x2 inputs, so they come from one 3x3 convolution in half the time, although
-    it multiplies by zeros. The gradient is the library's, except for the bias, whose sum is slow there.
+    Where the outputs are few, as an image's colours, the library's forward pass is slow. Each of the four
+    output pixels over one input pixel sees 2x2 inputs, so they come from one 3x3 convolution in half the
+    time, although it multiplies by zeros. The gradient is the library's, except for the bias, whose sum is
+    slow there.
     """
 
     @staticmethod
@@ -127,8 +128,39 @@ class UpStage(nn.Module):
         return upsampled_convolution(x, self.conv.weight, self.conv.bias)
 
 
+class _PixelError(torch.autograd.Function):
+    """Squared error of pixels, summed over a row, whose gradient is made beside it while all is cached."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, pixels: Tensor) -> Tensor:
+        """Logits (N, ...) and pixels of the same shape, 0 to 255 -> (N,)."""
+        gradient = torch.empty_like(logits)
+        rows = max(1, PIECE // logits[0].numel())
+        errors = []
+        for x, aim, out in zip(*(each.split(rows) for each in (logits, pixels, gradient)), strict=True):
+            probs = x.sigmoid()
+            difference = probs - aim.float().div_(255)
+            errors.append((difference * difference).flatten(1).sum(1))
+            torch.ops.aten.sigmoid_backward.grad_input(difference, probs, grad_input=out)
+        ctx.save_for_backward(gradient)
+        return torch.cat(errors)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Gradient of the logits."""
+        (half,) = ctx.saved_tensors
+        return half * (2 * gradient).view(-1, *[1] * (half.ndim - 1)), None
+
+
+def pixel_error(logits: Tensor, pixels: Tensor) -> Tensor:
+    """Squared error of `sigmoid(logits)` (N, ...) with `pixels` / 255, uint8, summed over a row: (N,)."""
+    if plain_fp32(logits):
+        return _PixelError.apply(logits, pixels)
+    return (torch.sigmoid(logits.float()) - pixels.float() / 255).square().flatten(1).sum(1)
+
+
 class ImageDecoder(nn.Module):
-    """Features to the stacked channels of all images, in [0, 1].
+    """Features to the stacked channels of all images, as logits of values in [0, 1].
 
     The deterministic state enters the first map through a block-diagonal layer, the stochastic state through
     an MLP (DreamerV3, 2024 code).
@@ -168,7 +200,7 @@ class ImageDecoder(nn.Module):
         x = self.norm_in(x)
         for stage, norm in zip(self.stages[:-1], self.norms, strict=True):
             x = norm(stage(x))
-        return rearrange(torch.sigmoid(self.stages[-1](x).float()), "n c h w -> n h w c")
+        return rearrange(self.stages[-1](x).float(), "n c h w -> n h w c")
 
 
 class Decoder(nn.Module):
@@ -188,6 +220,11 @@ class Decoder(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Decode features (B, T, F): images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units."""
+        decoded = self._outputs(features)
+        return {key: x.sigmoid() if key in self.images else x for key, x in decoded.items()}
+
+    def _outputs(self, features: Tensor) -> dict[str, Tensor]:
+        """The same, with images as logits."""
         decoded: dict[str, Tensor] = {}
         if self.images:
             flat = self.convolutions(rearrange(features, "b t f -> (b t) f"))
@@ -201,10 +238,14 @@ class Decoder(nn.Module):
 
     def loss(self, features: Tensor, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Squared error of each observation, summed over its elements, (B, T) by key."""
-        return {
-            key: (prediction - self.target(key, observations[key])).square().flatten(2).sum(-1)
-            for key, prediction in self(features).items()
-        }
+        return {key: self._error(key, x, observations[key]) for key, x in self._outputs(features).items()}
+
+    def _error(self, key: str, output: Tensor, observation: Tensor) -> Tensor:
+        """Squared error (B, T) of what `_outputs` returned."""
+        if key in self.images:
+            rows = pixel_error(output.flatten(0, 1), observation.flatten(0, 1))
+            return rows.unflatten(0, output.shape[:2])
+        return (output - self.target(key, observation)).square().sum(-1)
 
     def target(self, key: str, observation: Tensor) -> Tensor:
         """What the prediction of `key` is compared with: pixels in [0, 1], or symlog values."""

@@ -43,7 +43,7 @@ class Imagined(NamedTuple):
 
     @property
     def features(self) -> Tensor:
-        """What a network reads beside the codes: dense features (N, H + 1, D), or without codes all of them."""
+        """What networks read beside the codes: dense ones (N, H + 1, D), or without codes all of them."""
         return self.latents.features if self.codes is None else self.deter
 
 
@@ -103,7 +103,7 @@ class WorldModel(Filter):
         project = self.dynamics.core.project_action
         if not isinstance(self.action_space, gymnasium.spaces.Discrete):
             return project
-        table = project(torch.eye(self.dynamics.actions, device=self.reward[0].weight.device))
+        table = project(torch.eye(self.dynamics.actions, device=self.initial(1).deter.device))
         return lambda actions: actions.to(table.dtype) @ table
 
     def predict_reward(self, features: Tensor, codes: Codes | None = None) -> Tensor:

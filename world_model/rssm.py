@@ -16,7 +16,7 @@ from world_model.distributions import (
     unimix_log_probs,
     unimix_probs,
 )
-from world_model.nets import MLP, BlockLinear, Linear, NormSiLU
+from world_model.nets import MLP, BlockLinear, Linear, NormSiLU, tanh
 from world_model.noise import Source, uniform
 from world_model.onehot import Codes
 from world_model.sizes import WorldModelConfig
@@ -83,7 +83,7 @@ class Core(nn.Module):
         hidden = self.hidden_norm(self.hidden_deter(deter) + self.hidden_shared(shared) + action)
         gates = rearrange(self.gates(hidden), "b (g k d) -> k b (g d)", g=self.blocks, k=3)
         reset, candidate, update = gates.unbind(0)
-        candidate = torch.tanh(reset.sigmoid() * candidate)
+        candidate = tanh(reset.sigmoid() * candidate)
         update = torch.sigmoid(update - 1)  # bias towards remembering
         return update * candidate + (1 - update) * deter
 
@@ -153,12 +153,13 @@ class RSSM(nn.Module):
         noise = uniform((*is_first.shape, self.config.stoch, 1), embeddings.device, generator)
         deter, stoch = latent.deter, flatten_stoch(latent.stoch)
         deters, stochs, posteriors = [], [], []
-        loop = self.core, self.posterior_deter, self.posterior_out
-        with unrolled(loop, projected):
-            for t in range(is_first.shape[1]):
-                deter = self.core(deter * keep[:, t], stoch * keep[:, t], actions[:, t])
-                log_probs = self.posterior(deter, projected[:, t])
-                sample = straight_through(log_probs, noise[:, t])
+        # Taken apart at once: the gradient of a slice would be as large as the whole, for every row.
+        rows = zip(*(each.unbind(1) for each in (keep, actions, projected, noise)), strict=True)
+        with unrolled((self.core, self.posterior_deter, self.posterior_out), projected):
+            for kept, action, embedded, chance in rows:
+                deter = self.core(deter * kept, stoch * kept, action)
+                log_probs = self.posterior(deter, embedded)
+                sample = straight_through(log_probs, chance)
                 stoch = flatten_stoch(sample)
                 deters.append(deter)
                 stochs.append(sample)

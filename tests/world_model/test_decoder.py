@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from gymnasium import spaces
 
 from world_model import WorldModelConfig
-from world_model.decoder import FEW_CHANNELS, Decoder, UpStage, _TransposedConvolution, upsampled_convolution
+from world_model.decoder import (
+    FEW_CHANNELS,
+    Decoder,
+    UpStage,
+    _TransposedConvolution,
+    pixel_error,
+    upsampled_convolution,
+)
 
 CONFIG = WorldModelConfig(
     deter=16, hidden=8, stoch=2, classes=4, blocks=2, units=12, depth=2, vector_layers=2
@@ -129,3 +136,20 @@ def test_transposed_convolutions_side_by_side():
     found = torch.vmap(_TransposedConvolution.apply)(x, weight, bias)
     expected = [F.conv_transpose2d(*each, stride=2, padding=1) for each in zip(x, weight, bias, strict=True)]
     torch.testing.assert_close(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize("piece", [1, 30, 1000])  # one row, two, all
+def test_pixel_error_equals_the_composed_form(monkeypatch, piece):
+    monkeypatch.setattr("world_model.decoder.PIECE", piece)
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(5, 2, 2, 3)).requires_grad_()
+    pixels = torch.randint(0, 256, logits.shape, dtype=torch.uint8)
+    exact = logits.detach().double().requires_grad_()
+    expected = (exact.sigmoid() - pixels.double() / 255).square().flatten(1).sum(1)
+    found = pixel_error(logits, pixels)
+    torch.testing.assert_close(found, expected.float())
+    scale = torch.randn(5)
+    (one,), (two,) = (
+        torch.autograd.grad((y * scale).sum(), x) for y, x in ((found, logits), (expected, exact))
+    )
+    torch.testing.assert_close(one, two.float())

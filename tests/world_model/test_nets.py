@@ -17,6 +17,7 @@ from world_model.nets import (
     RMSNorm,
     _NormSiLURows,
     init_truncated_,
+    tanh,
 )
 
 
@@ -149,3 +150,13 @@ class TestInit:
                 F.rms_norm(F.linear(h, mlp[k].weight, mlp[k].bias), (8,), mlp[k + 1].norm.weight, NORM_EPS)
             )
         torch.testing.assert_close(mlp(x), F.linear(h, mlp[4].weight, mlp[4].bias))
+
+
+def test_tanh_without_gradient():
+    x = torch.cat([torch.linspace(-30, 30, 501), torch.tensor([0.0, 1e-4, -1e-4, torch.inf, -torch.inf])])
+    with torch.no_grad():
+        found = tanh(x)
+    torch.testing.assert_close(found.double(), x.double().tanh(), rtol=0, atol=3e-7)
+    x = x[:501].requires_grad_()
+    (gradient,) = torch.autograd.grad(tanh(x).sum(), x)
+    torch.testing.assert_close(gradient, 1 - x.detach().tanh() ** 2)
