@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from exploration.base import IntrinsicReward, follow
 from world_model import Latent
 from world_model.distributions import flatten_stoch
-from world_model.nets import NORM_EPS, init_truncated_
+from world_model.nets import init_truncated_, norm_silu
 from world_model.onehot import Codes
 
 PIECE = 512
@@ -50,13 +50,13 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (N, inputs) to the predictions of every network (K, N, outputs)."""
         x = x.expand(len(self.biases[0]), *x.shape)
-        return self._after_first(torch.baddbmm(self.biases[0], x, self.weights[0]))
+        return self._after_first(torch.bmm(x, self.weights[0]).add_(self.biases[0]))
 
     def _after_first(self, x: Tensor) -> Tensor:
         """Output of the first linear layer (K, N, units) to the predictions (K, N, outputs)."""
         for index, norm in enumerate(self.norms):
-            x = F.silu(F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * norm)
-            x = torch.baddbmm(self.biases[index + 1], x, self.weights[index + 1])
+            x = norm_silu(x, norm.squeeze(1))
+            x = torch.bmm(x, self.weights[index + 1]).add_(self.biases[index + 1])  # baddbmm copies the bias
         return x.float()
 
     def in_pieces(self, x: Tensor, codes: Codes | None, begin: int) -> Iterator[Tensor]:

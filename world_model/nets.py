@@ -63,7 +63,15 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` (..., width)."""
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
+        return rms_norm(x, self.weight)
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """Normalise the last axis of `x` (..., M, C) and multiply it by `weight`, (C,) or (..., C)."""
+    weight = weight.to(x.dtype)
+    if weight.ndim == 1:
+        return F.rms_norm(x, weight.shape, weight, NORM_EPS)
+    return F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * weight.unsqueeze(-2)
 
 
 class _NormSiLURows(torch.autograd.Function):
@@ -115,6 +123,13 @@ class _NormSiLURows(torch.autograd.Function):
         return _NormSiLURows.apply(x, weight), (0, 0)
 
 
+def norm_silu(x: Tensor, weight: Tensor) -> Tensor:
+    """`rms_norm`, then SiLU."""
+    if x.device.type == "cpu" and x.dtype == torch.float32:
+        return _NormSiLURows.apply(x, weight)[0]
+    return F.silu(rms_norm(x, weight))
+
+
 class NormSiLU(nn.Module):
     """RMSNorm over the last axis, then SiLU."""
 
@@ -124,10 +139,7 @@ class NormSiLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to `x` (..., width)."""
-        if x.is_cuda or x.dtype != torch.float32:
-            return F.silu(self.norm(x))
-        flat, _ = _NormSiLURows.apply(x.reshape(-1, x.shape[-1]), self.norm.weight)
-        return flat.reshape(x.shape)
+        return norm_silu(x.reshape(-1, x.shape[-1]), self.norm.weight).reshape(x.shape)
 
 
 class ChannelNormSiLU(NormSiLU):
