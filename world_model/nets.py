@@ -53,6 +53,10 @@ class Linear(Unrollable, nn.Linear):
         """(N, inputs), (N, outputs) -> (outputs, inputs)."""
         return gradient.t() @ x
 
+    def to_bias(self, gradient: Tensor) -> Tensor:
+        """(N, outputs) -> (outputs,)."""
+        return gradient.sum(0)
+
 
 class RMSNorm(nn.Module):
     """Root mean square normalisation over the last axis (Zhang and Sennrich 2019, eq. 4)."""
@@ -161,14 +165,17 @@ def tanh(x: Tensor) -> Tensor:
 class BlockLinear(Unrollable):
     """Block-diagonal linear layer: `blocks` independent maps of `inputs / blocks` to `outputs / blocks`.
 
-    Equal to a dense layer whose weight is zero off the blocks (DreamerV3 2024, recurrent core).
+    Equal to a dense layer whose weight is zero off the blocks (DreamerV3 2024, recurrent core). With `parts`,
+    the outputs are so many vectors side by side, to each of which every block gives an equal share.
     """
 
-    def __init__(self, inputs: int, outputs: int, blocks: int, fan_in: int | None = None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, fan_in: int | None = None, parts: int = 1
+    ) -> None:
         super().__init__()
-        if inputs % blocks or outputs % blocks:
+        if inputs % blocks or outputs % (blocks * parts):
             raise ValueError(f"{inputs} inputs and {outputs} outputs do not split into {blocks} blocks")
-        self.blocks = blocks
+        self.blocks, self.parts = blocks, parts
         # (blocks, inputs / blocks, outputs / blocks)
         self.weight = nn.Parameter(torch.empty(blocks, inputs // blocks, outputs // blocks))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -177,21 +184,23 @@ class BlockLinear(Unrollable):
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
         assert bias is not None
-        return self._joined(torch.baddbmm(bias.view(self.blocks, 1, -1), self._split(x), weight))
+        y = torch.bmm(self._split(x), weight).add_(bias.view(self.blocks, 1, -1))
+        return rearrange(y, "g n (p o) -> n (p g o)", p=self.parts)
 
     def to_inputs(self, gradient: Tensor, weight: Tensor) -> Tensor:
         """(N, outputs) -> (N, inputs)."""
-        return self._joined(torch.bmm(self._split(gradient), weight.mT))
+        return rearrange(torch.bmm(self._split(gradient, self.parts), weight.mT), "g n i -> n (g i)")
 
     def to_weight(self, x: Tensor, gradient: Tensor) -> Tensor:
         """(N, inputs), (N, outputs) -> (blocks, inputs / blocks, outputs / blocks)."""
-        return torch.bmm(self._split(x).mT, self._split(gradient))
+        return torch.bmm(self._split(x).mT, self._split(gradient, self.parts))
 
-    def _split(self, x: Tensor) -> Tensor:
-        return rearrange(x, "n (g i) -> g n i", g=self.blocks)
+    def to_bias(self, gradient: Tensor) -> Tensor:
+        """(N, outputs) -> (outputs,)."""
+        return rearrange(gradient.sum(0), "(p g o) -> (g p o)", p=self.parts, g=self.blocks)
 
-    def _joined(self, x: Tensor) -> Tensor:
-        return rearrange(x, "g n o -> n (g o)")
+    def _split(self, x: Tensor, parts: int = 1) -> Tensor:
+        return rearrange(x, "n (p g i) -> g n (p i)", g=self.blocks, p=parts)
 
 
 class MLP(nn.Sequential):

@@ -17,7 +17,7 @@ from torch import Tensor
 from world_model.distributions import flatten_stoch
 from world_model.plain import plain_cpu, plain_fp32
 
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 1024
 """Rows of features that `by_pieces` hands on at once."""
 
 

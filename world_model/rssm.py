@@ -63,7 +63,7 @@ class Core(nn.Module):
             config.hidden, config.deter, bias=False, fan_in=fan_in
         )  # outside the loop
         self.hidden_norm = NormSiLU(config.deter)
-        self.gates = BlockLinear(config.deter, 3 * config.deter, config.blocks)
+        self.gates = BlockLinear(config.deter, 3 * config.deter, config.blocks, parts=3)
 
     def project_action(self, action: Tensor) -> Tensor:
         """What actions (..., A), scaled into [-1, 1], add to the hidden layer (..., D)."""
@@ -81,8 +81,7 @@ class Core(nn.Module):
         stoch = stoch if codes is None else stoch[..., :0]
         shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch, codes)], -1)
         hidden = self.hidden_norm(self.hidden_deter(deter) + self.hidden_shared(shared) + action)
-        gates = rearrange(self.gates(hidden), "b (g k d) -> k b (g d)", g=self.blocks, k=3)
-        reset, candidate, update = gates.unbind(0)
+        reset, candidate, update = self.gates(hidden).chunk(3, -1)
         candidate = tanh(reset.sigmoid() * candidate)
         update = torch.sigmoid(update - 1)  # bias towards remembering
         return update * candidate + (1 - update) * deter

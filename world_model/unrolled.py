@@ -45,6 +45,10 @@ class Unrollable(nn.Module, abc.ABC):
     def to_weight(self, x: Tensor, gradient: Tensor) -> Tensor:
         """Inputs (N, I) and gradient of the outputs (N, O) -> gradient of the weight."""
 
+    @abc.abstractmethod
+    def to_bias(self, gradient: Tensor) -> Tensor:
+        """Gradient of the outputs (N, O) -> gradient of the bias."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (N, I) to (N, O)."""
         if self.calls is None:
@@ -66,7 +70,7 @@ class _Start(torch.autograd.Function):
         """Gradients of weight and bias."""
         x, gradient = (torch.cat(each) for each in zip(*ctx.seen, strict=True))
         ctx.seen.clear()
-        to_bias = gradient.sum(0) if ctx.needs_input_grad[1] else None
+        to_bias = ctx.layer.to_bias(gradient) if ctx.needs_input_grad[1] else None
         return ctx.layer.to_weight(x, gradient), to_bias, None, None
 
 

@@ -51,6 +51,16 @@ class TestBlockLinear:
             dense.grad * (dense.detach() != 0),
         )
 
+    def test_parts_lie_side_by_side(self):
+        torch.manual_seed(0)
+        plain, parted = BlockLinear(4, 12, 2), BlockLinear(4, 12, 2, parts=3)
+        torch.nn.init.normal_(plain.bias)
+        parted.load_state_dict(plain.state_dict())
+        x = torch.randn(5, 4)
+        blocks = plain(x).view(5, 2, 3, 2)  # block, part, output
+        for part, found in enumerate(parted(x).chunk(3, -1)):
+            torch.testing.assert_close(found, blocks[:, :, part].flatten(1))
+
     def test_refuses_widths_that_do_not_split(self):
         with pytest.raises(ValueError, match="do not split into 3 blocks"):
             BlockLinear(10, 9, 3)

@@ -10,6 +10,7 @@ LAYERS = {
     "linear": lambda: Linear(6, 6),
     "without bias": lambda: Linear(6, 6, bias=False),
     "blocks": lambda: BlockLinear(6, 6, 3),
+    "parts": lambda: BlockLinear(6, 6, 3, parts=2),
     "mlp": lambda: MLP(6, 5, 2, outputs=6),
 }
 
