@@ -77,13 +77,10 @@ def settle(
         found.append((losses, others))
     losses, others = (_joined([pair[i] for pair in found]) for i in (0, 1))
     total = torch.stack([loss.mean() for loss in losses.values()]).sum()
+    leaves, known = list(learning), gradients
     if to_features:
-        return (
-            _Settled.apply(total, [torch.cat(to_features), *gradients], features, *learning),
-            losses,
-            others,
-        )
-    return _Settled.apply(total, gradients, *learning), losses, others
+        leaves, known = [features, *learning], [torch.cat(to_features), *gradients]
+    return _Settled.apply(total, known, *leaves), losses, others
 
 
 def _gradients(total: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
