@@ -11,7 +11,7 @@ from agents.dreamer import DreamerAgent
 from agents.model_free import ModelFreeAgent
 
 AGENTS: dict[Kind, type[Agent]] = {"model-based": DreamerAgent, "model-free": ModelFreeAgent}
-"""PPO is Stable-Baselines3's own, and not among them: see training/ppo.py."""
+"""PPO is Stable-Baselines3's own, and not among them: see training/baselines/ppo.py."""
 
 
 def make_agent(

@@ -35,8 +35,9 @@ from training import (
     open_checkpoint,
     prepare_process,
 )
+from training.budget import most_rows
 from training.collector import row_spec
-from training.run import build_agent, most_rows
+from training.session import build_agent
 
 CATCH_RETURN = 0.8
 """Mean return over evaluation episodes that counts as solved; random play gets -0.6, perfect play 1."""

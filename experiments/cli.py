@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Report,
         StudyCommand,
     )
-    from experiments.launcher import Launcher
+    from experiments.launchers.local import Launcher
     from training import Logistics, Outcome
 
 USAGE = """usage: expedition COMMAND [flags]
@@ -176,7 +176,7 @@ def _logistics(command: Pretrain | Finetune | Baseline | StudyCommand) -> Logist
 
 
 def _pretrain(command: Pretrain) -> int:
-    from experiments.worker import carry_out
+    from experiments.launchers.worker import carry_out
     from training import RunConfig, fingerprint, to_dict
 
     config = RunConfig(
@@ -194,7 +194,7 @@ def _pretrain(command: Pretrain) -> int:
 
 
 def _finetune(command: Finetune) -> int:
-    from experiments.worker import carry_out
+    from experiments.launchers.worker import carry_out
     from training import RunConfig, fingerprint, to_dict
     from transfer.loader import open_source, transfer_record
     from transfer.plan import parse_plan
@@ -219,7 +219,7 @@ def _finetune(command: Finetune) -> int:
 def _baseline(command: Baseline) -> int:
     from agents import AgentConfig
     from experiments.commands import DEFAULT_SIZE
-    from experiments.worker import carry_out
+    from experiments.launchers.worker import carry_out
     from training import RunConfig, TrainingConfig, fingerprint, to_dict
 
     if command.name != "ppo":
@@ -253,9 +253,9 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 
 def _study(command: StudyCommand, typed: str) -> int:
-    from experiments.launcher import Launcher
+    from experiments.launchers.local import Launcher
     from experiments.presets import find_study
-    from experiments.publish import publish
+    from experiments.reporting.publish import publish
 
     overrides = {
         name: getattr(command, name)
@@ -297,7 +297,7 @@ def _evaluate(command: Evaluate) -> int:
 
 
 def _report(command: Report) -> int:
-    from experiments.publish import publish
+    from experiments.reporting.publish import publish
 
     print(publish(command.folder, None))
     return 0

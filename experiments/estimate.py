@@ -17,16 +17,18 @@ import numpy as np
 
 from envs import cores
 from expedition import UserError
-from experiments.report import duration
+from experiments.launchers.worker import Job, Task
+from experiments.reporting.report import duration
 from experiments.study import PlannedRun
-from experiments.worker import Job, Task
 from training import Logistics, from_dict, prepare_process
-from training.collector import Collector, learner_view, row_spec
+from training.budget import most_rows, planned_updates
+from training.collector import Collector, row_spec
 from training.config import RunConfig
 from training.logistics import env_factory
-from training.run import build_agent, most_rows, planned_updates
 from training.runtime import choose_device
-from training.state_tree import publish_json
+from training.session import build_agent
+from training.storage.batches import learner_view
+from training.storage.state_tree import publish_json
 
 COLLECT_SECONDS = 8.0
 """How long a trial collects at most."""
@@ -117,7 +119,7 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
 
 def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
     """The same of PPO, which learns from short rollouts here and needs no replay."""
-    from training.sb3 import Learner
+    from training.baselines.sb3 import Learner
 
     began = time.monotonic()
     prepare_process(logistics.threads)

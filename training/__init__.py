@@ -1,13 +1,15 @@
 """Doing it: replay, collector, the loop, checkpoints, metric sinks, and one run from config to result."""
 
-from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
 from training.config import RunConfig, TrainingConfig, fingerprint, from_dict, to_dict
 from training.evaluation import evaluate_policy, heldout_sequences, open_loop, summarise_episodes
 from training.fused import Errand, execute_together
 from training.logistics import Logistics
-from training.replay import Replay
-from training.run import Initialiser, Outcome, evaluate_run, execute, read_config, read_result
+from training.run import evaluate_run, execute
 from training.runtime import prepare_process
+from training.session import Initialiser, Outcome
+from training.storage.checkpoint import Checkpoint, Checkpointer, open_checkpoint
+from training.storage.folder import read_config, read_result
+from training.storage.replay import Replay
 
 __all__ = [
     "Checkpoint",

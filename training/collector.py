@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -13,8 +13,6 @@ from agents import ActState, Agent
 from agents.prior import PriorState
 from envs import TASK, Rows, VectorEnv
 from world_model import Latent, action_width
-
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 class Collected(NamedTuple):
@@ -47,11 +45,6 @@ def row_spec(envs: VectorEnv, agent: Agent, task_reward: bool) -> dict[str, tupl
     spec |= {TASK + name: ((), np.dtype(np.float32)) for name in envs.task_rewards}
     spec |= {flag: ((), np.dtype(bool)) for flag in flags}
     return spec | agent.record_spec
-
-
-def learner_view(batch: Mapping[str, Array]) -> dict[str, Array]:
-    """The part of a replayed batch that may reach the learner."""
-    return {key: value for key, value in batch.items() if not key.startswith(TASK)}
 
 
 class Collector:

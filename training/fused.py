@@ -10,10 +10,10 @@ from typing import Any
 
 from agents.fused import FusedAgents, check_alike
 from training.config import RunConfig, to_dict
-from training.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.logistics import Logistics
-from training.run import Initialiser, Outcome, Session
 from training.runtime import StopSignal
+from training.session import Initialiser, Outcome, Session
+from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.trainer import Trainer
 
 

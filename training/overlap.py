@@ -12,7 +12,7 @@ import torch
 from agents import Agent
 from training.collector import Collected, Collector
 from training.config import TrainingConfig
-from training.replay import Replay
+from training.storage.replay import Replay
 
 MOST_STEPS = 64
 """Longest chunk, in steps of every environment: a stop and a checkpoint wait for its end."""

@@ -1,78 +1,31 @@
-"""One run from its config to its result: build, resume or start, train, judge."""
+"""One run from its config to its result, whatever its kind of agent."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from agents import Agent, make_agent
-from expedition import UserError, __version__
-from training.budget import earlier_moments, most_rows, planned_updates
-from training.checkpoint import Checkpoint, Checkpointer, open_checkpoint
-from training.collector import Collector, row_spec
+from training.baselines.ppo import execute_ppo, load_policy
 from training.config import RunConfig, to_dict
 from training.evaluation import (
-    OpenLoop,
     Policy,
-    by_scope,
     evaluate_policy,
-    heldout_sets,
-    open_loop,
     summarise_episodes,
 )
-from training.folder import (
+from training.logistics import Logistics, env_factory
+from training.runtime import StopSignal, choose_device
+from training.session import Initialiser, Outcome, Session, build_agent
+from training.storage.checkpoint import Checkpoint, open_checkpoint
+from training.storage.folder import (
     claim_folder,
     only_process,
     read_config,
-    read_json,
     read_result,
     undone_on_failure,
 )
-from training.logistics import Logistics, env_factory
-from training.media import film_strip, write_gif, write_png
-from training.progress import Status
-from training.replay import Replay
-from training.runtime import StopSignal, choose_device
-from training.sinks import truncate_after
-from training.state_tree import publish_json
-from training.trainer import Trainer
-from training.wandb_sink import open_sinks
-from world_model import WorldModel
-
-EVALUATION_SEED, HELDOUT_SEED = 1_000_003, 2_000_003
-"""Added to a run's seed, so that it is judged on episodes that it cannot have trained on."""
-
-
-class Initialiser(Protocol):
-    """What is done to a fresh agent before its first update; phase 2 transfers components so."""
-
-    def prepare(self, agent: Agent) -> None:
-        """Change the agent's structure (freeze, attach a prior); done on resume too."""
-        ...
-
-    def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
-        """Load weights and rows; returns the manifest that is written to transfer.json."""
-        ...
-
-    @property
-    def carried_rows(self) -> int:
-        """Rows of each environment that `load` may put into the replay."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `result` is None if it was stopped before its end."""
-
-    result: dict[str, Any] | None
-    exit_code: int
 
 
 def execute(
@@ -97,8 +50,6 @@ def execute(
         UserError: the folder holds another run, the disk refuses, the budget cannot work.
     """
     if config.agent.kind == "ppo":
-        from training.ppo import execute_ppo
-
         return execute_ppo(config, run_dir, logistics, record, say)
     new = claim_folder(run_dir, {**to_dict(config), **(record or {})})
     finished = read_result(run_dir)
@@ -111,230 +62,6 @@ def execute(
             session.begin()
         with session.sitting():
             return session.end(session.learn_offline() and session.trainer.learn())
-
-
-class Session:
-    """One sitting of a run: everything it builds, and the order in which it happens."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        run_dir: Path,
-        logistics: Logistics,
-        initialiser: Initialiser | None,
-        stop: StopSignal,
-        say: Callable[[str], None],
-    ) -> None:
-        self.config, self.run_dir, self.logistics = config, run_dir, logistics
-        self.initialiser, self.stop, self.say = initialiser, stop, say
-        training = config.training
-        self.checkpointer = Checkpointer(run_dir)
-        self.checkpoint = self.checkpointer.latest()
-        # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
-        if self.checkpoint is None:
-            truncate_after(run_dir, -1)
-        else:
-            truncate_after(run_dir, self.checkpoint.step, self.checkpoint.load("loop")["updates"])
-        self.make_envs = env_factory(config, logistics)
-        self.envs = self.make_envs(training.num_envs)
-        self.agent = build_agent(config, self.envs, choose_device(logistics.device))
-        if initialiser is not None:
-            initialiser.prepare(self.agent)
-        if logistics.compile:
-            self.agent.compile_update()
-        task_reward = config.phase == "finetune"
-        self.replay = Replay(
-            training.num_envs,
-            row_spec(self.envs, self.agent, task_reward),
-            int(training.replay_gib * 2**30),
-            max_rows=most_rows(config.steps, training.num_envs)
-            + (initialiser.carried_rows if initialiser is not None else 0),
-            sequence_length=training.length,
-            folder=run_dir if logistics.replay_store == "disk" else None,
-        )
-        collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
-        self.sink = open_sinks(config, run_dir, logistics)
-        self.status = Status(run_dir, config, logistics.progress)
-        self.trainer = Trainer(
-            config,
-            run_dir,
-            self.agent,
-            collector,
-            self.replay,
-            self.sink,
-            self.checkpointer,
-            lambda: bool(stop),
-            self.status.report,
-        )
-
-    def begin(self) -> None:
-        """Start, or resume from the newest checkpoint."""
-        self.say(self.replay.describe())
-        try:
-            if self.checkpoint is None:
-                self._start()
-            else:
-                self._continue(self.checkpoint)
-        except BaseException:
-            self.close()
-            raise
-
-    def learn_offline(self) -> bool:
-        """Learn from carried rows before the first step, and judge that; False if a stop came first."""
-        return self.trainer.learn_offline(lambda: self._evaluate("offline"))
-
-    def end(self, learned: bool) -> Outcome:
-        """Judge what was learned; or, where a stop came first, say where it stands."""
-        if not learned:
-            self._tell("stopped")
-            self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
-            return Outcome(None, self.stop.exit_code)
-        result = self._judge()
-        self._tell("finished")
-        return Outcome(result, 0)
-
-    @contextlib.contextmanager
-    def sitting(self) -> Iterator[None]:
-        """Let go of everything in the end; if it ends badly, status.json tells."""
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(UserError):  # on a full disk the first error says more
-                self._tell("failed")
-            raise
-        finally:
-            self.close()
-
-    def _tell(self, state: str) -> None:
-        self.status.write(state, self.trainer.env_step, self.trainer.updates, self.trainer.seconds)
-
-    def close(self) -> None:
-        """Let go of everything."""
-        self.trainer.close()
-        self.status.close()
-        self.sink.close()
-        self.envs.close()
-
-    def _start(self) -> None:
-        """Load what is carried, judge policy and model as they come, and begin the first episodes."""
-        if self.initialiser is not None:
-            manifest = self.initialiser.load(self.agent, self.replay)
-            publish_json(self.run_dir / "transfer.json", dict(manifest))
-        training = self.config.training
-        if training.offline_updates and not self.replay.can_sample(training.length):
-            raise UserError(
-                f"offline_updates is {training.offline_updates:,}, but the replay holds no {training.length} "
-                "rows of each environment before the first step: carry one, or leave offline_updates out."
-            )
-        if planned_updates(self.config) == 0:
-            self.say(
-                f"Nothing will be learned: {self.config.steps:,} steps end before the first update, which "
-                f"needs {training.learning_starts:,} steps (--training.learning-starts) and "
-                f"{training.length} rows of each of {training.num_envs} environments."
-            )
-        self.trainer.collector.start()
-        if "start" in earlier_moments(self.config):
-            self._evaluate("start")
-        publish_json(self.run_dir / "open_loop_start.json", self._open_loop("start", 0))
-
-    def _continue(self, checkpoint: Checkpoint) -> None:
-        self.trainer.resume(checkpoint)
-        self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
-
-    @functools.cached_property
-    def heldout(self) -> dict[str, dict[str, Any]]:
-        """Held-out sets by name; a sitting that does not judge the model does without their steps."""
-        training = self.config.training
-        return heldout_sets(
-            self.make_envs,
-            training.heldout,
-            training.context + training.open_loop,
-            self.config.seed + HELDOUT_SEED,
-            training.heldout_repeat,
-        )
-
-    def _open_loop(self, moment: str, step: int) -> dict[str, dict[str, Any]]:
-        """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set.
-
-        Nothing is measured of an agent without a model that decodes.
-        """
-        model = self.agent.world_model
-        if not isinstance(model, WorldModel):
-            return {"error": {}, "by_horizon": {}}
-        context, seed = self.config.training.context, self.config.seed
-        seen = {name: open_loop(model, rows, context, seed) for name, rows in self.heldout.items()}
-        errors = {name: found.error for name, found in seen.items()}
-        media = self._draw(moment, seen[""])
-        self.sink.write(step, {f"open_loop/error{name}": error for name, error in errors.items()}, media)
-        return {"error": errors, "by_horizon": {name: found.by_horizon for name, found in seen.items()}}
-
-    def _draw(self, moment: str, seen: OpenLoop) -> dict[str, Path]:
-        """Write prediction as GIF and film strip, where pictures are predicted."""
-        training, folder = self.config.training, self.run_dir / "media"
-        if seen.frames is None:
-            return {}
-        gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
-        height = seen.frames.shape[1] // 3
-        write_gif(gif, seen.frames, fps=8)
-        first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
-        write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
-        return {f"open_loop/{moment}": gif}
-
-    def _policy(self) -> dict[str, float]:
-        """Measures of the policy as it is now, on the episodes that judge this run at every moment."""
-        seed = self.config.seed + EVALUATION_SEED
-        episodes = self.config.training.evaluation_episodes
-        return summarise_episodes(
-            self.config.env, evaluate_policy(self.agent, self.make_envs, episodes, seed)
-        )
-
-    def _evaluate(self, moment: str) -> None:
-        """Evaluate the policy before the first step, and keep it for the result."""
-        summary = self._policy()
-        publish_json(self.run_dir / f"evaluation_{moment}.json", summary)
-        told = {f"evaluation_{moment}/{name}": value for name, value in summary.items()}
-        self.sink.write(0, {**told, "updates": self.trainer.updates})
-
-    def _read(self, name: str) -> dict[str, Any]:
-        return read_json(self.run_dir / f"{name}.json", "delete the run's folder and start anew")
-
-    def _judge(self) -> dict[str, Any]:
-        """Evaluate policy and model, and write result.json."""
-        began = time.monotonic()
-        config, step = self.config, self.trainer.env_step
-        start = self._read("open_loop_start")
-        earlier = {m: self._read(f"evaluation_{m}") for m in earlier_moments(config)}
-        summary = self._policy()
-        # Logged after the long part, so that a crash in it leaves no line to be logged twice.
-        end = self._open_loop("end", step)
-        metrics, success = by_scope({"": summary, **{f"_{m}": found for m, found in earlier.items()}})
-        horizons: dict[str, list[float]] = {}
-        for moment, found in (("start", start), ("end", end)):
-            metrics |= {f"open_loop_error_{moment}{name}": x for name, x in found["error"].items()}
-            horizons |= {f"open_loop_by_horizon_{moment}{name}": x for name, x in found["by_horizon"].items()}
-        metrics |= self.trainer.coverage.metrics()
-        result = {
-            "metrics": metrics,
-            **horizons,
-            **success,
-            "coverage": self.trainer.coverage.result(),
-            "episodes": config.training.evaluation_episodes,
-            "environment_steps": step,
-            "updates": self.trainer.updates,
-            "wall_seconds": self.trainer.seconds + time.monotonic() - began,
-            "parameters": sum(p.numel() for p in self.agent.parameters() if p.requires_grad),
-            "version": __version__,
-        }
-        self.sink.write(step, {f"evaluation/{name}": value for name, value in summary.items()})
-        self.sink.summary({**metrics, "environment_steps": step})
-        publish_json(self.run_dir / "result.json", result)
-        return result
-
-
-def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:
-    """Make the agent of a run, with fresh weights from its seed."""
-    intrinsic = config.intrinsic if config.phase == "pretrain" else None
-    return make_agent(envs.observation_space, envs.action_space, config.agent, intrinsic, config.seed, device)
 
 
 def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[str, float]:
@@ -358,8 +85,6 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
 
 def _load_policy(config: RunConfig, envs: Any, checkpoint: Checkpoint, device: torch.device) -> Policy:
     if config.agent.kind == "ppo":
-        from training.ppo import load_policy
-
         return load_policy(config, envs, checkpoint, device)
     agent = build_agent(config, envs, device)
     for name, module in agent.components().items():

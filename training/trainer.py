@@ -15,13 +15,13 @@ from agents import Agent
 from envs import REACHED, environment_info
 from expedition import UserError
 from exploration import Coverage
-from training.batches import draw
-from training.checkpoint import Checkpoint, Checkpointer
 from training.collector import Collected, Collector
 from training.config import RunConfig
+from training.logging.sinks import Sink
 from training.overlap import Overlap, chunk_steps
-from training.replay import Replay
-from training.sinks import Sink
+from training.storage.batches import draw
+from training.storage.checkpoint import Checkpoint, Checkpointer
+from training.storage.replay import Replay
 
 Due = tuple[dict[str, torch.Tensor], int]
 """A batch of rows (B, T, ...) to learn from, and the environment step at which that is due."""

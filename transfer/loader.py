@@ -23,8 +23,8 @@ from training import (
     read_config,
     to_dict,
 )
-from training.replay import RowSpec, saved_rows
-from training.run import most_rows
+from training.budget import most_rows
+from training.storage.replay import RowSpec, saved_rows
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 from transfer.relabel import recorded_reward
 

@@ -16,7 +16,7 @@ from expedition import __version__
 from experiments import cli as module
 from experiments.commands import COMMANDS
 from training import Logistics, fingerprint, read_config, to_dict
-from training.folder import only_process
+from training.storage.folder import only_process
 from transfer.plan import PLANS
 from world_model import SIZES
 
@@ -244,8 +244,8 @@ def test_version(cli):
         (["--training.batch", "0"], "batch is 0"),
         (["--training.batch", "-4"], "batch is -4"),
         (["--training.num-envs", "0"], "num_envs is 0"),
-        (["--training.replay-gib", "1e-9"], "is too small for one sequence"),
-        (["--training.replay-gib", "0"], "is too small for one sequence"),
+        (["--training.storage.replay-gib", "1e-9"], "is too small for one sequence"),
+        (["--training.storage.replay-gib", "0"], "is too small for one sequence"),
         (["--training.train-ratio", "nan"], "train_ratio is nan"),
         (["--agent.model.blocks", "5"], "not a multiple of its 5 blocks"),
         (["--config", "none.yaml"], "Cannot read none.yaml"),

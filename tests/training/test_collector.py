@@ -7,8 +7,9 @@ from gymnasium import spaces
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from envs import make_vector
-from training.collector import Collector, learner_view, row_spec, to_env_actions
-from training.replay import Replay
+from training.collector import Collector, row_spec, to_env_actions
+from training.storage.batches import learner_view
+from training.storage.replay import Replay
 from world_model import for_size
 
 AGENT = AgentConfig(

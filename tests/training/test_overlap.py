@@ -13,9 +13,9 @@ from agents import ActorCriticConfig, AgentConfig, DreamerAgent, PolicyPrior, Pr
 from envs import make_vector
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
 from training.collector import Collector, row_spec
+from training.logging.sinks import JsonlSink
 from training.overlap import ActingCopy, chunk_steps
-from training.run import build_agent
-from training.sinks import JsonlSink
+from training.session import build_agent
 from training.trainer import Trainer
 from world_model import for_size
 

@@ -11,9 +11,9 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from envs import make_vector
 from training import Logistics, RunConfig, TrainingConfig, execute
-from training.checkpoint import open_checkpoint
 from training.collector import Collector
-from training.run import build_agent
+from training.session import build_agent
+from training.storage.checkpoint import open_checkpoint
 from world_model import for_size
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1)
@@ -219,7 +219,7 @@ def test_a_crash_while_judging_logs_the_judgement_once(tmp_path, monkeypatch):
     def failing(*_):
         raise OSError("the power went out")
 
-    monkeypatch.setattr("training.run.evaluate_policy", failing)
+    monkeypatch.setattr("training.session.evaluate_policy", failing)
     with pytest.raises(OSError, match="power"):
         execute(settings, tmp_path / "parts", QUIET)
     monkeypatch.undo()

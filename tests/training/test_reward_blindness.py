@@ -10,7 +10,7 @@ from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
 from envs.suites.gridworlds import Catch
 from exploration import INTRINSIC
 from training import Logistics, RunConfig, TrainingConfig, execute
-from training.checkpoint import open_checkpoint
+from training.storage.checkpoint import open_checkpoint
 from world_model import for_size
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1)

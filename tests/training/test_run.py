@@ -10,9 +10,9 @@ import pytest
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
 from expedition import UserError, __version__
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, read_config, read_result
-from training import run as module
-from training.folder import claim_folder, only_process, read_json
-from training.wandb_sink import wandb_id
+from training import session as module
+from training.logging.wandb_sink import wandb_id
+from training.storage.folder import claim_folder, only_process, read_json
 from world_model import for_size
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False)

@@ -11,9 +11,10 @@ from agents import ActorCriticConfig, AgentConfig
 from envs import make_vector
 from expedition import UserError
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
+from training.budget import planned_updates
 from training.collector import Collector, row_spec
-from training.run import build_agent, planned_updates
-from training.sinks import JsonlSink
+from training.logging.sinks import JsonlSink
+from training.session import build_agent
 from training.trainer import Means, Trainer
 from world_model import for_size
 

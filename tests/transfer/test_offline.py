@@ -12,7 +12,7 @@ from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PriorConfig
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
 from training.collector import Collector
-from training.run import EVALUATION_SEED
+from training.session import EVALUATION_SEED
 from training.trainer import Trainer
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
@@ -242,7 +242,7 @@ def test_a_crash_within_the_offline_updates_is_undone(explored, tmp_path, monkey
     stop_at(monkeypatch, "updated", 2)
     carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
     monkeypatch.undo()
-    monkeypatch.setattr("training.run.evaluate_policy", failing)
+    monkeypatch.setattr("training.session.evaluate_policy", failing)
     with pytest.raises(OSError, match="power"):
         carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
     monkeypatch.undo()

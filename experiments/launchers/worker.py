@@ -1,0 +1,123 @@
+"""Runs of a study in a process of their own: `python -m experiments.launchers.worker JOB.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from expedition import UserError
+from training import (
+    Errand,
+    Logistics,
+    Outcome,
+    RunConfig,
+    execute,
+    execute_together,
+    from_dict,
+    prepare_process,
+    to_dict,
+)
+from training.storage.state_tree import publish_json
+from transfer.loader import Transfer, open_source, transfer_record
+from transfer.plan import parse_plan
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One run: a fine-tuning run has a plan, and a source where that needs one."""
+
+    run_dir: str
+    config: RunConfig
+    plan: str | None = None
+    source: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a worker is told: one run, or several of one shape that learn as one program."""
+
+    tasks: tuple[Task, ...]
+    logistics: Logistics
+    parent: int
+
+    def save(self, path: Path) -> None:
+        """Write the job for `python -m experiments.launchers.worker`."""
+        publish_json(path, to_dict(self))
+
+
+def carry_out(
+    config: RunConfig, run_dir: Path, logistics: Logistics, plan: str | None, source: Path | None, say: Any
+) -> Outcome:
+    """Carry out a run of either phase; a fine-tuning run has a plan, and a source where that needs one.
+
+    Raises:
+        UserError: whatever a user can mend.
+    """
+    prepare_process(logistics.threads)
+    task = Task(str(run_dir), config, plan, None if source is None else str(source))
+    errand = _errand(task, logistics)
+    return execute(config, run_dir, errand.logistics, errand.record, errand.initialiser, say)
+
+
+def carry_out_together(tasks: Sequence[Task], logistics: Logistics, say: Any) -> list[Outcome]:
+    """Carry out several runs of one shape as one program.
+
+    Raises:
+        UserError: whatever a user can mend.
+    """
+    prepare_process(logistics.threads)
+    return execute_together([_errand(task, logistics) for task in tasks], say)
+
+
+def _errand(task: Task, logistics: Logistics) -> Errand:
+    """What a run is given beside its settings: what it carries, and tags that say so."""
+    config, run_dir = task.config, Path(task.run_dir)
+    if config.phase == "pretrain":
+        return Errand(config, run_dir, logistics)
+    assert task.plan is not None
+    plan = parse_plan(task.plan)
+    source = open_source(Path(task.source)) if task.source is not None else None
+    explored = () if source is None or not plan.carries else (source.config.intrinsic or "none",)
+    logistics = dataclasses.replace(logistics, tags=(*logistics.tags, plan.name, *explored))
+    return Errand(config, run_dir, logistics, transfer_record(plan, source), Transfer(plan, source, config))
+
+
+def main() -> int:
+    """Carry out the job in the file named on the command line; the exit code tells how it ended."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    _log.setLevel(logging.INFO)
+    job = from_dict(Job, json.loads(Path(sys.argv[1]).read_text()))
+    threading.Thread(target=_watch_parent, args=(job.parent,), daemon=True).start()
+    try:
+        if len(job.tasks) > 1:
+            outcomes = carry_out_together(job.tasks, job.logistics, _log.info)
+            return max(outcome.exit_code for outcome in outcomes)
+        (task,) = job.tasks
+        source = None if task.source is None else Path(task.source)
+        outcome = carry_out(task.config, Path(task.run_dir), job.logistics, task.plan, source, _log.info)
+        return outcome.exit_code
+    except UserError as error:
+        _log.error("%s", error)
+        return 2
+
+
+def _watch_parent(parent: int) -> None:
+    """Save and leave when the study that started this worker is gone."""
+    while os.getppid() == parent:
+        time.sleep(2.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

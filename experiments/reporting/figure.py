@@ -1,0 +1,286 @@
+"""The figure of a study: what was carried, what it brought, and what the models dream."""
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import LogLocator, NullLocator
+from PIL import Image
+
+from experiments.reporting.anchors import RANDOM_POLICY, anchors_for
+from experiments.reporting.curves import smooth
+from experiments.reporting.drawing import band, colour_of, label_ends, note, title
+from experiments.reporting.records import RunRecord, StudyRecord
+from experiments.reporting.summary import METRICS
+from experiments.reporting.worth import draw_contributions, draw_odds, draw_profile, has_odds, shown_measures
+from training.storage.state_tree import publish_bytes
+
+QUESTION = "What was exploring without reward worth, and which part of it mattered?"
+CARRIED = ("model", "model+policy", "model+prior", "all")
+TILES = 12
+
+_STYLE: Any = {
+    "font.size": 7.5,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.6,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+}
+
+Panel = Callable[[SubFigure, StudyRecord], None]
+
+
+def draw_report(study: StudyRecord, path: Path | str) -> Path:
+    """Draw the study's figure as a PNG 1600 pixels wide; panels without data are left out.
+
+    Args:
+        study: the study to show, with its finished runs.
+        path: where to write the picture.
+
+    Raises:
+        UserError: the picture can't be written.
+    """
+    rows: list[tuple[list[Panel], float]] = [  # each with its height in inches
+        ([p for p, data in ((_curves, _has_curves), (_horizon, _has_horizon)) if data(study)], 1.75),
+        ([draw_contributions] if shown_measures(study) else [], 1.75),
+        ([draw_profile, draw_odds] if has_odds(study) else [], max(1.4, 0.55 + 0.12 * _lines(study))),
+        ([_dreams] if _films(study) else [], 1.45),
+    ]
+    rows = [row for row in rows if row[0]]
+    picture = io.BytesIO()
+    with rc_context(_STYLE):
+        height = 0.55 + max(2.0, sum(height for _, height in rows) + 0.2)
+        figure = Figure(figsize=(8.0, height), dpi=200, layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        _headline(figure, study, height)
+        left = _with_achievements(figure, study)
+        if rows:
+            _fill(left, study, rows)
+        figure.savefig(picture, format="png")
+    publish_bytes(Path(path), picture.getvalue())
+    return Path(path)
+
+
+def _lines(study: StudyRecord) -> int:
+    """Return how many names stand below each other in the longer list, of profiles or probabilities."""
+    return max(len(study.conditions), len(study.contrasts))
+
+
+def _with_achievements(figure: Figure, study: StudyRecord) -> Any:
+    """Draw the achievements on the right, where there are any, and return what is left of the figure."""
+    if not any(run.success for run in study.finetuning):
+        return figure.subfigures(1, 1)
+    left, right = figure.subfigures(1, 2, width_ratios=(2.5, 1), squeeze=False)[0]
+    _achievements(right, study)
+    return left
+
+
+def _fill(left: Any, study: StudyRecord, rows: Sequence[tuple[list[Panel], float]]) -> None:
+    bands = left.subfigures(len(rows), 1, height_ratios=[height for _, height in rows], squeeze=False)
+    for strip, (panels, _) in zip(bands[:, 0], rows, strict=True):
+        parts = strip.subfigures(1, len(panels), squeeze=False)
+        for part, panel in zip(parts[0], panels, strict=True):
+            panel(part, study)
+
+
+def _headline(figure: Figure, study: StudyRecord, height: float) -> None:
+    steps: dict[str, list[int]] = {
+        phase: [run.env_step for run in study.runs if run.phase == phase and run.finished]
+        for phase in ("pretrain", "finetune")
+    }
+    facts = [study.environment]
+    if steps["pretrain"]:
+        facts.append(f"{max(steps['pretrain']):,} reward-free steps")
+    if steps["finetune"]:
+        facts.append(f"{max(steps['finetune']):,} steps of fine-tuning")
+    seeds = len({run.seed for run in study.finetuning})
+    facts += [
+        "1 seed: no intervals" if seeds == 1 else f"{seeds} paired seeds",
+        f"Expedition {study.version}",
+    ]
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0.006, 0.006, 0.988, 0.994 - 0.52 / height))
+    top: dict[str, Any] = {"x": 0.012, "va": "top", "ha": "left"}
+    figure.text(y=1 - 0.09 / height, s=QUESTION, fontsize=12.5, weight="bold", **top)
+    figure.text(y=1 - 0.32 / height, s="  ·  ".join(facts), fontsize=8, color="#444444", **top)
+
+
+# ---- Return during fine-tuning ----
+
+
+def _has_curves(study: StudyRecord) -> bool:
+    return any(len(run.curve()[0]) > 1 for run in study.finetuning)
+
+
+def _curves(part: SubFigure, study: StudyRecord) -> None:
+    axes = part.subplots()
+    seeds = len({run.seed for run in study.finetuning})
+    ends = {}
+    for condition in study.conditions:
+        points = [run.curve() for run in study.of(condition)]
+        points = [(steps, values) for steps, values in points if len(steps) > 1]
+        if not points:
+            continue
+        colour = colour_of(condition, study)
+        grid = np.linspace(max(s[0] for s, _ in points), min(s[-1] for s, _ in points), 120)
+        lines = np.stack([smooth(steps, values, grid) for steps, values in points])
+        for steps, values in points:
+            axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(points) ** 0.5, ms=3, mew=0)
+        band(axes, grid, lines, colour)
+        ends[condition] = (lines.mean(axis=0)[-1], colour)
+    if anchors_for(study.environment) and RANDOM_POLICY.episode_return is not None:
+        axes.axhline(RANDOM_POLICY.episode_return, color="#222222", lw=0.9, ls=":", zorder=1)
+        ends["random (published)"] = (RANDOM_POLICY.episode_return, "#222222")
+    label_ends(axes, ends)
+    axes.set_title("Return during fine-tuning")
+    note(axes, "environment steps (dots: episodes" + (")" if seeds == 1 else ", bands: 95 %)"))
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
+
+
+# ---- Open-loop error by horizon ----
+
+
+def _has_horizon(study: StudyRecord) -> bool:
+    return any(run.open_loop_start or run.open_loop_end for run in study.finetuning)
+
+
+def _horizon(part: SubFigure, study: StudyRecord) -> None:
+    axes = part.subplots()
+    scale = METRICS["open_loop_error_start"].scale
+    ends = {}
+    for condition in _compared(study):
+        colour = colour_of(condition, study)
+        for moment, dashes in (("start", "-"), ("end", (0, (3, 1.5)))):
+            lines = _errors(study.of(condition), moment) * scale
+            if lines.size:
+                band(axes, np.arange(1, lines.shape[1] + 1), lines, colour, dashes)
+                ends[f"{condition}, {moment}"] = (lines.mean(axis=0)[-1], colour)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    label_ends(axes, ends)
+    axes.set_title("Open-loop error" + _ratio(study))
+    note(axes, "steps ahead (MSE x 1000, held-out episodes)")
+
+
+def _compared(study: StudyRecord) -> list[str]:
+    """Return scratch and the first condition that carries the model, where they exist."""
+    carried = [name for name in CARRIED if name in study.conditions][:1]
+    chosen = [name for name in ("scratch", *carried) if name in study.conditions]
+    return chosen or list(study.conditions[:1])
+
+
+def _errors(runs: Iterable[RunRecord], moment: str) -> np.ndarray:
+    lines = [run.open_loop_start if moment == "start" else run.open_loop_end for run in runs]
+    lines = [line for line in lines if line and np.isfinite(line).all()]
+    shortest = min(map(len, lines), default=0)
+    return np.array([line[:shortest] for line in lines], dtype=np.float64)
+
+
+def _ratio(study: StudyRecord) -> str:
+    means = [_errors(study.of(name), "start") for name in _compared(study)]
+    if len(means) < 2 or not all(lines.size for lines in means) or means[1].mean() <= 0:
+        return ""
+    ratio = means[0].mean() / means[1].mean()
+    return f": {ratio:.1f}x less at start" if ratio > 1 else ""
+
+
+# ---- Achievements ----
+
+
+def _achievements(part: SubFigure, study: StudyRecord) -> None:
+    conditions = [name for name in study.conditions if any(run.success for run in study.of(name))]
+    names, rates = success_table(study, conditions)
+    axes = part.subplots()
+    # The Crafter score averages log(1 + rate), so the colour follows it too.
+    axes.imshow(np.log1p(rates), cmap="Greens", vmin=0, vmax=np.log1p(400.0), aspect="auto")
+    for (row, column), rate in np.ndenumerate(rates):
+        text = "·" if rate == 0 else f"{rate:.0f}" if rate >= 1 else "<1"
+        shade = "#aaaaaa" if rate == 0 else "white" if rate > 40 else "#1a1a1a"
+        axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=shade)
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=6.8)
+    axes.set_xticks(range(len(conditions)), conditions, fontsize=7, weight="bold", rotation=90)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, pad=1)
+    for label, condition in zip(axes.get_xticklabels(), conditions, strict=True):
+        label.set_color(colour_of(condition, study))
+    axes.spines[:].set_visible(False)
+    title(part, "Achievements, % of episodes")
+
+
+def success_table(study: StudyRecord, conditions: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return achievements, most often unlocked first, and (achievements, conditions) rates in percent."""
+    names = dict.fromkeys(name for run in study.finetuning for name in run.success)
+    means = {name: [_mean_rate(study.of(condition), name) for condition in conditions] for name in names}
+    ordered = sorted(means, key=lambda name: (-sum(means[name]), name))
+    return ordered, np.array([means[name] for name in ordered])
+
+
+def _mean_rate(runs: Iterable[RunRecord], name: str) -> float:
+    return float(np.mean([run.success.get(name, 0.0) for run in runs if run.success]))
+
+
+# ---- Film strips ----
+
+
+def _films(study: StudyRecord) -> dict[str, np.ndarray]:
+    """Return the strips at the start of fine-tuning of the compared conditions, one seed each."""
+    strips = {}
+    for condition in _compared(study)[::-1]:
+        path = next((path for run in study.of(condition) if (path := run.film("start"))), None)
+        if path is not None:
+            with Image.open(path) as image:
+                strips[condition] = np.asarray(image.convert("RGB"))
+    return strips
+
+
+def film_rows(strips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what is shown, top down: the truth once where the strips share it, then each model's dream.
+
+    Args:
+        strips: condition -> (3 * h, w, 3), top down: truth, open-loop prediction, their difference.
+    """
+    rows: dict[str, np.ndarray] = {}
+    shared: np.ndarray | None = None
+    for condition, strip in strips.items():
+        height = strip.shape[0] // 3
+        truth, dream = strip[:height], strip[height : 2 * height]
+        if shared is None or not np.array_equal(shared, truth):
+            rows["truth" if shared is None else f"truth ({condition})"] = thin(truth)
+            shared = truth
+        rows[condition] = thin(dream)
+    return rows
+
+
+def thin(strip: np.ndarray) -> np.ndarray:
+    """Return at most `TILES` evenly spaced square tiles of a strip, first and last among them."""
+    height, width = strip.shape[:2]
+    count = width // height
+    if count * height != width or count <= TILES:
+        return strip
+    chosen = np.linspace(0, count - 1, TILES).round().astype(int)
+    return np.concatenate([strip[:, i * height : (i + 1) * height] for i in chosen], axis=1)
+
+
+def _dreams(part: SubFigure, study: StudyRecord) -> None:
+    rows = film_rows(_films(study))
+    title(part, "What each model foresees, open loop, before any fine-tuning (time →)")
+    grid = part.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axes, (name, strip) in zip(grid, rows.items(), strict=True):
+        axes.imshow(strip, interpolation="nearest", aspect="equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        colour = colour_of(name, study) if name in study.conditions else "#1a1a1a"
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", color=colour, weight="bold")

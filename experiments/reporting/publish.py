@@ -1,0 +1,79 @@
+"""A finished study's report: files in its folder, and a W&B run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.reporting.figure import draw_report
+from experiments.reporting.records import StudyRecord, read_study
+from experiments.reporting.report import write_report
+from experiments.reporting.summary import COLUMNS, csv_rows, metric_of, summarise
+from training import Logistics
+from training.logging.wandb_sink import WandbSink
+
+KINDS = {
+    "condition": "conditions",
+    "contribution": "contributions",
+    "contrast": "contrasts",
+    "pretraining": "pretraining",
+}
+"""Kind of a row in W&B's table -> its key in the summary."""
+SUMMARY_COLUMNS = ("kind", "name", "metric", "mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n")
+CHARTED = ("return", "auc", "steps_saved", "crafter_score")
+
+
+def publish(folder: Path, logistics: Logistics | None) -> str:
+    """Write summary.json, contributions.csv, report.txt and report.png, log them to W&B; return the table.
+
+    Args:
+        folder: the study's.
+        logistics: how to log; None leaves W&B out.
+
+    Raises:
+        UserError: no study there, or no finished fine-tuning run.
+    """
+    study = read_study(folder)
+    table = write_report(study, study.wall_seconds)
+    picture = draw_report(study, folder / "report.png")
+    if logistics is not None and logistics.wandb != "off":
+        _log(study, picture, logistics)
+    return f"{table}\nFigure: {picture}"
+
+
+def _log(study: StudyRecord, picture: Path, logistics: Logistics) -> None:
+    """Log tables, charts and the figure as a run `report` in the study's group."""
+    sink = WandbSink(
+        study.folder / "report",
+        project=logistics.project,
+        group=logistics.group,
+        name=f"{study.name} report",
+        tags=["report"],
+        config={"command": study.command, "version": study.version},
+        mode=logistics.wandb,
+    )
+    summary = summarise(study, study.wall_seconds)
+    sink.write(0, {}, {"report": picture})
+    sink.table("summary", SUMMARY_COLUMNS, summary_rows(summary))
+    sink.table("contributions", COLUMNS, [[r.get(c) for c in COLUMNS] for r in csv_rows(study, summary)])
+    for measure in CHARTED:
+        worth = {name: row[measure] for name, row in summary["contributions"].items() if measure in row}
+        if worth:
+            bars = [[name, *(cell[key] for key in ("mean", "low", "high"))] for name, cell in worth.items()]
+            columns = ["effect", "worth", "low", "high"]
+            sink.bars(f"worth/{measure}", columns, bars, f"What was it worth: {metric_of(measure).label}")
+    for measure, profile in summary["profiles"].items():
+        shares = {name: [p["value"] for p in row] for name, row in profile["conditions"].items()}
+        sink.lines(f"profile/{measure}", profile["thresholds"], shares, "Share of runs above", measure)
+    sink.close()
+
+
+def summary_rows(summary: Mapping[str, Any]) -> list[list[Any]]:
+    """Return the summary's estimates as rows of `SUMMARY_COLUMNS`."""
+    return [
+        [kind, name, metric, *(values[key] for key in SUMMARY_COLUMNS[3:])]
+        for kind, table in KINDS.items()
+        for name, metrics in summary[table].items()
+        for metric, values in metrics.items()
+    ]

@@ -1,0 +1,250 @@
+"""What a study found, as data: conditions, contributions, contrasts, pre-training, profiles."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from expedition.errors import UserError
+from experiments.reporting.records import StudyRecord
+from experiments.study import EXPLORED, Contrast
+from transfer.contributions import contributions
+from transfer.statistics import (
+    Results,
+    estimate,
+    paired_contrast,
+    performance_profile,
+    probability_of_improvement,
+)
+
+THRESHOLDS = 41
+"""Of a performance profile, evenly spaced over all runs' values."""
+COLUMNS = (
+    *(
+        "component",
+        "effect",
+        "name",
+        "measure",
+        "better",
+        "mean",
+        "iqm",
+        "low",
+        "high",
+        "iqm_low",
+        "iqm_high",
+    ),
+    *("n", "probability", "probability_low", "probability_high", "note"),
+)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown: `scale` turns the stored value into the shown `unit`."""
+
+    name: str
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    higher_is_better: bool = True
+
+    @property
+    def title(self) -> str:
+        """The label with an arrow in the direction that is better."""
+        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
+
+
+# Errors are stored as mean squared error per pixel of images on [0, 1] (per number, for vectors): shown times
+# 1000, because 12.3 reads better than 0.0123.
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("return", "return", "per episode"),
+        Metric("auc", "area", "mean return"),
+        Metric("steps_saved", "steps saved", "to scratch's"),
+        Metric("return_start", "zero-shot", "per episode"),
+        Metric("return_offline", "offline", "per episode"),
+        Metric("crafter_score", "score", "Crafter, %"),
+        Metric("achievements", "achievements", "unlocked"),
+        Metric("open_loop_error_start", "error, start", "MSE x 1000", 1000, higher_is_better=False),
+        Metric("open_loop_error_end", "error, end", "MSE x 1000", 1000, higher_is_better=False),
+    )
+}
+PRETRAINING: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("reached", "reached", "in the run"),
+        Metric("coverage", "coverage", "an episode"),
+        Metric("particle_entropy", "entropy", "of particles"),
+        *(METRICS[name] for name in ("return", "crafter_score", "achievements", "open_loop_error_end")),
+    )
+}
+"""What is shown of phase 1; the task's return there is what the agent didn't see."""
+
+
+def metric_of(name: str) -> Metric:
+    """Return how a metric is shown; one that only a suite knows is shown by its name."""
+    return METRICS.get(name) or PRETRAINING.get(name) or Metric(name, name.replace("_", " "))
+
+
+def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str, Any]:
+    """Return what the study found, over its finished runs, as plain values.
+
+    Args:
+        study: what was read from its folder; `study.missing()` says what the summary had to do without.
+        wall_seconds: the study's own wall clock; without it, the runs' wall seconds are added up.
+
+    Returns:
+        Keys are told in docs/reading.md. An estimate is {mean, iqm, low, high, iqm_low, iqm_high, n}, its
+        ends None where there are too few seeds. Errors keep their stored unit.
+
+    Raises:
+        UserError: no fine-tuning run is finished.
+    """
+    if not study.finetuning:
+        raise UserError(
+            f"No fine-tuning run of {study.folder} is finished: run the study again to resume it."
+        )
+    tables = {name: study.values(name) for name in dict.fromkeys((*METRICS, *study.suite_metrics))}
+    explored = {name: study.explored(name) for name in PRETRAINING}
+    gains = {name: contributions(values, study.factorial) for name, values in tables.items()}
+    factorial = study.factorial
+    return {
+        "conditions": _by_row(
+            {m: {c: estimate(v.values()).as_dict() for c, v in t.items()} for m, t in tables.items()},
+            study.conditions,
+        ),
+        "contributions": _by_row(
+            {m: {name: e.as_dict() for name, e in found.items()} for m, found in gains.items()},
+            [effect.name for effect in factorial.effects()],
+        ),
+        "contrasts": _by_row(
+            {m: _contrasts(study.contrasts, m, t) for m, t in tables.items()},
+            [c.label for c in study.contrasts],
+        ),
+        "pretraining_contrasts": _by_row(
+            {m: _contrasts(_of_phase_1(study), m, t) for m, t in explored.items()},
+            [c.label for c in study.contrasts],
+        ),
+        "pretraining": _pretraining(study),
+        "profiles": {name: _profile(tables[name]) for name in ("return",) if tables[name]},
+        "factorial": factorial.as_dict(),
+        "contrast_pairs": {c.label: [c.better, c.baseline] for c in study.contrasts},
+        "notes": [*study.missing(), *_missing_cells(study, tables["return"]), *_censored(study)],
+        "environment_steps": sum(run.env_step for run in study.runs),
+        "wall_seconds": sum(run.wall_seconds for run in study.runs) if wall_seconds is None else wall_seconds,
+        "command": study.command,
+        "version": study.version,
+    }
+
+
+def contributions_csv(study: StudyRecord, summary: Mapping[str, Any]) -> str:
+    """Return effects and contrasts as a tidy table, a line for each and measure; empty where undefined."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(csv_rows(study, summary))
+    return text.getvalue()
+
+
+def csv_rows(study: StudyRecord, summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `contributions.csv`, by column; what is undefined has no key."""
+    measures = list(dict.fromkeys(m for row in summary["conditions"].values() for m in row))
+    for measure in measures:
+        better = "higher" if metric_of(measure).higher_is_better else "lower"
+        values = study.values(measure)
+        for effect in study.factorial.effects():
+            head = {"component": " ".join(effect.components), "effect": effect.kind, "name": effect.name}
+            head |= {"measure": measure, "better": better}
+            cell = summary["contributions"].get(effect.name, {}).get(measure)
+            lacking = (
+                ", ".join(study.factorial.missing(effect, values)) or "a seed that all its conditions have"
+            )
+            yield head | (_csv_cell(cell) if cell else {"n": 0, "note": f"missing: {lacking}"})
+        for contrast in study.contrasts:
+            cell = summary["contrasts"].get(contrast.label, {}).get(measure)
+            head = {"effect": "contrast", "name": contrast.label, "measure": measure, "better": better}
+            if cell:
+                yield head | _csv_cell(cell)
+
+
+def _csv_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+    filled = {name: value for name, value in cell.items() if value is not None}
+    return filled if "low" in filled else {**filled, "note": "too few seeds for an interval"}
+
+
+def _by_row(
+    by_measure: Mapping[str, Mapping[str, Any]], rows: list[str] | tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Turn measure -> row -> cell around; rows without any cell are left out."""
+    table = {row: {m: cells[row] for m, cells in by_measure.items() if row in cells} for row in rows}
+    return {row: cells for row, cells in table.items() if cells}
+
+
+def _of_phase_1(study: StudyRecord) -> list[Contrast]:
+    """Contrasts of pre-training runs, by the conditions that carry from them."""
+    return [
+        Contrast(c.label, *c.conditions)
+        for c in study.contrasts
+        if c.better.startswith(EXPLORED) and c.baseline.startswith(EXPLORED)
+    ]
+
+
+def _contrasts(contrasts: Iterable[Contrast], measure: str, values: Results) -> dict[str, Any]:
+    sign = 1 if metric_of(measure).higher_is_better else -1
+    found = {}
+    for contrast in contrasts:
+        better, baseline = values.get(contrast.better, {}), values.get(contrast.baseline, {})
+        pairs = paired_contrast(values, {contrast.better: 1, contrast.baseline: -1})
+        if contrast.better == contrast.baseline or not pairs:
+            continue
+        odds = probability_of_improvement(
+            [sign * value for value in better.values()], [sign * value for value in baseline.values()]
+        )
+        found[contrast.label] = {
+            **estimate(pairs.values()).as_dict(),
+            "probability": odds.value,
+            "probability_low": odds.low,
+            "probability_high": odds.high,
+        }
+    return found
+
+
+def _pretraining(study: StudyRecord) -> dict[str, dict[str, Any]]:
+    by_measure = {
+        name: {group: estimate(v.values()).as_dict() for group, v in study.pretraining(name).items()}
+        for name in PRETRAINING
+    }
+    return _by_row(by_measure, list(dict.fromkeys(g for cells in by_measure.values() for g in cells)))
+
+
+def _profile(values: Results) -> dict[str, Any]:
+    everything = np.concatenate([np.ravel(list(by_seed.values())) for by_seed in values.values()])
+    thresholds = np.linspace(everything.min(), everything.max(), THRESHOLDS).tolist()
+    shares = {
+        name: [share.as_dict() for share in performance_profile(by_seed.values(), thresholds)]
+        for name, by_seed in values.items()
+    }
+    return {"thresholds": thresholds, "conditions": shares}
+
+
+def _missing_cells(study: StudyRecord, values: Results) -> Iterator[str]:
+    factorial = study.factorial
+    lacking = {e.name: factorial.missing(e, values) for e in factorial.effects()}
+    effects = [name for name, sets in lacking.items() if sets]
+    if effects:
+        sets = dict.fromkeys(s for found in lacking.values() for s in found)
+        yield f"No finished run carries {' or '.join(sets)}, so not computed: {', '.join(effects)}."
+
+
+def _censored(study: StudyRecord) -> Iterator[str]:
+    runs = [run for run in study.finetuning if "steps_saved" in run.metrics]
+    never = {name: sum(run.censored for run in study.of(name)) for name in study.conditions}
+    told = [f"{name} {count} of {len(study.of(name))}" for name, count in never.items() if count]
+    if runs and told:
+        yield (
+            "Runs that never reached scratch's final return count as reaching it at their end, so their "
+            f"steps saved are upper bounds: {', '.join(told)}."
+        )

@@ -1,0 +1,334 @@
+"""A whole study on this machine: its results, its order, its end by signals, and what breaks it."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from expedition import UserError, __version__
+from experiments.launchers.local import Launcher, _reason, in_groups
+from experiments.presets import find_study
+from experiments.reporting.records import read_study
+from experiments.study import planned_runs
+from training import Logistics
+from training.storage.folder import only_process
+
+QUIET = Logistics(device="cpu", wandb="off", threads=1)
+CELL = {"mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n"}
+
+
+def launcher(study_file, folder, seeds=1, jobs=2, fused=False, **changes):
+    study = find_study(str(study_file(**changes)), None, {"seeds": seeds})
+    return Launcher(study, folder, jobs, QUIET, "expedition study x", lambda line: None, fused)
+
+
+def workers(folder):
+    """Processes that work below a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().decode() if entry.name.isdigit() else ""
+        except OSError:
+            continue
+        if "experiments.launchers.worker" in command and str(folder) in command:
+            found.append(int(entry.name))
+    return found
+
+
+def steps_of(folder, run="pretrain*"):
+    try:
+        (path,) = folder.glob(f"{run}/status.json")
+        return json.loads(path.read_text())["env_step"]
+    except (ValueError, OSError):
+        return 0
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def once(condition, action):
+    """Do something from beside, as soon as the condition holds."""
+
+    def watch():
+        wait_for(condition)
+        action()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def test_the_summary_has_the_promised_form(studied):
+    folder, arguments = studied
+    summary = json.loads((folder / "summary.json").read_text())
+    assert {
+        "conditions",
+        "contributions",
+        "contrasts",
+        "environment_steps",
+        "wall_seconds",
+        "command",
+        "version",
+    } <= set(summary)
+    assert list(summary["conditions"]) == ["scratch", "model"]
+    for metrics in summary["conditions"].values():
+        assert {"return", "open_loop_error_start", "open_loop_error_end"} <= set(metrics)
+        assert all(set(cell) == CELL for cell in metrics.values())
+    assert summary["contributions"]
+    for metrics in summary["contributions"].values():
+        assert all(set(cell) == CELL for cell in metrics.values())
+    assert summary["environment_steps"] == 2 * (48 + 40 + 40)
+    assert summary["wall_seconds"] > 0
+    assert summary["version"] == __version__
+    assert summary["command"].startswith("expedition study ")
+    assert str(arguments[1]) in summary["command"]
+
+
+def test_without_contrasts_of_its_own_a_study_compares_with_scratch(studied):
+    pairs = [(contrast.better, contrast.baseline) for contrast in read_study(studied[0]).contrasts]
+    assert pairs == [("model", "scratch")]
+
+
+def test_two_seeds_are_too_few_for_intervals(studied):
+    folder, _ = studied
+    summary = json.loads((folder / "summary.json").read_text())
+    cell = summary["conditions"]["model"]["open_loop_error_start"]
+    assert cell["n"] == 2
+    assert cell["low"] is None
+    assert "2 seeds: no interval can be given" in (folder / "report.txt").read_text()
+    assert (folder / "report.png").stat().st_size > 10_000
+
+
+def test_the_summary_is_made_of_the_runs(studied):
+    folder, _ = studied
+    study = json.loads((folder / "study.json").read_text())
+    assert (study["name"], study["seeds"], study["environment"]) == ("catch", [0, 1], "catch-vector")
+    assert study["suite_metrics"] == []
+    assert [run["condition"] for run in study["runs"]] == [None, None, *["scratch", "model"] * 2]
+    values = []
+    for run in study["runs"]:
+        result = json.loads((folder / run["id"] / "result.json").read_text())
+        if run["condition"] == "model":
+            values.append(result["metrics"]["open_loop_error_end"])
+    summary = json.loads((folder / "summary.json").read_text())
+    mean = summary["conditions"]["model"]["open_loop_error_end"]["mean"]
+    assert math.isclose(mean, sum(values) / 2, rel_tol=1e-9)
+
+
+def test_carried_runs_name_the_pretraining_of_their_seed(studied):
+    folder, _ = studied
+    for seed in (0, 1):
+        (run,) = folder.glob(f"model-s{seed}-*")
+        (source,) = folder.glob(f"pretrain-s{seed}-*")
+        manifest = json.loads((run / "transfer.json").read_text())
+        assert manifest["source"]["folder"] == str(source.resolve())
+        assert json.loads((run / "config.json").read_text())["transfer"]["plan"] == "model"
+        (scratch,) = folder.glob(f"scratch-s{seed}-*")
+        assert json.loads((scratch / "transfer.json").read_text())["components"] == {}
+
+
+def test_the_same_command_again_runs_nothing(studied, cli):
+    folder, arguments = studied
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    assert (folder / "report.txt").read_text() in out
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*")} == before
+
+
+def test_no_worker_is_left(studied):
+    assert workers(studied[0]) == []
+
+
+def test_another_study_does_not_take_the_folder(studied, study_file):
+    folder, _ = studied
+    with pytest.raises(UserError, match="holds the study 'catch': choose another --out"):
+        launcher(study_file, folder)
+
+
+def test_plan_only_writes_nothing(study_file, tmp_path, cli):
+    code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
+    assert code == 0
+    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
+    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based: 160 steps at ")
+    assert " GiB of memory, " in out.splitlines()[2]
+    assert sum(line.startswith("  ") and " steps" in line for line in err.splitlines()) == 6
+    assert "6 runs, 256 steps" in err
+    assert "GiB" in err
+    assert not (tmp_path / "none").exists()
+
+
+LONG = {
+    "pretrain_steps": 3_000,
+    "conditions": ["model"],
+    "pretrain": {"num_envs": 2, "train_ratio": 0.0, "length": 8, "batch": 2, "evaluation_episodes": 1}
+    | {"heldout": 4, "context": 2, "open_loop": 4, "learning_starts": 24},
+}
+
+
+def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
+    folder = tmp_path / "out"
+    path = study_file(**LONG)
+
+    # Ctrl-C reaches the launcher alone; it asks the worker to save.
+    process = spawn("study", path, "--out", folder, "--jobs", 1, "--wandb", "off")
+    wait_for(lambda: steps_of(folder) > 0)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "Saved; run the same command again to go on." in process.said()
+    assert "Traceback" not in process.said()
+    assert workers(folder) == []
+    first = steps_of(folder)
+    assert 0 < first < 3_000
+
+    # SIGTERM, in this process, which then has its own handlers again.
+    before = signal.getsignal(signal.SIGTERM)
+    once(lambda: steps_of(folder) > first, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert launcher(study_file, folder, jobs=1, **LONG).run() == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert workers(folder) == []
+    second = steps_of(folder)
+    assert first < second < 3_000
+
+    # A worker that is killed is told by its name.
+    once(lambda: steps_of(folder) > second, lambda: [os.kill(pid, signal.SIGKILL) for pid in workers(folder)])
+    with pytest.raises(UserError, match=r"^Run pretrain-s0-\w+ failed \(it was ended by SIGKILL.*log is"):
+        launcher(study_file, folder, jobs=1, **LONG).run()
+
+    it = launcher(study_file, folder, jobs=1, **LONG)
+    assert it.wall_seconds > 0  # all sittings count
+    assert it.run() == 0
+    assert len(list(folder.glob("*/result.json"))) == 2
+
+
+def test_a_run_that_fails_gives_its_own_sentence(study_file, tmp_path):
+    small_cap = {**LONG["pretrain"], "replay_gib": 1e-9}
+    it = launcher(study_file, tmp_path / "out", **{**LONG, "pretrain": small_cap})
+    with pytest.raises(UserError) as failure:
+        it.run()
+    message = str(failure.value)
+    assert "too small for one sequence" in message
+    assert "the same command goes on from there" in message
+    assert message.count(". ") == 0
+    assert workers(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "reason"),
+    [
+        (2, "INFO replay\nERROR The disk is full.\nINFO bye\n", "The disk is full"),
+        (1, "Traceback\n  x\nValueError: no.\n\n", "ValueError: no"),
+        (3, "", "it ended with code 3"),
+        (-9, "INFO replay\n", "it was ended by SIGKILL, perhaps for want of memory"),
+        (-11, "INFO replay\n", "it was ended by SIGSEGV"),
+        (143, "INFO Saved\n", "it was stopped by SIGTERM"),
+    ],
+)
+def test_the_reason_of_a_failure(tmp_path, code, log, reason):
+    (tmp_path / "log").write_text(log)
+    assert _reason(code, tmp_path / "log") == reason
+
+
+def test_the_report_reads_the_studys_own_factorial_and_contrasts(study_file, tmp_path):
+    cells = [{"condition": "scratch"}, {"carries": "world", "condition": "model"}]
+    contrast = {"label": "against itself", "better": "pretrain:model", "baseline": "pretrain:scratch"}
+    study = find_study(str(study_file(factorial=cells, contrasts=[contrast])), None, {})
+    it = Launcher(study, tmp_path / "out", 1, QUIET, "x", print)
+    (tmp_path / "out").mkdir()
+    it._write_study()
+    found = read_study(tmp_path / "out")
+    assert found.factorial == it.study.crossed()
+    assert found.factorial.as_dict() == {
+        "components": ["world"],
+        "cells": {"": "scratch", "world": "model"},
+    }
+    assert found.contrasts == it.study.contrasts
+
+
+def test_folders_of_others_and_broken_plans_are_refused(study_file, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="is not empty and holds no study"):
+        launcher(study_file, tmp_path / "home")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "study.json").write_text("{")
+    with pytest.raises(UserError, match="is not whole JSON .*: delete it and run the same command again"):
+        launcher(study_file, tmp_path / "torn")
+
+
+def test_two_launchers_do_not_share_a_folder(study_file, tmp_path):
+    it = launcher(study_file, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with only_process(tmp_path / "out"), pytest.raises(UserError, match="Another process is working on"):
+        it.run()
+
+
+@pytest.mark.parametrize("jobs", [-1])
+def test_negative_jobs_are_refused(study_file, tmp_path, jobs):
+    with pytest.raises(UserError, match="number of jobs"):
+        launcher(study_file, tmp_path / "out", jobs=jobs)
+
+
+def test_cores_are_shared_out(study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    study, settings = find_study(str(study_file()), None, {}), Logistics(device="cpu", wandb="off")
+    it = Launcher(study, tmp_path / "out", 2, settings, "x", print)
+    assert it.threads == {
+        "pretrain": 8,
+        "finetune": 4,
+    }  # one run that the others wait for, then two at a time
+    assert not it.logistics.progress
+    assert it.logistics.group == "out"
+    four = dataclasses.replace(study, seeds=4)
+    assert Launcher(four, tmp_path / "out", 8, settings, "x", print).threads["pretrain"] == 2
+    fixed = dataclasses.replace(settings, threads=3)
+    assert Launcher(study, tmp_path / "out", 2, fixed, "x", print).threads["pretrain"] == 3
+
+
+def test_seeds_of_a_condition_are_fused_but_beside_priors(study_file):
+    plans = ["scratch", "model", "policy", "encoder=freeze:9", "encoder=freeze"]
+    study = find_study(str(study_file(conditions=plans)), None, {"seeds": 2})
+    runs = planned_runs(study)
+    told = [[(run.plan, run.seed) for run in group] for group in in_groups(runs, fused=True)]
+    fused = [[(plan, 0), (plan, 1)] for plan in (None, "scratch", "model", "encoder=freeze")]
+    alone = [[(plan, seed)] for plan in ("policy", "encoder=freeze:9") for seed in (0, 1)]
+    assert sorted(told, key=str) == sorted(fused + alone, key=str)
+    assert in_groups(runs, fused=False) == [[run] for run in runs]
+
+
+def test_conditions_of_one_plan_from_two_sources_are_two_groups(study_file):
+    control = {"name": "control", "plan": "model", "intrinsic": "none"}
+    study = find_study(str(study_file(conditions=["model", control])), None, {"seeds": 2})
+    told = [[run.condition for run in group] for group in in_groups(planned_runs(study), fused=True)]
+    assert told == [[None, None], [None, None], ["model", "model"], ["control", "control"]]
+
+
+def test_a_fused_study_says_how_many_processes(study_file, tmp_path):
+    said = []
+    study = find_study(str(study_file()), None, {"seeds": 3})
+    Launcher(study, tmp_path / "no", 2, QUIET, "x", said.append, True).announce()
+    assert "9 runs in 3 processes" in "\n".join(said)
+
+
+def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
+    folder = tmp_path / "out"
+    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=300, conditions=["model"])
+    assert len(it.groups) == 2
+    once(lambda: steps_of(folder, "pretrain-s0*") > 40, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert it.run() == 130
+    assert workers(folder) == []
+    assert [steps_of(folder, f"pretrain-s{seed}*") < 300 for seed in (0, 1)] == [True, True]
+    assert it.run() == 0
+    assert len(list((folder / "logs").glob("*.json"))) == 2
+    for run in it.runs:
+        assert json.loads((folder / run.id / "result.json").read_text())["environment_steps"] >= 40
+        config = json.loads((folder / run.id / "config.json").read_text())
+        assert config["seed"] == run.seed

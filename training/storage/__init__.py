@@ -1,0 +1,1 @@
+"""What a run keeps: replay, checkpoints, its folder on disk."""

@@ -1,0 +1,123 @@
+"""A run's folder: claiming it, holding it against other processes, and reading what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from expedition import UserError
+from training.config import RunConfig, differences, from_dict
+from training.storage.state_tree import disk_errors, publish_json
+
+
+def claim_folder(run_dir: Path, settings: Mapping[str, Any]) -> bool:
+    """Write the settings into a new folder, or check that the folder's run has the same.
+
+    Returns:
+        Whether the folder is new.
+
+    Raises:
+        UserError: the folder holds something else, or cannot be written.
+    """
+    settings = json.loads(json.dumps(settings))
+    path = run_dir / "config.json"
+    with disk_errors("the run's settings", run_dir, "nothing was changed"):
+        if path.exists():
+            advice = "restore it, or choose another --out"
+            other = differences(read_json(path, advice), settings)
+            if other:
+                shown = "; ".join(other[:4]) + ("; ..." if len(other) > 4 else "")
+                raise UserError(f"{run_dir} holds a run with other settings: {shown}; choose another --out.")
+            return False
+        if run_dir.is_dir() and any(run_dir.iterdir()):
+            raise UserError(f"{run_dir} is not empty and holds no run: choose another --out.")
+        run_dir.mkdir(parents=True, exist_ok=True)
+        publish_json(path, settings)
+        return True
+
+
+@contextlib.contextmanager
+def undone_on_failure(run_dir: Path, new: bool) -> Iterator[None]:
+    """Remove a folder that was claimed a moment ago if its run cannot even begin.
+
+    The command with its mistake mended then finds the folder free.
+    """
+    try:
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def only_process(run_dir: Path) -> Iterator[None]:
+    """Hold a folder against other processes; the lock goes with the process, whatever its end.
+
+    Raises:
+        UserError: another process is working there.
+    """
+    with disk_errors("the lock", run_dir, "nothing was changed"):
+        file = (run_dir / ".lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another process is working on {run_dir}: wait for it, or choose another --out."
+            ) from error
+        yield
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        advice: what to do if it is broken.
+
+    Raises:
+        UserError: it cannot be read, or holds no object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {advice}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not whole JSON ({error}): {advice}.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a file of Expedition: {advice}.")
+    return values
+
+
+def read_result(run_dir: Path) -> dict[str, Any] | None:
+    """Result of a finished run; None where there is none yet.
+
+    Raises:
+        UserError: its file is broken.
+    """
+    path = run_dir / "result.json"
+    return read_json(path, "delete it and run the same command again") if path.exists() else None
+
+
+def read_config(run_dir: Path) -> RunConfig:
+    """Settings of a run from its folder.
+
+    Raises:
+        UserError: the folder holds no run of ours.
+    """
+    path = run_dir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run_dir} holds no config.json: give the folder of an Expedition run.")
+    values = read_json(path, "restore it, or start a new run")
+    fields = dataclasses.fields(RunConfig)
+    missing = [field.name for field in fields if field.name not in values]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing[:3])}: restore it, or start a new run.")
+    return from_dict(RunConfig, {field.name: values[field.name] for field in fields})
