@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-from collections.abc import Mapping
 
 import gymnasium
 import torch
@@ -16,8 +14,6 @@ from agents.returns import PercentileScale, lambda_returns
 from world_model import action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
 from world_model.nets import MLP
-from world_model.onehot import ROWS_AT_ONCE, Codes, by_pieces
-from world_model.settle import settle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,59 +76,53 @@ class ActorCritic(nn.Module):
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.return_scale = PercentileScale(decay=config.return_decay, limit=config.return_limit)
 
-    def policy(self, features: Tensor, codes: Codes | None = None) -> ActionDistribution:
-        """Action distribution for `features` (..., F), or for dense ones (..., D) and codes of the others."""
-        return from_network(self.actor(features, codes), self.discrete)
+    def policy(self, features: Tensor) -> ActionDistribution:
+        """Action distribution for `features` (..., F)."""
+        return from_network(self.actor(features), self.discrete)
+
+    def choose(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Sampled actions (..., A) for `features` (..., F), from what `policy_noise` drew."""
+        return self.policy(features).sample(noise)
 
     @torch.no_grad()
     def update_slow(self) -> None:
         """Move the slow critic towards the critic; beside a frozen critic it stays as it is."""
-        for slow, fast in zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True):
-            if fast.requires_grad:
-                slow.lerp_(fast, self.config.slow_rate)
+        pairs = zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True)
+        moving = [(slow, fast) for slow, fast in pairs if fast.requires_grad]
+        if moving:
+            slows, fasts = zip(*moving, strict=True)
+            torch._foreach_lerp_(slows, fasts, self.config.slow_rate)
 
     def imagination_loss(
-        self,
-        features: Tensor,
-        policy: ActionDistribution,
-        actions: Tensor,
-        rewards: Tensor,
-        continues: Tensor,
-        codes: Codes | None = None,
-        settled: bool = False,
+        self, features: Tensor, actions: Tensor, rewards: Tensor, continues: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """Losses of actor and critic on imagined rows.
 
         Args:
-            features: (N, H + 1, F), or dense ones (N, H + 1, D) beside codes, without gradient.
-            policy: that chose the actions in rows 0 to H - 1, over (N, H, A), with gradient into the actor.
+            features: (N, H + 1, F), without gradient.
             actions: (N, H + 1, A); row h led to row h.
             rewards: (N, H + 1); row h arrived at row h.
             continues: (N, H + 1), discount included.
-            codes: of the one-hot features, (N, H + 1, S), where they are known.
-            settled: differentiate the critic's loss at once (`settle`), piece by piece; it is then a scalar.
 
         Returns:
-            Losses (N,) by name (`actor`, `critic`), lambda-returns (N, H), and metrics.
+            Losses (N, H) by name (`actor`, `critic`), lambda-returns (N, H), and metrics.
         """
-        rows = {"rewards": rewards, "continues": continues}
-        if codes is not None:
-            rows["codes"] = codes.numbers
-        evaluate = functools.partial(self._evaluate, width=0 if codes is None else codes.width)
-        if settled:
-            parameters = list(self.critic.parameters())
-            critic, _, found = settle(evaluate, features, rows, parameters, ROWS_AT_ONCE)
-        else:
-            losses, found = evaluate(features, rows)
-            critic = losses["critic"]
-        values, returns = found["values"], found["returns"]
+        logits = self.critic(features)
+        values = twohot_mean(logits).detach()  # (N, H + 1)
+        no_last = torch.zeros_like(continues, dtype=torch.bool)
+        returns = lambda_returns(rewards, values, continues, no_last, self.config.lam)  # (N, H)
         self.return_scale.update(returns)
         weights = reached(continues)
         advantages = (returns - values[:, :-1]) / self.return_scale.scale()
         if self.config.center:
             advantages = advantages - (weights * advantages).sum() / weights.sum().clamp_min(1e-3)
+        policy = self.policy(features[:, :-1])
         entropy = policy.entropy()
         gain = policy.log_prob(actions[:, 1:]) * advantages + self.config.entropy * entropy
+        losses = {
+            "actor": -weights * gain,
+            "critic": weights * self.critic_loss(logits[:, :-1], returns, features[:, :-1]),
+        }
         metrics = {
             "imagination/return": returns.mean(),
             "imagination/reward": rewards[:, 1:].mean(),
@@ -141,20 +131,7 @@ class ActorCritic(nn.Module):
             "imagination/entropy": entropy.detach().mean(),
             "imagination/advantage": advantages.abs().mean(),
         }
-        return {"actor": -(weights * gain).mean(1), "critic": critic}, returns, metrics
-
-    def _evaluate(
-        self, features: Tensor, rows: Mapping[str, Tensor], width: int
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The critic's loss (N,) on imagined rows, and their values (N, H + 1) and returns (N, H)."""
-        codes = Codes(rows["codes"], width) if "codes" in rows else None
-        logits = self.critic(features, codes)
-        values = twohot_mean(logits).detach()
-        no_last = torch.zeros_like(rows["continues"], dtype=torch.bool)
-        returns = lambda_returns(rows["rewards"], values, rows["continues"], no_last, self.config.lam)
-        slow_values = self._slow_values(features, codes)
-        loss = reached(rows["continues"]) * self.critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
-        return {"critic": loss.mean(1)}, {"values": values, "returns": returns}
+        return losses, returns, metrics
 
     def replay_loss(
         self,
@@ -176,18 +153,13 @@ class ActorCritic(nn.Module):
             discount: of one step.
         """
         logits = self.critic(features)
-        slow_values = self._slow_values(features)
         continues = (~is_terminal).to(rewards.dtype) * discount
         returns = lambda_returns(rewards, bootstrap, continues, is_last, self.config.lam)
-        loss = self.critic_loss(logits[:, :-1], returns, slow_values[:, :-1])
+        loss = self.critic_loss(logits[:, :-1], returns, features[:, :-1])
         return self.config.replay_critic * loss * ~is_last[:, :-1]
 
-    @torch.no_grad()
-    def _slow_values(self, features: Tensor, codes: Codes | None = None) -> Tensor:
-        """Values (...) by the slow critic."""
-        return by_pieces(lambda *rows: twohot_mean(self.slow_critic(*rows)), features, codes)
-
-    def critic_loss(self, logits: Tensor, returns: Tensor, slow_values: Tensor) -> Tensor:
-        """Two-hot loss towards the returns and towards the slow critic, (...)."""
-        pull = self.config.slow_weight * twohot_loss(logits, slow_values)
-        return twohot_loss(logits, returns) + pull
+    def critic_loss(self, logits: Tensor, returns: Tensor, features: Tensor) -> Tensor:
+        """Two-hot loss of `logits` (..., bins) towards the returns and towards the slow critic, (...)."""
+        with torch.no_grad():
+            slow_values = twohot_mean(self.slow_critic(features))
+        return twohot_loss(logits, returns) + self.config.slow_weight * twohot_loss(logits, slow_values)

@@ -9,18 +9,20 @@ from typing import Any, Literal, NamedTuple
 import gymnasium
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic
 from agents.config import AgentConfig
-from agents.distributions import uniform_actions
+from agents.distributions import policy_noise, uniform_actions
 from agents.freezing import Freezer
+from agents.noise import Noise
 from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorState
-from agents.program import CompiledLoss, rows_on
+from agents.program import Mode as RunMode
+from agents.program import Program, make_program
 from exploration import IntrinsicReward, make_intrinsic
 from world_model import Filter, Latent
-from world_model.noise import Source
 
 Mode = Literal["train", "evaluate"]
 LOG_PROB = "behaviour/log_prob"
@@ -79,11 +81,11 @@ class Agent(nn.Module, abc.ABC):
                     intrinsic, observation_space, self.world_model, config.intrinsic
                 )
         self.prior: PolicyPrior | None = None
-        self.compiled: CompiledLoss | None = None
         self.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = self._make_optimizer()
         self.freezer = Freezer()
+        self.program: Program = make_program(self, "eager")
 
     @abc.abstractmethod
     def _make_world_model(self) -> Filter:
@@ -91,9 +93,13 @@ class Agent(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def _losses(
-        self, rows: dict[str, Tensor], env_step: int, source: Source
+        self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Every loss (B, T) or (N,) by name, and metrics."""
+        """Every loss (B, T) or (N, H) by name, and metrics."""
+
+    def _imagined(self, rows: Mapping[str, Tensor]) -> tuple[int, int]:
+        """Horizon H, and N starts of imagination; none without a model."""
+        return 0, 0
 
     def _make_optimizer(self) -> LaProp:
         config = self.config.optimizer
@@ -116,13 +122,9 @@ class Agent(nn.Module, abc.ABC):
         """Put a frozen teacher beside the agent."""
         self.prior = prior.to(self.device)
 
-    def compile_update(self) -> None:
-        """Compile the loss at the next update, which then takes long; beside a prior it stays as it is.
-
-        Raises:
-            UserError: nothing here can compile.
-        """
-        self.compiled = CompiledLoss(self)
+    def run_as(self, mode: RunMode) -> None:
+        """Choose how updates and acting are carried out from here on: see `agents.program`."""
+        self.program = make_program(self, mode)
 
     def freeze(self, component: str, until: int | None = None) -> None:
         """Exclude a component from learning, up to an environment step or for good; before any update."""
@@ -182,25 +184,41 @@ class Agent(nn.Module, abc.ABC):
             for key in (*self.observation_space.keys(), "is_first")
         }
         batch["action"] = state.action[:, None]
-        latents, _, _ = self.world_model.observe(batch, state.latent, state.generator)
-        latent = latents.map(lambda x: x[:, 0])
+        latent, action, log_prob = self.program.choose(batch, state.latent, self._act_noise(state))
         if self.intrinsic is not None and self.intrinsic.acts_randomly:
             action, log_prob = uniform_actions(self.action_space, len(state.action), state.generator)
-        else:
-            policy = self.behaviour.policy(latent.features)
-            action = self._bounded(policy.sample(state.generator))
-            log_prob = policy.log_prob_clipped(action)
         prior_state, record = state.prior, {LOG_PROB: log_prob} if mode == "train" else {}
         if self.prior is not None and mode == "train":
             assert state.prior is not None
-            teacher, prior_state = self.prior.follow(batch, state.prior, state.generator, env_step)
-            led, acting = self._bounded(teacher.sample(state.generator)), prior_state.acting
+            now = torch.tensor(float(env_step), device=self.device)
+            teacher, prior_state = self.prior.follow(batch, state.prior, state.generator, now)
+            led = teacher.sample(self._choice_noise(len(action), state.generator))
+            led, acting = self._bounded(led), prior_state.acting
             action = torch.where(acting[:, None], led, action)
             record[LOG_PROB] = torch.where(acting, teacher.log_prob_clipped(led), record[LOG_PROB])
             record |= {PREFIX + name: value for name, value in teacher.parameters().items()}
         next_state = ActState(latent, action, prior_state, state.generator)
         kept = {name: value.float().cpu().numpy() for name, value in record.items()}
         return action.float().cpu().numpy(), next_state, kept
+
+    def _act_noise(self, state: ActState) -> tuple[Tensor, Tensor]:
+        """Noise of one step of acting: of the filter (N, 1, S), and of the choice."""
+        count, source = len(state.action), state.generator
+        shape = (count, 1, self.config.model.stoch)
+        return torch.rand(shape, device=self.device, generator=source), self._choice_noise(count, source)
+
+    def _choice_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        return policy_noise(self.action_space, (count,), generator)
+
+    def choose(
+        self, batch: dict[str, Tensor], latent: Latent, noise: tuple[Tensor, Tensor]
+    ) -> tuple[Latent, Tensor, Tensor]:
+        """Filter one row (N, 1, ...) and choose: next latent, actions (N, A), their log-probability (N,)."""
+        latents, _, _ = self.world_model.observe(batch, latent, noise[0])
+        latent = latents.map(lambda x: x[:, 0])
+        policy = self.behaviour.policy(latent.features)
+        action = self._bounded(policy.sample(noise[1]))
+        return latent, action, policy.log_prob_clipped(action)
 
     def _bounded(self, action: Tensor) -> Tensor:
         """Clip the actions of a Box to [-1, 1]."""
@@ -216,28 +234,43 @@ class Agent(nn.Module, abc.ABC):
         """
         self.freezer.thaw(env_step)
         rows = rows_on(self.device, batch)
-        if self.compiled is not None and self.prior is None:
-            total, metrics = self.compiled(rows)
-        else:
-            total, metrics = self.total_loss(rows, env_step, self.generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimizer.step()
-        self.behaviour.update_slow()
-        return metrics
+        return self.program.update(rows, self.draw_noise(rows), env_step)
 
-    def total_loss(
-        self, rows: dict[str, Tensor], env_step: int, source: Source
+    def draw_noise(self, rows: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Noise:
+        """Noise of an update from `rows` (B, T, ...), by the agent's own generator or another."""
+        generator = generator or self.generator
+        shape, (horizon, starts) = rows["is_first"].shape[-2:], self._imagined(rows)
+        variables = self.config.model.stoch
+
+        def uniform(*sides: int) -> Tensor:
+            return torch.rand(*sides, device=generator.device, generator=generator)
+
+        return Noise(
+            uniform(*shape, variables),
+            uniform(horizon, starts, variables),
+            policy_noise(self.action_space, (horizon, starts), generator),
+        )
+
+    def losses(
+        self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What an update descends, a scalar, and metrics.
 
-        A function of parameters, buffers, rows (B, T, ...) and noise alone. It moves buffers in place: the
-        running moments and scales.
+        A function of parameters, buffers, rows (B, T, ...), noise and the step (scalar) alone. It moves
+        buffers in place: the running moments and scales.
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses, metrics = self._losses(rows, env_step, source)
-        total = torch.stack([loss.mean() for loss in losses.values()]).sum()
-        return total, {**metrics, "loss/total": total.detach()}
+            losses, metrics = self._losses(rows, noise, env_step)
+        means = {f"loss/{name}": loss.mean() for name, loss in losses.items()}
+        total = torch.stack(list(means.values())).sum()
+        means["loss/total"] = total
+        return total, metrics | {name: mean.detach() for name, mean in means.items()}
+
+    def step(self) -> None:
+        """Follow the gradients at hand, and move what follows the parameters slowly."""
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.behaviour.update_slow()
 
     def _explored_reward(
         self,
@@ -257,14 +290,12 @@ class Agent(nn.Module, abc.ABC):
         return self.intrinsic.scale(reward)
 
     def _prior_losses(
-        self, latents: Latent, rows: Mapping[str, Tensor], env_step: int, metrics: dict[str, Tensor]
+        self, latents: Latent, rows: Mapping[str, Tensor], env_step: Tensor
     ) -> dict[str, Tensor]:
         """The pull towards the teacher, (B, T), where there is one; latents are detached."""
         if self.prior is None:
             return {}
-        pulled = self.prior.loss(self.behaviour.policy(latents.features), rows, env_step)
-        metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in pulled.items()}
-        return pulled
+        return self.prior.loss(self.behaviour.policy(latents.features), rows, env_step)
 
     # State
 
@@ -302,5 +333,12 @@ class Agent(nn.Module, abc.ABC):
         self.optimizer.state.clear()
         for name, p in self._trained().items():
             if name in state:
-                held = {k: v.to(p.device, copy=True) for k, v in state[name].items() if k != "step"}
-                self.optimizer.state[p] = {"step": state[name]["step"].clone(), **held}
+                self.optimizer.state[p] = {k: v.to(p.device, copy=True) for k, v in state[name].items()}
+
+
+def rows_on(device: torch.device, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Replayed rows (..., B, T, ...) as the update reads them."""
+    rows = {key: torch.as_tensor(value).to(device, non_blocking=True) for key, value in batch.items()}
+    # A row before the first of another episode is a last one, also where a crash cut it off unseen.
+    rows["is_last"] = rows["is_last"] | F.pad(rows["is_first"][..., 1:], (0, 1))
+    return rows

@@ -6,7 +6,6 @@ Without `torch.distributions`: its wrappers cost time in the imagination loop.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import gymnasium
@@ -15,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from world_model.distributions import sample_one_hot, unimix_log_probs
-from world_model.noise import Source, normal, uniform
 from world_model.spaces import action_width
 
 UNIMIX = 0.01
@@ -25,8 +23,8 @@ MIN_STD, MAX_STD = 0.1, 1.0
 class ActionDistribution(Protocol):
     """What actor, critic and prior ask of a distribution over actions (..., A)."""
 
-    def sample(self, generator: Source) -> Tensor:
-        """Sample actions (..., A), without gradient."""
+    def sample(self, noise: Tensor) -> Tensor:
+        """Sample actions (..., A) from what `policy_noise` drew, without gradient."""
         ...
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -51,9 +49,8 @@ class Categorical(NamedTuple):
 
     log_probs: Tensor
 
-    def sample(self, generator: Source) -> Tensor:
-        """One-hot actions (..., A)."""
-        noise = uniform((*self.log_probs.shape[:-1], 1), self.log_probs.device, generator)
+    def sample(self, noise: Tensor) -> Tensor:
+        """One-hot actions (..., A) from uniform noise (...)."""
         return sample_one_hot(self.log_probs.detach().exp(), noise)
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -79,9 +76,8 @@ class BoundedNormal(NamedTuple):
     mean: Tensor
     std: Tensor
 
-    def sample(self, generator: Source) -> Tensor:
-        """Actions (..., A), which can leave [-1, 1]; environment and model clip them."""
-        noise = normal(self.mean.shape, self.mean.device, generator)
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions (..., A) from normal noise (..., A), not clipped: environment and model do that."""
         return (self.mean + self.std * noise).detach()
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -120,10 +116,11 @@ def from_network(output: Tensor, discrete: bool) -> ActionDistribution:
     return BoundedNormal(mean.tanh(), (MAX_STD - MIN_STD) * torch.sigmoid(raw + 2) + MIN_STD)
 
 
-def stack(distributions: Sequence[ActionDistribution]) -> ActionDistribution:
-    """Put T distributions over (N, A) side by side: one over (N, T, A)."""
-    parts = [distribution.parameters() for distribution in distributions]
-    return from_parameters({name: torch.stack([part[name] for part in parts], 1) for name in parts[0]})
+def policy_noise(space: gymnasium.Space, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """What sampling actions of `shape` needs: uniform `shape` for Discrete, normal (*shape, A) for a Box."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return torch.rand(shape, device=generator.device, generator=generator)
+    return torch.randn((*shape, action_width(space)), device=generator.device, generator=generator)
 
 
 def from_parameters(parameters: dict[str, Tensor]) -> ActionDistribution:

@@ -7,18 +7,31 @@ it would learn by itself, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from agents.base import Agent
+from agents.base import Agent, rows_on
+from agents.noise import Noise
 from agents.optimizer import step_together
-from agents.program import NoisePlan, TotalLoss, compiled, rows_on
 from expedition import UserError
-from world_model.noise import draw_all
+
+
+class _Loss(nn.Module):
+    """An agent's loss as a module, so that it can be called with other parameters (`functional_call`)."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.agent = agent
+
+    def forward(
+        self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (scalar) and metrics."""
+        return self.agent.losses(rows, noise, env_step)
 
 
 class FusedAgents:
@@ -30,62 +43,57 @@ class FusedAgents:
 
     Args:
         agents: two or more of equal shape and settings, with any seeds.
-        compile: whether to compile the batched loss.
 
     Raises:
         UserError: the agents differ in more than their seeds, or one has a policy prior.
     """
 
-    def __init__(self, agents: Sequence[Agent], compile: bool = False) -> None:
+    def __init__(self, agents: Sequence[Agent]) -> None:
         check_alike(agents)
         self.agents = tuple(agents)
-        first = self.agents[0]
-        self._template = TotalLoss(first)
-        self._plan = NoisePlan(first)
-        named = [dict(TotalLoss(agent).named_parameters()) for agent in agents]
-        self._params = {name: side_by_side([each[name] for each in named]) for name in named[0]}
-        self._views = named
-        held = [dict(TotalLoss(agent).named_buffers()) for agent in agents]
-        self._buffers = {name: side_by_side([each[name] for each in held]) for name in held[0]}
-        self._batched: Callable = vmap(self._loss)
-        if compile:
-            for tensor in (*self._params.values(), *self._buffers.values()):
-                torch._dynamo.mark_static_address(tensor)  # they stay in place: a CUDA graph needs no copy
-            self._batched = compiled(self._batched, first.device)
+        self._template = _Loss(self.agents[0])
+        self._views = [dict(_Loss(agent).named_parameters()) for agent in agents]
+        self._params = {n: side_by_side([each[n] for each in self._views]) for n in self._views[0]}
+        held = [dict(_Loss(agent).named_buffers()) for agent in agents]
+        self._buffers = {n: side_by_side([each[n] for each in held]) for n in held[0]}
 
-    def update(self, batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Tensor]]:
+    def update(
+        self, batches: Sequence[Mapping[str, Any]], env_steps: Sequence[int] | None = None
+    ) -> list[dict[str, Tensor]]:
         """Make one update of every agent.
 
         Args:
             batches: one of rows (B, T, ...) for each agent.
+            env_steps: of each agent.
 
         Returns:
             The metrics of each agent: scalars that still live on the device.
         """
-        device = self.agents[0].device
+        agents, device = self.agents, self.agents[0].device
         together = {key: torch.stack([torch.as_tensor(b[key]) for b in batches]) for key in batches[0]}
         rows = rows_on(device, together)
-        draws = self._plan.draws({key: value[0] for key, value in rows.items()})
-        each = [draw_all(draws, device, agent.generator) for agent in self.agents]
-        noise = [torch.stack(same) for same in zip(*each, strict=True)]
-        totals, metrics = self._batched(self._params, self._buffers, rows, noise)
+        noise = Noise(*map(torch.stack, zip(*(agent.draw_noise(rows) for agent in agents), strict=True)))
+        steps = torch.tensor(env_steps or [0] * len(agents), dtype=torch.float32, device=device)
+        totals, metrics = vmap(self._loss)(self._params, self._buffers, rows, noise, steps)
         totals.sum().backward()  # no agent's loss depends on another's parameters
         self._hand_out_gradients()
-        step_together([agent.optimizer for agent in self.agents])
-        for agent in self.agents:
+        step_together([agent.optimizer for agent in agents])
+        for agent in agents:
+            agent.optimizer.zero_grad(set_to_none=True)
             agent.behaviour.update_slow()
         parts = {name: value.unbind() for name, value in metrics.items()}
-        return [{name: part[i] for name, part in parts.items()} for i in range(len(self.agents))]
+        return [{name: part[i] for name, part in parts.items()} for i in range(len(agents))]
 
     def _loss(
         self,
         params: dict[str, Tensor],
         buffers: dict[str, Tensor],
         rows: dict[str, Tensor],
-        noise: list[Tensor],
+        noise: Noise,
+        env_step: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of one agent; its buffers are moved in place, within the stacked ones."""
-        return functional_call(self._template, (params, buffers), (rows, noise))
+        return functional_call(self._template, (params, buffers), (rows, noise, env_step))
 
     def _hand_out_gradients(self) -> None:
         for name, stacked in self._params.items():

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from agents.base import LOG_PROB, Agent
+from agents.noise import Noise
 from agents.returns import vtrace
 from world_model import Filter, Latent
 from world_model.distributions import twohot_mean
-from world_model.noise import Source
 
 
 class ModelFreeAgent(Agent):
@@ -32,11 +32,11 @@ class ModelFreeAgent(Agent):
         return made
 
     def _losses(
-        self, rows: dict[str, Tensor], env_step: int, source: Source
+        self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         metrics: dict[str, Tensor] = {}
         start = self.world_model.initial(len(rows["action"]))
-        latents, posterior, embeddings = self.world_model.observe(rows, start, source)
+        latents, posterior, embeddings = self.world_model.observe(rows, start, noise.posterior)
         metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
         detached = latents.detach()
         losses: dict[str, Tensor] = {}
@@ -44,8 +44,7 @@ class ModelFreeAgent(Agent):
             rows = {**rows, "reward": self._explored_reward(detached, rows, embeddings.detach(), metrics)}
             losses |= self.intrinsic.loss(detached, rows, embeddings.detach())
         losses |= self._behaviour_losses(rows, latents, metrics)
-        metrics |= {f"loss/{name}": loss.detach().mean() for name, loss in losses.items()}
-        losses |= self._prior_losses(detached, rows, env_step, metrics)
+        losses |= self._prior_losses(detached, rows, env_step)
         return losses, metrics
 
     def _behaviour_losses(
@@ -65,9 +64,7 @@ class ModelFreeAgent(Agent):
         entropy = policy.entropy()
         metrics["replay/entropy"] = entropy.detach().mean()
         gain = log_probs * advantages * known + config.entropy * entropy * acted
-        with torch.no_grad():
-            slow_values = twohot_mean(self.behaviour.slow_critic(features[:, :-1]))
-        critic = self.behaviour.critic_loss(logits[:, :-1], targets, slow_values) * known
+        critic = self.behaviour.critic_loss(logits[:, :-1], targets, features[:, :-1]) * known
         return {"actor": -gain, "critic": critic}
 
     def _vtrace(

@@ -23,7 +23,7 @@ class LaProp(torch.optim.Optimizer):
         eps: added to the root of the squared gradient.
         clip: largest ratio of gradient norm to parameter norm; 0 switches clipping off.
         min_norm: parameter norms below this count as this.
-        warmup: steps over which the learning rate rises linearly.
+        warmup: steps over which the learning rate rises linearly from zero.
     """
 
     def __init__(
@@ -73,20 +73,19 @@ def _step_group(group: dict[str, Any], params: list[Tensor], states: list[dict[s
     )
     for p, state in zip(params, states, strict=True):
         if not state:
-            state |= {"step": torch.zeros(()), "square": torch.zeros_like(p), "mean": torch.zeros_like(p)}
-    steps = [state["step"] for state in states]  # on the CPU: reading them waits for no GPU
-    squares = [state["square"] for state in states]
-    means = [state["mean"] for state in states]
+            step = torch.zeros((), dtype=torch.float64, device=p.device)
+            state |= {"step": step, "square": torch.zeros_like(p), "mean": torch.zeros_like(p)}
+    steps, squares, means = ([state[name] for state in states] for name in ("step", "square", "mean"))
     torch._foreach_add_(steps, 1.0)
+    count = torch.stack(steps)  # a component that thaws begins its own
     torch._foreach_mul_(squares, beta2)
     torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-    counts = [step.item() for step in steps]
-    roots = torch._foreach_div(squares, [1 - beta2**count for count in counts])
-    torch._foreach_sqrt_(roots)
+    roots = torch._foreach_sqrt(torch._foreach_div(squares, (1 - beta2**count).unbind()))
     torch._foreach_add_(roots, group["eps"])
     torch._foreach_lerp_(means, torch._foreach_div(grads, roots), 1 - beta1)
-    rates = [group["lr"] * min(1.0, c / max(1, group["warmup"])) for c in counts]
-    scales = [-rate / (1 - beta1**count) for rate, count in zip(rates, counts, strict=True)]
+    # A warm-up counts from zero, as DreamerV3's schedule does: its first step moves nothing.
+    rate = group["lr"] * ((count - 1) / group["warmup"]).clamp_max(1.0) if group["warmup"] else group["lr"]
+    scales = (-rate / (1 - beta1**count)).unbind()
     torch._foreach_add_(params, torch._foreach_mul(means, scales))
 
 

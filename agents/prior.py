@@ -64,9 +64,9 @@ class PolicyPrior(nn.Module):
         self.steps = steps
         self.requires_grad_(False)
 
-    def strength(self, env_step: int) -> float:
-        """Part of the initial share and scale that is left at `env_step`, from 1 to 0."""
-        return max(0.0, 1.0 - env_step / max(1.0, self.config.decay * self.steps))
+    def strength(self, env_step: Tensor) -> Tensor:
+        """Part of the initial share and scale that is left at `env_step` (scalar), from 1 to 0."""
+        return (1.0 - env_step / max(1.0, self.config.decay * self.steps)).clamp_min(0.0)
 
     def initial(self, batch: int) -> PriorState:
         """State before the first row."""
@@ -75,18 +75,19 @@ class PolicyPrior(nn.Module):
 
     @torch.no_grad()
     def follow(
-        self, batch: Mapping[str, Tensor], state: PriorState, generator: torch.Generator, env_step: int
+        self, batch: Mapping[str, Tensor], state: PriorState, generator: torch.Generator, env_step: Tensor
     ) -> tuple[ActionDistribution, PriorState]:
         """Watch one row (N, 1, ...) and say what the teacher would do next.
 
         Returns:
             The teacher's distribution (N, A), and the state with who acts in the next step.
         """
+        shape, device = state.acting.shape, state.acting.device
+        noise = torch.rand((*shape, 1, self.dynamics.config.stoch), device=device, generator=generator)
         latents, _ = self.dynamics.observe(
-            self.encoder(batch), batch["action"], batch["is_first"], state.latent, generator
+            self.encoder(batch), batch["action"], batch["is_first"], state.latent, noise
         )
         latent = latents.map(lambda x: x[:, 0])
-        shape, device = state.acting.shape, state.acting.device
         redraw = torch.rand(shape, device=device, generator=generator) < 1 / self.config.stretch
         share = self.config.share * self.strength(env_step)
         drawn = torch.rand(shape, device=device, generator=generator) < share
@@ -94,16 +95,14 @@ class PolicyPrior(nn.Module):
         return from_network(self.actor(latent.features), self.discrete), PriorState(latent, acting)
 
     def loss(
-        self, policy: ActionDistribution, batch: Mapping[str, Tensor], env_step: int
+        self, policy: ActionDistribution, batch: Mapping[str, Tensor], env_step: Tensor
     ) -> dict[str, Tensor]:
-        """Weighted KL(teacher || policy) on replayed rows, (B, T), until its weight has decayed to zero.
+        """Weighted KL(teacher || policy) on replayed rows, (B, T); its weight decays to zero.
 
         Rows that end an episode are left out, for no action follows them, and so are rows carried from
         phase 1, which have no record of the teacher.
         """
         weight = self.config.scale * self.strength(env_step)
-        if weight == 0.0:
-            return {}
         recorded = {key[len(PREFIX) :]: value for key, value in batch.items() if key.startswith(PREFIX)}
         known = ~torch.stack([value.isnan().any(-1) for value in recorded.values()]).any(0)
         # Where the teacher did not watch, anything finite stands in and costs nothing.

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.program import rows_on
+from agents.base import rows_on
 from benchmarks.table import show
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from exploration.base import IntrinsicReward, follow
 from world_model import Latent
 from world_model.distributions import flatten_stoch
-from world_model.nets import init_truncated_, norm_silu
-from world_model.onehot import Codes
+from world_model.nets import init_truncated_
 
 PIECE = 512
 """Rows whose predictions are held at once on a CPU."""
@@ -50,34 +49,10 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (N, inputs) to the predictions of every network (K, N, outputs)."""
         x = x.expand(len(self.biases[0]), *x.shape)
-        return self._after_first(torch.bmm(x, self.weights[0]).add_(self.biases[0]))
-
-    def _after_first(self, x: Tensor) -> Tensor:
-        """Output of the first linear layer (K, N, units) to the predictions (K, N, outputs)."""
-        for index, norm in enumerate(self.norms):
-            x = norm_silu(x, norm.squeeze(1))
-            x = torch.bmm(x, self.weights[index + 1]).add_(self.biases[index + 1])  # baddbmm copies the bias
-        return x.float()
-
-    def in_pieces(self, x: Tensor, codes: Codes | None, begin: int) -> Iterator[Tensor]:
-        """Predictions (K, M, outputs) of M rows after M rows, without gradient, which saves memory on a CPU.
-
-        Args:
-            x: (N, inputs); with codes, its other columns alone.
-            codes: of the one-hot columns, (N, S).
-            begin: first of those columns.
-        """
-        if codes is None:
-            yield from map(self, x.split(PIECE if x.device.type == "cpu" else len(x)))
-            return
-        end = begin + codes.width
-        weight = self.weights[0]
-        rows = F.pad(weight[:, begin:end], (0, 0, 1, 0))  # row 0 stands for a variable that is zero
-        plain = torch.cat([weight[:, :begin], weight[:, end:]], 1)
-        for part, numbers in zip(x.split(PIECE), codes.numbers.split(PIECE), strict=True):
-            summed = torch.stack([F.embedding_bag(numbers, table, mode="sum") for table in rows])
-            dense = part.expand(len(rows), -1, -1)
-            yield self._after_first(summed.add_(self.biases[0]).baddbmm_(dense, plain))
+        for weight, bias, norm in zip(self.weights, self.biases, self.norms, strict=False):
+            x = torch.baddbmm(bias, x, weight)
+            x = F.silu(F.rms_norm(x, x.shape[-1:], eps=1e-4) * norm)
+        return torch.baddbmm(self.biases[-1], x, self.weights[-1]).float()
 
 
 def ensemble_variance(predictions: Tensor) -> Tensor:
@@ -128,11 +103,8 @@ class Disagreement(IntrinsicReward):
         embeddings: Tensor | None = None,
     ) -> Tensor:
         """Variance over networks, mean over dimensions, (B, T); zero in row 0, which nothing led to."""
-        codes = Codes.of(latents.stoch[:, :-1].flatten(0, 1))
-        known = latents.features if codes is None else latents.deter
-        inputs = follow(known, actions).flatten(0, 1)
-        pieces = self.ensemble.in_pieces(inputs, codes, latents.deter.shape[-1])
-        variance = torch.cat([ensemble_variance(predictions).mean(-1) for predictions in pieces])
+        inputs = follow(latents.features, actions).flatten(0, 1)
+        variance = ensemble_variance(self.ensemble(inputs)).mean(-1)
         return F.pad(variance.unflatten(0, (len(actions), -1)), (1, 0))
 
     def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:

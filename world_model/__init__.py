@@ -1,7 +1,7 @@
 """What will happen: encoders, recurrent state-space model, decoders, heads."""
 
 from world_model.filter import Filter
-from world_model.model import Imagined, WorldModel
+from world_model.model import WorldModel
 from world_model.rssm import RSSM, Latent
 from world_model.sizes import SIZES, WorldModelConfig, for_size
 from world_model.spaces import action_width, split_observations
@@ -10,7 +10,6 @@ __all__ = [
     "RSSM",
     "SIZES",
     "Filter",
-    "Imagined",
     "Latent",
     "WorldModel",
     "WorldModelConfig",

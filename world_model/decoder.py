@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import gymnasium
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 
 from world_model.distributions import symlog
 from world_model.encoder import MULTIPLIERS, init_conv_
-from world_model.nets import MLP, PIECE, BlockLinear, ChannelNormSiLU, Linear, NormSiLU
-from world_model.plain import plain_fp32
+from world_model.nets import MLP, BlockLinear, ChannelNorm, Linear, RMSNorm
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
 
@@ -23,11 +21,6 @@ from world_model.spaces import split_observations
 # (columns) meet which pixel (rows), for output pixels of even and of odd index.
 _EVEN = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1))
 _ODD = ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
-# The same for the taps of a transposed 4x4 kernel of stride 2.
-_EVEN_TRANSPOSED = ((0, 0, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0))
-_ODD_TRANSPOSED = ((0, 0, 0, 0), (0, 0, 1, 0), (1, 0, 0, 0))
-FEW_CHANNELS = 4
-"""Outputs of a transposed convolution up to which a 3x3 convolution is the faster on a CPU."""
 
 
 @functools.cache
@@ -51,57 +44,12 @@ def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (N, C', 2h, 2w), equal to the composed form up to rounding.
     """
     taps = _taps(weight.dtype, weight.device)
-    return _interleaved(x, torch.einsum("pak,qbl,oikl->pqoiab", taps, taps, weight), bias)
-
-
-def _interleaved(x: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
-    """Four 3x3 convolutions `phases` (2, 2, C', C, 3, 3) of x (N, C, h, w), side by side: (N, C', 2h, 2w)."""
-    x = F.conv2d(x, rearrange(phases, "p q o i a b -> (p q o) i a b"), bias.repeat(4), padding=1)
+    phases = rearrange(
+        torch.einsum("pak,qbl,oikl->pqoiab", taps, taps, weight), "p q o i a b -> (p q o) i a b"
+    )
+    x = F.conv2d(x, phases, bias.repeat(4), padding=1)
     x = rearrange(x, "n (p q o) h w -> n (h p) (w q) o", p=2, q=2)  # channels innermost, as it is in memory
     return rearrange(x, "n h w o -> n o h w")
-
-
-class _TransposedConvolution(torch.autograd.Function):
-    """Transposed 4x4 convolution of stride 2 and padding 1, faster than the library's on a CPU.
-
-    Where the outputs are few, as an image's colours, the library's forward pass is slow. Each of the four
-    output pixels over one input pixel sees 2x2 inputs, so they come from one 3x3 convolution in half the
-    time, although it multiplies by zeros. The gradient is the library's, except for the bias, whose sum is
-    slow there.
-    """
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """X (N, C, h, w), weight (C, C', 4, 4), bias (C',) -> (N, C', 2h, 2w)."""
-        if weight.shape[1] > FEW_CHANNELS:
-            return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)
-        taps = torch.tensor(
-            (_EVEN_TRANSPOSED, _ODD_TRANSPOSED), dtype=weight.dtype, device=weight.device
-        )  # (2, 3, 4)
-        phases = torch.einsum("pak,qbl,iokl->pqoiab", taps, taps, weight)
-        return _interleaved(x, phases, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep x and weight."""
-        ctx.save_for_backward(*inputs[:2])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias."""
-        x, weight = ctx.saved_tensors
-        geometry = ([2, 2], [1, 1], [1, 1], True, [0, 0], 1)
-        wanted = [*ctx.needs_input_grad[:2], False]
-        to_x, to_weight, _ = torch.ops.aten.convolution_backward(gradient, x, weight, None, *geometry, wanted)
-        return to_x, to_weight, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, int]:
-        """Many weights side by side: the library's form."""
-        plain = functools.partial(F.conv_transpose2d, stride=2, padding=1)
-        return torch.vmap(plain, in_dims=in_dims)(x, weight, bias), 0
 
 
 class UpStage(nn.Module):
@@ -121,42 +69,7 @@ class UpStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', 2h, 2w)."""
         assert self.conv.bias is not None
-        if not self.pooled:
-            if plain_fp32(x):
-                return _TransposedConvolution.apply(x, self.conv.weight, self.conv.bias)
-            return self.conv(x)
-        return upsampled_convolution(x, self.conv.weight, self.conv.bias)
-
-
-class _PixelError(torch.autograd.Function):
-    """Squared error of pixels, summed over a row, whose gradient is made beside it while all is cached."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, pixels: Tensor) -> Tensor:
-        """Logits (N, ...) and pixels of the same shape, 0 to 255 -> (N,)."""
-        gradient = torch.empty_like(logits)
-        rows = max(1, PIECE // logits[0].numel())
-        errors = []
-        for x, aim, out in zip(*(each.split(rows) for each in (logits, pixels, gradient)), strict=True):
-            probs = x.sigmoid()
-            difference = probs - aim.float().div_(255)
-            errors.append((difference * difference).flatten(1).sum(1))
-            torch.ops.aten.sigmoid_backward.grad_input(difference, probs, grad_input=out)
-        ctx.save_for_backward(gradient)
-        return torch.cat(errors)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Gradient of the logits."""
-        (half,) = ctx.saved_tensors
-        return half * (2 * gradient).view(-1, *[1] * (half.ndim - 1)), None
-
-
-def pixel_error(logits: Tensor, pixels: Tensor) -> Tensor:
-    """Squared error of `sigmoid(logits)` (N, ...) with `pixels` / 255, uint8, summed over a row: (N,)."""
-    if plain_fp32(logits):
-        return _PixelError.apply(logits, pixels)
-    return (torch.sigmoid(logits.float()) - pixels.float() / 255).square().flatten(1).sum(1)
+        return upsampled_convolution(x, self.conv.weight, self.conv.bias) if self.pooled else self.conv(x)
 
 
 class ImageDecoder(nn.Module):
@@ -176,14 +89,14 @@ class ImageDecoder(nn.Module):
         self.from_deter = BlockLinear(config.deter, first, config.blocks)
         hidden = 2 * config.units
         self.from_stoch = nn.Sequential(
-            Linear(config.stoch * config.classes, hidden), NormSiLU(hidden), Linear(hidden, first)
+            Linear(config.stoch * config.classes, hidden), RMSNorm(hidden), nn.SiLU(), Linear(hidden, first)
         )
-        self.norm_in = ChannelNormSiLU(depths[0])
+        self.norm_in = ChannelNorm(depths[0])
         widths = [*depths, channels]
         self.stages = nn.ModuleList(
             UpStage(i, o, config.conv) for i, o in zip(widths, widths[1:], strict=False)
         )
-        self.norms = nn.ModuleList(ChannelNormSiLU(depth) for depth in depths[1:])
+        self.norms = nn.ModuleList(ChannelNorm(depth) for depth in depths[1:])
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, F) -> (N, h, w, c)."""
@@ -197,9 +110,9 @@ class ImageDecoder(nn.Module):
             w=self.grid[1],
         )
         x = rearrange(x, "n (h w c) -> n c h w", h=self.grid[0], w=self.grid[1])
-        x = self.norm_in(x)
+        x = F.silu(self.norm_in(x))
         for stage, norm in zip(self.stages[:-1], self.norms, strict=True):
-            x = norm(stage(x))
+            x = F.silu(norm(stage(x)))
         return rearrange(self.stages[-1](x).float(), "n c h w -> n h w c")
 
 
@@ -220,14 +133,9 @@ class Decoder(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Decode features (B, T, F): images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units."""
-        decoded = self._outputs(features)
-        return {key: x.sigmoid() if key in self.images else x for key, x in decoded.items()}
-
-    def _outputs(self, features: Tensor) -> dict[str, Tensor]:
-        """The same, with images as logits."""
         decoded: dict[str, Tensor] = {}
         if self.images:
-            flat = self.convolutions(rearrange(features, "b t f -> (b t) f"))
+            flat = self.convolutions(rearrange(features, "b t f -> (b t) f")).sigmoid()
             images = rearrange(flat, "(b t) h w c -> b t h w c", b=features.shape[0])
             parts = images.split([shape[2] for shape in self.images.values()], -1)
             decoded |= dict(zip(self.images, parts, strict=True))
@@ -238,14 +146,10 @@ class Decoder(nn.Module):
 
     def loss(self, features: Tensor, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Squared error of each observation, summed over its elements, (B, T) by key."""
-        return {key: self._error(key, x, observations[key]) for key, x in self._outputs(features).items()}
-
-    def _error(self, key: str, output: Tensor, observation: Tensor) -> Tensor:
-        """Squared error (B, T) of what `_outputs` returned."""
-        if key in self.images:
-            rows = pixel_error(output.flatten(0, 1), observation.flatten(0, 1))
-            return rows.unflatten(0, output.shape[:2])
-        return (output - self.target(key, observation)).square().sum(-1)
+        return {
+            key: (prediction - self.target(key, observations[key])).square().flatten(2).sum(-1)
+            for key, prediction in self(features).items()
+        }
 
     def target(self, key: str, observation: Tensor) -> Tensor:
         """What the prediction of `key` is compared with: pixels in [0, 1], or symlog values."""

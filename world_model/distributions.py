@@ -83,12 +83,12 @@ def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
 
 
 def sample_one_hot(probs: Tensor, noise: Tensor) -> Tensor:
-    """Sample a one-hot (..., C) from `probs` (..., C) with uniform `noise` (..., 1); no gradient.
+    """Sample a one-hot (..., C) from `probs` (..., C) with uniform `noise` (...); no gradient.
 
     By inversion: the first class whose cumulative probability is above the noise, or the last. It needs one
     number where Gumbel noise needs C, and their logarithms.
     """
-    passed = (probs.detach().cumsum(-1)[..., :-1] <= noise).to(probs.dtype)  # ones, then zeros
+    passed = (probs.detach().cumsum(-1)[..., :-1] <= noise[..., None]).to(probs.dtype)  # ones, then zeros
     return F.pad(passed, (1, 0), value=1.0) - F.pad(passed, (0, 1))
 
 
@@ -97,7 +97,7 @@ def straight_through(log_probs: Tensor, noise: Tensor) -> Tensor:
 
     Args:
         log_probs: (..., C).
-        noise: uniform, (..., 1).
+        noise: uniform, (...).
     """
     probs = log_probs.exp()
     return sample_one_hot(probs, noise) + (probs - probs.detach())

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from world_model.distributions import symlog
-from world_model.nets import MLP, ChannelNormSiLU, init_truncated_
+from world_model.nets import MLP, ChannelNorm, init_truncated_
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
 
@@ -39,12 +39,12 @@ class DownStage(nn.Module):
             else nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
         )
         init_conv_(self.conv, inputs * self.conv.kernel_size[0] ** 2)
-        self.norm = ChannelNormSiLU(outputs)
+        self.norm = ChannelNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', h / 2, w / 2)."""
         x = self.conv(x)
-        return self.norm(F.max_pool2d(x, 2) if self.pooled else x)
+        return F.silu(self.norm(F.max_pool2d(x, 2) if self.pooled else x))
 
 
 class ImageEncoder(nn.Sequential):

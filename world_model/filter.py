@@ -8,7 +8,6 @@ import gymnasium
 from torch import Tensor, nn
 
 from world_model.encoder import Encoder
-from world_model.noise import Source
 from world_model.rssm import RSSM, Latent
 from world_model.sizes import WorldModelConfig
 from world_model.spaces import action_width
@@ -44,9 +43,9 @@ class Filter(nn.Module):
         return self.dynamics.initial(batch)
 
     def observe(
-        self, batch: Mapping[str, Tensor], latent: Latent, generator: Source
+        self, batch: Mapping[str, Tensor], latent: Latent, noise: Tensor
     ) -> tuple[Latent, Tensor, Tensor]:
-        """Filter rows (B, T, ...) that follow `latent` (B, ...).
+        """Filter rows (B, T, ...) that follow `latent` (B, ...), with uniform `noise` (B, T, S).
 
         Returns:
             Posterior latents (B, T, ...), the posterior's log-probabilities (B, T, S, C), and the
@@ -54,6 +53,6 @@ class Filter(nn.Module):
         """
         embeddings = self.encoder(batch)
         latents, posterior = self.dynamics.observe(
-            embeddings, batch["action"], batch["is_first"], latent, generator
+            embeddings, batch["action"], batch["is_first"], latent, noise
         )
         return latents, posterior, embeddings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import gymnasium
 import torch
@@ -14,37 +13,11 @@ from world_model.decoder import Decoder
 from world_model.distributions import TWOHOT_BINS, balanced_kl, twohot_loss, twohot_mean
 from world_model.filter import Filter
 from world_model.nets import MLP
-from world_model.noise import Source
-from world_model.onehot import Codes, by_pieces
 from world_model.rssm import Latent
-from world_model.settle import settle
 from world_model.sizes import WorldModelConfig
 
-Policy = Callable[[Tensor, Codes | None], Tensor]
-"""Features to sampled actions (N, A): all of them (N, F), or dense ones (N, D) and codes of the others."""
-
-
-class Imagined(NamedTuple):
-    """What `WorldModel.imagine` returns; row 0 is where it began."""
-
-    deter: Tensor
-    """(N, H + 1, D)."""
-    stochs: list[Tensor]
-    """H + 1 times (N, S, C)."""
-    actions: Tensor
-    """(N, H + 1, A); row h holds the action that led to row h, zeros in row 0."""
-    codes: Codes | None
-    """Of the stochastic states, (N, H + 1, S), where they help."""
-
-    @property
-    def latents(self) -> Latent:
-        """(N, H + 1, ...)."""
-        return Latent(self.deter, torch.stack(self.stochs, 1))
-
-    @property
-    def features(self) -> Tensor:
-        """What networks read beside the codes: dense ones (N, H + 1, D), or without codes all of them."""
-        return self.latents.features if self.codes is None else self.deter
+Policy = Callable[[Tensor, Tensor], Tensor]
+"""Features (N, F) and noise (N, ...) to sampled actions (N, A)."""
 
 
 class WorldModel(Filter):
@@ -77,88 +50,81 @@ class WorldModel(Filter):
         }
 
     @torch.no_grad()
-    def imagine(self, latent: Latent, policy: Policy, horizon: int, generator: Source) -> Imagined:
+    def imagine(
+        self, latent: Latent, policy: Policy, choices: Tensor, noise: Tensor
+    ) -> tuple[Latent, Tensor]:
         """Roll the prior out under `policy`, without gradient (the actor's gradient is REINFORCE's).
 
         Args:
             latent: where to begin, (N, ...).
             policy: chooses the actions.
-            horizon: steps H.
-            generator: source of the samples.
+            choices: noise of the policy, (H, N, ...).
+            noise: uniform, (H, N, S).
+
+        Returns:
+            Latents (N, H + 1, ...), row 0 where it began, and actions (N, H + 1, A), of which row h led to
+            row h; zeros in row 0.
         """
-        actions = [latent.deter.new_zeros(len(latent.deter), self.dynamics.actions)]
-        project = self._action_projection()
-        latents, codes = [latent], [Codes.of(latent.stoch)]
-        for _ in range(horizon):
-            latent, numbers = latents[-1], codes[-1]
-            actions.append(policy(latent.features if numbers is None else latent.deter, numbers))
-            latents.append(self.dynamics.predict(latent, project(actions[-1]), generator, numbers))
-            codes.append(Codes.of(latents[-1].stoch))
-        deter = torch.stack([each.deter for each in latents], 1)
-        stochs = [each.stoch for each in latents]
-        return Imagined(deter, stochs, torch.stack(actions, 1), Codes.stack(codes, 1))
+        latents, actions = [latent], [latent.deter.new_zeros(len(latent.deter), self.dynamics.actions)]
+        for choice, chance in zip(choices, noise, strict=True):
+            actions.append(policy(latents[-1].features, choice))
+            latents.append(self.dynamics.predict(latents[-1], actions[-1], chance))
+        deters, stochs = zip(*latents, strict=True)
+        return Latent(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(actions, 1)
 
-    def _action_projection(self) -> Callable[[Tensor], Tensor]:
-        """`project_action` for chosen actions: of one-hot ones there are few, which are projected once."""
-        project = self.dynamics.core.project_action
-        if not isinstance(self.action_space, gymnasium.spaces.Discrete):
-            return project
-        table = project(torch.eye(self.dynamics.actions, device=self.initial(1).deter.device))
-        return lambda actions: actions.to(table.dtype) @ table
+    def predict_reward(self, features: Tensor) -> Tensor:
+        """Expected reward (...) of rows with `features` (..., F)."""
+        return twohot_mean(self.reward(features))
 
-    def predict_reward(self, features: Tensor, codes: Codes | None = None) -> Tensor:
-        """Expected reward (...) of rows with `features` (..., F), or dense ones (..., D) and codes."""
-        return by_pieces(lambda *rows: twohot_mean(self.reward(*rows)), features, codes)
-
-    def predict_continue(self, features: Tensor, codes: Codes | None = None) -> Tensor:
-        """Probability of going on times the discount, (...), from the same."""
-        going = by_pieces(self.continuation, features, codes)
-        return going.squeeze(-1).float().sigmoid()
+    def predict_continue(self, features: Tensor) -> Tensor:
+        """Probability of going on times the discount, (...), from `features` (..., F)."""
+        return self.continuation(features).squeeze(-1).float().sigmoid()
 
     def loss(
-        self, batch: Mapping[str, Tensor], generator: Source, settled: bool = False
+        self, batch: Mapping[str, Tensor], noise: Tensor
     ) -> tuple[dict[str, Tensor], Latent, Tensor, dict[str, Tensor]]:
         """Losses of a replayed batch (B, T, ...); the reward head learns only if `reward` is in it.
 
         Args:
             batch: rows (B, T, ...).
-            generator: source of the samples.
-            settled: differentiate the losses of decoder and heads at once (`settle`): their graph does not
-                stay; the sum of their means, `heads`, then stands in their place.
+            noise: uniform, (B, T, S).
 
         Returns:
             Weighted losses (B, T) by name, posterior latents (B, T, ...) with gradient, embeddings
             (B, T, E), and metrics (scalars).
         """
-        latents, posterior, embeddings = self.observe(batch, self.initial(len(batch["action"])), generator)
-        prior = self.dynamics.prior(latents.deter)
+        latents, posterior, embeddings = self.observe(batch, self.initial(len(batch["action"])), noise)
+        losses, metrics = self.divergence(latents.deter, posterior)
+        losses |= self.prediction_losses(latents.features, batch)
+        return losses, latents, embeddings, metrics
+
+    def divergence(self, deter: Tensor, posterior: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weighted KL losses (B, T) of the prior at `deter` (B, T, D), and entropies.
+
+        Args:
+            deter: (B, T, D).
+            posterior: log-probabilities (B, T, S, C).
+        """
+        prior = self.dynamics.prior(deter)
         dynamics, representation = balanced_kl(posterior, prior, self.config.free_nats)
         losses = {
             "dynamics_kl": self.config.scale_dynamics * dynamics,
             "representation_kl": self.config.scale_representation * representation,
         }
-        features = latents.features
-        if settled:
-            parts = nn.ModuleList([self.decoder, self.reward, self.continuation])
-            total, heads, _ = settle(self._head_losses, features, batch, list(parts.parameters()))
-        else:
-            heads, _ = self._head_losses(features, batch)
-        metrics = {f"loss/{name}": loss.detach().mean() for name, loss in (losses | heads).items()}
-        metrics["entropy/prior"] = -(prior.exp() * prior).sum((-2, -1)).detach().mean()
-        metrics["entropy/posterior"] = -(posterior.exp() * posterior).sum((-2, -1)).detach().mean()
-        losses |= {"heads": total} if settled else heads
-        return losses, latents, embeddings, metrics
+        metrics = {
+            f"entropy/{name}": -(x.exp() * x).sum((-2, -1)).mean().detach()
+            for name, x in (("prior", prior), ("posterior", posterior))
+        }
+        return losses, metrics
 
-    def _head_losses(
-        self, features: Tensor, batch: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses (B, T) of what `features` (B, T, F) predict, by name; and nothing else."""
+    def prediction_losses(self, features: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses (B, T) of what `features` (B, T, F) predict, by name."""
         losses = {"continue": self._continue_loss(features, batch["is_terminal"])}
         for key, error in self.decoder.loss(features, batch).items():
             losses[f"reconstruction_{key}"] = error
         if "reward" in batch:
             losses["reward"] = self.reward_loss(features, batch["reward"])
-        return losses, {}
+        return losses
 
     def reward_loss(self, features: Tensor, reward: Tensor) -> Tensor:
         """Two-hot loss (B, T) of the reward head; `reward` (B, T) is NaN where it is not known.
@@ -174,7 +140,9 @@ class WorldModel(Filter):
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
     @torch.no_grad()
-    def open_loop(self, batch: Mapping[str, Tensor], context: int, generator: Source) -> dict[str, Tensor]:
+    def open_loop(
+        self, batch: Mapping[str, Tensor], context: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Watch `context` rows, then predict the rest from the actions alone.
 
         Args:
@@ -186,12 +154,14 @@ class WorldModel(Filter):
             Predictions by key: reconstructions in rows before `context`, open-loop predictions from it
             on; images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units.
         """
+        actions = batch["action"]
+        shape = (*actions.shape[:2], self.config.stoch)
+        noise = torch.rand(shape, device=actions.device, generator=generator)  # (B, T, S)
         seen = {key: value[:, :context] for key, value in batch.items()}
-        latents, _, _ = self.observe(seen, self.initial(len(batch["action"])), generator)
+        latents, _, _ = self.observe(seen, self.initial(len(actions)), noise[:, :context])
         features = [latents.features]
         latent = latents.map(lambda x: x[:, -1])
-        actions = self.dynamics.core.project_action(batch["action"])
         for t in range(context, actions.shape[1]):
-            latent = self.dynamics.predict(latent, actions[:, t], generator)
+            latent = self.dynamics.predict(latent, actions[:, t], noise[:, t])
             features.append(latent.features[:, None])
         return self.decoder(torch.cat(features, 1))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -14,13 +15,9 @@ from world_model.distributions import (
     sample_one_hot,
     straight_through,
     unimix_log_probs,
-    unimix_probs,
 )
-from world_model.nets import MLP, BlockLinear, Linear, NormSiLU, tanh
-from world_model.noise import Source, uniform
-from world_model.onehot import Codes
+from world_model.nets import MLP, BlockLinear, Linear, RMSNorm
 from world_model.sizes import WorldModelConfig
-from world_model.unrolled import unrolled
 
 
 class Latent(NamedTuple):
@@ -52,37 +49,24 @@ class Core(nn.Module):
     def __init__(self, config: WorldModelConfig, actions: int) -> None:
         super().__init__()
         self.blocks = config.blocks
-        self.deter_in = nn.Sequential(Linear(config.deter, config.hidden), NormSiLU(config.hidden))
+        self.deter_in = MLP(config.deter, config.hidden, layers=1)
         self.stoch_in = MLP(config.stoch * config.classes, config.hidden, layers=1)
-        self.action_in = nn.Sequential(Linear(actions, config.hidden), NormSiLU(config.hidden))
+        self.action_in = MLP(actions, config.hidden, layers=1)
         # Every block reads its own state and the same projections: block-diagonal plus dense.
         fan_in = config.deter // config.blocks + 3 * config.hidden
-        self.hidden_deter = BlockLinear(config.deter, config.deter, config.blocks, fan_in=fan_in)
-        self.hidden_shared = Linear(2 * config.hidden, config.deter, bias=False, fan_in=fan_in)
-        self.hidden_action = Linear(
-            config.hidden, config.deter, bias=False, fan_in=fan_in
-        )  # outside the loop
-        self.hidden_norm = NormSiLU(config.deter)
-        self.gates = BlockLinear(config.deter, 3 * config.deter, config.blocks, parts=3)
+        self.hidden_own = BlockLinear(config.deter, config.deter, config.blocks, fan_in=fan_in)
+        self.hidden_shared = Linear(3 * config.hidden, config.deter, bias=False, fan_in=fan_in)
+        self.hidden_norm = RMSNorm(config.deter)
+        self.gates = BlockLinear(config.deter, 3 * config.deter, config.blocks)
 
-    def project_action(self, action: Tensor) -> Tensor:
-        """What actions (..., A), scaled into [-1, 1], add to the hidden layer (..., D)."""
-        return self.hidden_action(self.action_in(action / action.abs().clamp_min(1.0).detach()))
-
-    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor, codes: Codes | None = None) -> Tensor:
-        """Next deterministic state.
-
-        Args:
-            deter: (B, D).
-            stoch: (B, S * C).
-            action: projected action (B, D), from `project_action`.
-            codes: of `stoch` where it is one-hot and needs no gradient.
-        """
-        stoch = stoch if codes is None else stoch[..., :0]
-        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch, codes)], -1)
-        hidden = self.hidden_norm(self.hidden_deter(deter) + self.hidden_shared(shared) + action)
-        reset, candidate, update = self.gates(hidden).chunk(3, -1)
-        candidate = tanh(reset.sigmoid() * candidate)
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
+        """Next deterministic state (N, D), from `deter` (N, D), `stoch` (N, S * C) and `action` (N, A)."""
+        action = action / action.abs().clamp_min(1.0).detach()  # into [-1, 1]
+        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch), self.action_in(action)], -1)
+        hidden = F.silu(self.hidden_norm(self.hidden_own(deter) + self.hidden_shared(shared)))  # (N, D)
+        gates = rearrange(self.gates(hidden), "n (g p d) -> p n (g d)", p=3, g=self.blocks)
+        reset, candidate, update = gates.unbind()
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         update = torch.sigmoid(update - 1)  # bias towards remembering
         return update * candidate + (1 - update) * deter
 
@@ -101,37 +85,30 @@ class RSSM(nn.Module):
         both = config.deter + embedding
         self.posterior_deter = Linear(config.deter, config.hidden, bias=False, fan_in=both)
         self.posterior_embedding = Linear(embedding, config.hidden, fan_in=both)
-        self.posterior_norm = NormSiLU(config.hidden)
+        self.posterior_norm = RMSNorm(config.hidden)
         self.posterior_out = Linear(config.hidden, logits)
 
     def initial(self, batch: int) -> Latent:
         """Zero latent of `batch` rows."""
-        weight = self.posterior_out.weight
-        config = self.config
-        return Latent(
-            weight.new_zeros(batch, config.deter), weight.new_zeros(batch, config.stoch, config.classes)
-        )
+        zeros = self.posterior_out.weight.new_zeros
+        return Latent(zeros(batch, self.config.deter), zeros(batch, self.config.stoch, self.config.classes))
 
-    def _by_variable(self, logits: Tensor) -> Tensor:
+    def _log_probs(self, logits: Tensor) -> Tensor:
         """(..., S * C) -> (..., S, C)."""
-        return rearrange(logits, "... (s c) -> ... s c", c=self.config.classes).float()
+        logits = rearrange(logits, "... (s c) -> ... s c", c=self.config.classes)
+        return unimix_log_probs(logits.float(), self.config.unimix)
 
     def prior(self, deter: Tensor) -> Tensor:
         """Log-probabilities (..., S, C) of the stochastic state from `deter` (..., D) alone."""
-        return unimix_log_probs(self._by_variable(self.prior_net(deter)), self.config.unimix)
+        return self._log_probs(self.prior_net(deter))
 
     def posterior(self, deter: Tensor, projected: Tensor) -> Tensor:
         """Log-probabilities (..., S, C) given `deter` and embeddings projected by `posterior_embedding`."""
-        hidden = self.posterior_norm(self.posterior_deter(deter) + projected)
-        return unimix_log_probs(self._by_variable(self.posterior_out(hidden)), self.config.unimix)
+        hidden = F.silu(self.posterior_norm(self.posterior_deter(deter) + projected))
+        return self._log_probs(self.posterior_out(hidden))
 
     def observe(
-        self,
-        embeddings: Tensor,
-        actions: Tensor,
-        is_first: Tensor,
-        latent: Latent,
-        generator: Source,
+        self, embeddings: Tensor, actions: Tensor, is_first: Tensor, latent: Latent, noise: Tensor
     ) -> tuple[Latent, Tensor]:
         """Filter a sequence.
 
@@ -140,43 +117,32 @@ class RSSM(nn.Module):
             actions: (B, T, A); row t holds the action that led to row t.
             is_first: (B, T) bool; there the state before is forgotten and the action ignored.
             latent: state before row 0, (B, ...).
-            generator: source of the samples.
+            noise: uniform, (B, T, S).
 
         Returns:
             Posterior latents (B, T, ...) with straight-through gradients and the posterior's
             log-probabilities (B, T, S, C).
         """
-        keep = (~is_first).to(embeddings.dtype)[..., None]  # (B, T, 1)
         projected = self.posterior_embedding(embeddings)  # (B, T, hidden)
-        actions = self.core.project_action(actions * keep)
-        noise = uniform((*is_first.shape, self.config.stoch, 1), embeddings.device, generator)
-        deter, stoch = latent.deter, flatten_stoch(latent.stoch)
         deters, stochs, posteriors = [], [], []
-        # Taken apart at once: the gradient of a slice would be as large as the whole, for every row.
-        rows = zip(*(each.unbind(1) for each in (keep, actions, projected, noise)), strict=True)
-        with unrolled((self.core, self.posterior_deter, self.posterior_out), projected):
-            for kept, action, embedded, chance in rows:
-                deter = self.core(deter * kept, stoch * kept, action)
-                log_probs = self.posterior(deter, embedded)
-                sample = straight_through(log_probs, chance)
-                stoch = flatten_stoch(sample)
-                deters.append(deter)
-                stochs.append(sample)
-                posteriors.append(log_probs)
+        for row in zip(*(x.unbind(1) for x in (actions, is_first, projected, noise)), strict=True):
+            latent, posterior = self.filter_step(latent, *row)
+            deters.append(latent.deter)
+            stochs.append(latent.stoch)
+            posteriors.append(posterior)
         return Latent(torch.stack(deters, 1), torch.stack(stochs, 1)), torch.stack(posteriors, 1)
 
-    def predict(
-        self, latent: Latent, action: Tensor, generator: Source, codes: Codes | None = None
-    ) -> Latent:
-        """One step without an observation: `latent` (B, ...) -> the next.
+    def filter_step(
+        self, latent: Latent, action: Tensor, is_first: Tensor, projected: Tensor, noise: Tensor
+    ) -> tuple[Latent, Tensor]:
+        """One row of `observe`, (B, ...): the next latent, and the posterior's log-probabilities."""
+        keep = (~is_first)[:, None]  # (B, 1)
+        stoch = flatten_stoch(latent.stoch) * keep
+        deter = self.core(latent.deter * keep, stoch, action * keep)
+        posterior = self.posterior(deter, projected)
+        return Latent(deter, straight_through(posterior, noise)), posterior
 
-        Args:
-            latent: (B, ...).
-            action: projected action (B, D), from `core.project_action`.
-            generator: source of the samples.
-            codes: of the stochastic state make it faster, without gradient for that state.
-        """
-        deter = self.core(latent.deter, flatten_stoch(latent.stoch), action, codes)
-        probs = unimix_probs(self._by_variable(self.prior_net(deter)), self.config.unimix)
-        noise = uniform((*probs.shape[:-1], 1), probs.device, generator)
-        return Latent(deter, sample_one_hot(probs, noise))
+    def predict(self, latent: Latent, action: Tensor, noise: Tensor) -> Latent:
+        """One step without an observation: `latent` (N, ...), `action` (N, A), uniform `noise` (N, S)."""
+        deter = self.core(latent.deter, flatten_stoch(latent.stoch), action)
+        return Latent(deter, sample_one_hot(self.prior(deter).exp(), noise))

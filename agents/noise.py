@@ -1,0 +1,18 @@
+"""The random numbers of an update, drawn beforehand, so that its loss is a function of tensors alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Noise(NamedTuple):
+    """What an update samples with; an agent without imagination has horizon H = 0."""
+
+    posterior: Tensor
+    """Of the filtered rows: uniform, (B, T, S)."""
+    prior: Tensor
+    """Of imagined rows: uniform, (H, N, S)."""
+    policy: Tensor
+    """Of imagined actions: (H, N, ...), see `policy_noise`."""
