@@ -184,7 +184,8 @@ class Agent(nn.Module, abc.ABC):
             for key in (*self.observation_space.keys(), "is_first")
         }
         batch["action"] = state.action[:, None]
-        latent, action, log_prob = self.program.choose(batch, state.latent, self._act_noise(state))
+        choose = self.program.choose if mode == "train" else self.choose
+        latent, action, log_prob = choose(batch, state.latent, self._act_noise(state))
         if self.intrinsic is not None and self.intrinsic.acts_randomly:
             action, log_prob = uniform_actions(self.action_space, len(state.action), state.generator)
         prior_state, record = state.prior, {LOG_PROB: log_prob} if mode == "train" else {}
@@ -234,7 +235,8 @@ class Agent(nn.Module, abc.ABC):
         """
         self.freezer.thaw(env_step)
         rows = rows_on(self.device, batch)
-        return self.program.update(rows, self.draw_noise(rows), env_step)
+        now = torch.tensor(float(env_step), device=self.device)
+        return self.program.update(rows, self.draw_noise(rows), now)
 
     def draw_noise(self, rows: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Noise:
         """Noise of an update from `rows` (B, T, ...), by the agent's own generator or another."""
@@ -271,6 +273,10 @@ class Agent(nn.Module, abc.ABC):
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.behaviour.update_slow()
+
+    def learning(self) -> list[bool]:
+        """Which parameters learn, in their order."""
+        return [p.requires_grad for p in self.parameters()]
 
     def _explored_reward(
         self,

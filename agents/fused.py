@@ -17,6 +17,7 @@ from torch.func import functional_call, vmap
 from agents.base import Agent, rows_on
 from agents.noise import Noise
 from agents.optimizer import step_together
+from agents.program import Mode, make_program
 from expedition import UserError
 
 
@@ -43,19 +44,22 @@ class FusedAgents:
 
     Args:
         agents: two or more of equal shape and settings, with any seeds.
+        mode: `eager`, or on a GPU `captured`.
 
     Raises:
         UserError: the agents differ in more than their seeds, or one has a policy prior.
     """
 
-    def __init__(self, agents: Sequence[Agent]) -> None:
+    def __init__(self, agents: Sequence[Agent], mode: Mode = "eager") -> None:
         check_alike(agents)
+        self.device = agents[0].device
         self.agents = tuple(agents)
         self._template = _Loss(self.agents[0])
         self._views = [dict(_Loss(agent).named_parameters()) for agent in agents]
         self._params = {n: side_by_side([each[n] for each in self._views]) for n in self._views[0]}
         held = [dict(_Loss(agent).named_buffers()) for agent in agents]
         self._buffers = {n: side_by_side([each[n] for each in held]) for n in held[0]}
+        self.program = make_program(self, mode)
 
     def update(
         self, batches: Sequence[Mapping[str, Any]], env_steps: Sequence[int] | None = None
@@ -69,20 +73,33 @@ class FusedAgents:
         Returns:
             The metrics of each agent: scalars that still live on the device.
         """
-        agents, device = self.agents, self.agents[0].device
+        agents = self.agents
         together = {key: torch.stack([torch.as_tensor(b[key]) for b in batches]) for key in batches[0]}
-        rows = rows_on(device, together)
+        rows = rows_on(self.device, together)
         noise = Noise(*map(torch.stack, zip(*(agent.draw_noise(rows) for agent in agents), strict=True)))
-        steps = torch.tensor(env_steps or [0] * len(agents), dtype=torch.float32, device=device)
-        totals, metrics = vmap(self._loss)(self._params, self._buffers, rows, noise, steps)
-        totals.sum().backward()  # no agent's loss depends on another's parameters
-        self._hand_out_gradients()
-        step_together([agent.optimizer for agent in agents])
-        for agent in agents:
-            agent.optimizer.zero_grad(set_to_none=True)
-            agent.behaviour.update_slow()
+        steps = torch.tensor(env_steps or [0] * len(agents), dtype=torch.float32, device=self.device)
+        metrics = self.program.update(rows, noise, steps)
         parts = {name: value.unbind() for name, value in metrics.items()}
         return [{name: part[i] for name, part in parts.items()} for i in range(len(agents))]
+
+    def losses(
+        self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum of the agents' losses, none of which depends on another's parameters; metrics (N,)."""
+        totals, metrics = vmap(self._loss)(self._params, self._buffers, rows, noise, env_step)
+        return totals.sum(), metrics
+
+    def step(self) -> None:
+        """Let every agent follow its gradients."""
+        self._hand_out_gradients()
+        step_together([agent.optimizer for agent in self.agents])
+        for agent in self.agents:
+            agent.optimizer.zero_grad(set_to_none=True)
+            agent.behaviour.update_slow()
+
+    def learning(self) -> list[bool]:
+        """Which parameters learn, in their order."""
+        return self.agents[0].learning()
 
     def _loss(
         self,

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from agents.compiler import compiled, forgiving, missing, one_at_a_time
 from agents.noise import Noise
+from expedition import UserError, unknown_name
 from world_model import Latent
 
 Mode = Literal["eager", "compiled", "captured"]
-MODES: tuple[Mode, ...] = ("eager", "compiled", "captured")
+MODES: tuple[Mode, ...] = get_args(Mode)
+Wish = Literal["auto", "on", "off"]
 Rows = dict[str, Tensor]
 Metrics = dict[str, Tensor]
 Chosen = tuple[Latent, Tensor, Tensor]
 
+PAYS_FROM = 500
+"""Updates from which compiling is worth its seconds on a CPU, with a warm cache (docs/performance.md)."""
+WARM_UP = 3
+"""Updates before a CUDA graph is captured, in which everything is compiled and allocated."""
 REGIONS = (
     "world_model.encoder.forward",
     "world_model.dynamics.filter_step",
@@ -42,7 +50,7 @@ REGIONS = (
 
 
 class Learner(Protocol):
-    """What a program needs of an agent."""
+    """What a program needs of an agent, or of several that learn as one."""
 
     device: torch.device
 
@@ -54,6 +62,14 @@ class Learner(Protocol):
         """Follow the gradients at hand."""
         ...
 
+    def learning(self) -> list[bool]:
+        """Which parameters learn."""
+        ...
+
+
+class Actor(Learner, Protocol):
+    """One that also acts."""
+
     def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
         """Filter one row and choose actions."""
         ...
@@ -62,41 +78,44 @@ class Learner(Protocol):
 class Program:
     """Operation by operation."""
 
-    def __init__(self, agent: Learner) -> None:
+    mode: Mode = "eager"
+
+    def __init__(self, agent: Any) -> None:
         self.agent = agent
 
-    def update(self, rows: Rows, noise: Noise, env_step: int) -> Metrics:
+    def update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
         """Make one update from rows (B, T, ...)."""
-        return self._update(rows, noise, torch.tensor(float(env_step), device=self.agent.device))
-
-    def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
-        """Filter one row (N, 1, ...) and choose actions."""
-        return self.agent.choose(batch, latent, noise)
-
-    def _update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
         total, metrics = self.agent.losses(rows, noise, env_step)
         total.backward()
         self.agent.step()
         return metrics
 
+    def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
+        """Filter one row (N, 1, ...) and choose actions, while training."""
+        return self.agent.choose(batch, latent, noise)
+
 
 class Compiled(Program):
     """Regions of the update, and a step of acting, compiled: equal up to rounding."""
 
-    def __init__(self, agent: Learner) -> None:
+    mode: Mode = "compiled"
+
+    def __init__(self, agent: Any) -> None:
         super().__init__(agent)
-        self._regions = [
-            (owner, name, _compiled(getattr(owner, name))) for owner, name in _found(agent, REGIONS)
-        ]
-        self._choose = _compiled(agent.choose)
+        self._regions = [(owner, name, compiled(getattr(owner, name))) for owner, name in regions(agent)]
+        self._choose = compiled(agent.choose) if hasattr(agent, "choose") else None
+        self._seen: set[str] = set()
+
+    def update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
+        """Make one update from rows (B, T, ...)."""
+        with self._first("update"), self._in_place():
+            return super().update(rows, noise, env_step)
 
     def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
-        """Filter one row (N, 1, ...) and choose actions."""
-        return self._choose(batch, latent, noise)
-
-    def _update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
-        with self._in_place():
-            return super()._update(rows, noise, env_step)
+        """Filter one row (N, 1, ...) and choose actions, while training."""
+        assert self._choose is not None
+        with self._first("choose"):
+            return self._choose(batch, latent, noise)
 
     @contextlib.contextmanager
     def _in_place(self) -> Iterator[None]:
@@ -109,20 +128,115 @@ class Compiled(Program):
             for owner, name, _ in self._regions:
                 delattr(owner, name)
 
+    @contextlib.contextmanager
+    def _first(self, what: str) -> Iterator[None]:
+        """The first call compiles: alone on this machine, and with mercy for what does not compile."""
+        if what in self._seen:
+            yield
+            return
+        self._seen.add(what)
+        with one_at_a_time(), forgiving():
+            yield
 
-def _found(agent: Learner, paths: tuple[str, ...]) -> Iterator[tuple[Any, str]]:
-    """Owner and name of those methods that the agent has."""
-    for path in paths:
+
+class Captured(Compiled):
+    """The whole update, its regions compiled, as one CUDA graph that is replayed.
+
+    The first updates run as they are; then one is captured, which computes nothing, and each later one copies
+    its rows and noise into the graph's own and replays it. When other parameters learn or rows have another
+    shape, it is captured anew.
+    """
+
+    mode: Mode = "captured"
+
+    def __init__(self, agent: Any) -> None:
+        super().__init__(agent)
+        self._form: Any = None
+        self._made = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: list[Tensor] = []
+        self._metrics: Metrics = {}
+
+    def update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
+        """Make one update from rows (B, T, ...)."""
+        inputs, form = pytree.tree_flatten((rows, noise, env_step))
+        known = (form, [x.shape for x in inputs], self.agent.learning())
+        if known != self._form:
+            self._form, self._made, self._graph = known, 0, None
+        self._made += 1
+        if self._made <= WARM_UP:
+            return self._beside(rows, noise, env_step)
+        if self._graph is None:
+            self._capture(inputs, form)
+        for held, new in zip(self._inputs, inputs, strict=True):
+            held.copy_(new, non_blocking=True)
+        assert self._graph is not None
+        self._graph.replay()
+        return {name: value.clone() for name, value in self._metrics.items()}
+
+    def _beside(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
+        """One update on a stream of its own, as a capture wants those before it."""
+        stream = torch.cuda.Stream(self.agent.device)
+        stream.wait_stream(torch.cuda.current_stream(self.agent.device))
+        with torch.cuda.stream(stream):
+            metrics = super().update(rows, noise, env_step)
+        torch.cuda.current_stream(self.agent.device).wait_stream(stream)
+        return metrics
+
+    def _capture(self, inputs: list[Tensor], form: Any) -> None:
+        self._inputs = [x.clone() for x in inputs]
+        self._graph = torch.cuda.CUDAGraph()
+        rows, noise, env_step = pytree.tree_unflatten(self._inputs, form)
+        with torch.cuda.graph(self._graph):
+            self._metrics = super().update(rows, noise, env_step)
+
+
+def regions(agent: Any) -> Iterator[tuple[Any, str]]:
+    """Owner and name of those methods of `REGIONS` that the agent has."""
+    for path in REGIONS:
         place, name = path.rsplit(".", 1)
-        owner = operator.attrgetter(place)(agent)
-        if owner is not None and hasattr(owner, name):
-            yield owner, name
+        with contextlib.suppress(AttributeError):
+            owner = operator.attrgetter(place)(agent)
+            if hasattr(owner, name):
+                yield owner, name
 
 
-def _compiled(function: Callable) -> Callable:
-    return torch.compile(function, dynamic=False)
+_PROGRAMS: Mapping[Mode, Callable[[Any], Program]] = {
+    "eager": Program,
+    "compiled": Compiled,
+    "captured": Captured,
+}
 
 
 def make_program(agent: Learner, mode: Mode) -> Program:
-    """Return the program of an agent in a mode."""
-    return {"eager": Program, "compiled": Compiled}[mode](agent)
+    """Return the program of an agent in a mode.
+
+    Raises:
+        UserError: there is no such mode, or it needs a GPU.
+    """
+    if mode not in MODES:
+        raise unknown_name("mode", mode, MODES)
+    if mode == "captured" and agent.device.type != "cuda":
+        raise UserError("Updates are captured on a CUDA GPU alone: choose 'compiled' or 'eager'.")
+    return _PROGRAMS[mode](agent)
+
+
+def choose_mode(wish: Wish, device: torch.device, updates: int) -> tuple[Mode, str | None]:
+    """Decide how a run's updates are carried out.
+
+    Args:
+        wish: `off`, `on`, or `auto`: where it pays.
+        device: where they are computed.
+        updates: how many are planned.
+
+    Returns:
+        The mode, and where it is not what was wished for, or a faster one cannot be had, why: a sentence.
+    """
+    if wish == "off" or updates == 0:
+        return "eager", None
+    if wish == "auto" and device.type == "cpu" and updates < PAYS_FROM:
+        return "eager", None
+    why = missing(device.type)
+    if why is not None:
+        return "eager", f"Updates run uncompiled, and slower, because {why}."
+    return ("captured" if device.type == "cuda" else "compiled"), None

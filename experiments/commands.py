@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
@@ -31,8 +31,8 @@ class Machine:
     """W&B: auto (online if logged in, or offline), off, offline, online."""
     project: str = "expedition"
     """W&B project."""
-    compile: bool = False
-    """Compile updates; slow at first."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile updates: auto (where it pays), on, off."""
 
 
 @dataclasses.dataclass(frozen=True)

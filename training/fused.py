@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.fused import FusedAgents, check_alike
+from agents.program import Mode
 from training.config import RunConfig, to_dict
 from training.logistics import Logistics
 from training.runtime import StopSignal
-from training.session import Initialiser, Outcome, Session
+from training.session import Initialiser, Outcome, Session, choose_program
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.trainer import Trainer
 
@@ -49,7 +50,9 @@ def execute_together(errands: Sequence[Errand], say: Callable[[str], None] = lam
         stop = stack.enter_context(StopSignal())
         sessions = []
         for errand in errands:
-            new = claim_folder(errand.run_dir, {**to_dict(errand.config), **(errand.record or {})})
+            recorded, mode = choose_program(errand.config, errand.run_dir, errand.logistics, say)
+            settings = {**to_dict(errand.config), **(errand.record or {}), "program": recorded}
+            new = claim_folder(errand.run_dir, settings)
             finished = read_result(errand.run_dir)
             if finished is not None:
                 say(f"{errand.run_dir} is finished already: nothing to do.")
@@ -60,7 +63,7 @@ def execute_together(errands: Sequence[Errand], say: Callable[[str], None] = lam
                 sessions.append(_begin(errand, stop, say))
             stack.enter_context(sessions[-1].sitting())
         if all(session.learn_offline() for session in sessions) and sessions:
-            learn_together([session.trainer for session in sessions], errands[0].logistics.compile)
+            learn_together([session.trainer for session in sessions], mode)
         for session in sessions:
             # What has learned to its end is judged later if a stop comes now: its checkpoint is the last one.
             outcomes[session.run_dir] = session.end(session.trainer.done and not stop)
@@ -68,13 +71,12 @@ def execute_together(errands: Sequence[Errand], say: Callable[[str], None] = lam
 
 
 def _begin(errand: Errand, stop: StopSignal, say: Callable[[str], None]) -> Session:
-    logistics = dataclasses.replace(errand.logistics, compile=False)  # the program of all is compiled instead
-    session = Session(errand.config, errand.run_dir, logistics, errand.initialiser, stop, say)
+    session = Session(errand.config, errand.run_dir, errand.logistics, errand.initialiser, stop, say)
     session.begin()
     return session
 
 
-def learn_together(trainers: Sequence[Trainer], compile: bool = False) -> None:
+def learn_together(trainers: Sequence[Trainer], mode: Mode = "eager") -> None:
     """Train several agents of one shape until each has spent its budget, or a stop came.
 
     Each run collects until it owes an update, and waits there for the others; so each meets the same updates
@@ -96,8 +98,8 @@ def learn_together(trainers: Sequence[Trainer], compile: bool = False) -> None:
         if len(agents) == 1:
             metrics = [agents[0].update(batches[0], steps[0])]
         else:
-            if group is None or group.agents != agents:  # a smaller group is not worth compiling again
-                group = FusedAgents(agents, compile=compile and group is None)
-            metrics = group.update(batches)
+            if group is None or group.agents != agents:
+                group = FusedAgents(agents, "captured" if mode == "captured" else "eager")
+            metrics = group.update(batches, steps)
         for (trainer, _), found in zip(working, metrics, strict=True):
             trainer.updated(found)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import get_args
 
+from agents.program import Wish
 from envs import VectorEnv, choose_workers, cores, make_vector
 from expedition import unknown_name
 from training.config import RunConfig, at_least
@@ -33,12 +35,14 @@ class Logistics:
     """W&B tags."""
     progress: bool = True
     """Show a progress bar."""
-    compile: bool = False
-    """Compile the update; pays where a run makes many updates."""
+    compile: Wish = "auto"
+    """Compile updates: auto (where it pays), on or off. A run that goes on keeps what it began with."""
 
     def __post_init__(self) -> None:
         at_least("threads", self.threads, 0)
         at_least("workers", self.workers, -1)
+        if self.compile not in get_args(Wish):
+            raise unknown_name("choice of --compile", self.compile, get_args(Wish))
         if self.replay_store not in ("memory", "disk"):
             raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
 

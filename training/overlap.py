@@ -32,8 +32,9 @@ class ActingCopy:
     """
 
     def __init__(self, agent: Agent) -> None:
-        shared = (agent.optimizer, agent.generator, agent.intrinsic, agent.prior)
+        shared = (agent.optimizer, agent.generator, agent.intrinsic, agent.prior, agent.program)
         self.agent = copy.deepcopy(agent, {id(part): part for part in shared})
+        self.agent.run_as(agent.program.mode)  # the program that was copied knows the other's parameters
         mine, its = (dict([*x.named_parameters(), *x.named_buffers()]) for x in (self.agent, agent))
         names = [name for name in mine if mine[name] is not its[name]]
         self._mine, self._its = [mine[name] for name in names], [its[name] for name in names]

@@ -17,7 +17,7 @@ from training.evaluation import (
 )
 from training.logistics import Logistics, env_factory
 from training.runtime import StopSignal, choose_device
-from training.session import Initialiser, Outcome, Session, build_agent
+from training.session import Initialiser, Outcome, Session, build_agent, choose_program
 from training.storage.checkpoint import Checkpoint, open_checkpoint
 from training.storage.folder import (
     claim_folder,
@@ -51,14 +51,15 @@ def execute(
     """
     if config.agent.kind == "ppo":
         return execute_ppo(config, run_dir, logistics, record, say)
-    new = claim_folder(run_dir, {**to_dict(config), **(record or {})})
+    recorded, program = choose_program(config, run_dir, logistics, say)
+    new = claim_folder(run_dir, {**to_dict(config), **(record or {}), "program": recorded})
     finished = read_result(run_dir)
     if finished is not None:
         say(f"{run_dir} is finished already: nothing to do.")
         return Outcome(finished, 0)
     with only_process(run_dir), StopSignal() as stop:
         with undone_on_failure(run_dir, new):
-            session = Session(config, run_dir, logistics, initialiser, stop, say)
+            session = Session(config, run_dir, logistics, initialiser, stop, say, program)
             session.begin()
         with session.sitting():
             return session.end(session.learn_offline() and session.trainer.learn())

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from agents import Agent, make_agent
+from agents.program import Mode, Wish, choose_mode
 from expedition import UserError, __version__
 from training.budget import earlier_moments, most_rows, planned_updates
 from training.collector import Collector, row_spec
@@ -80,6 +81,7 @@ class Session:
         initialiser: Initialiser | None,
         stop: StopSignal,
         say: Callable[[str], None],
+        program: Mode = "eager",
     ) -> None:
         self.config, self.run_dir, self.logistics = config, run_dir, logistics
         self.initialiser, self.stop, self.say = initialiser, stop, say
@@ -96,8 +98,7 @@ class Session:
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
             initialiser.prepare(self.agent)
-        if logistics.compile:
-            self.agent.compile_update()
+        self.agent.run_as(program)
         task_reward = config.phase == "finetune"
         self.replay = Replay(
             training.num_envs,
@@ -285,6 +286,24 @@ class Session:
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result
+
+
+def choose_program(
+    config: RunConfig, run_dir: Path, logistics: Logistics, say: Callable[[str], None]
+) -> tuple[Mode, Mode]:
+    """How a run's updates are carried out: as its folder records it, and as this sitting can.
+
+    They differ where a run goes on on a machine that cannot compile; it then equals the one that never
+    stopped up to rounding only.
+    """
+    path = run_dir / "config.json"
+    settings = read_json(path, "restore it, or choose another --out") if path.exists() else {}
+    recorded = settings.get("program")
+    wish: Wish = logistics.compile if recorded is None else "off" if recorded == "eager" else "on"
+    mode, why = choose_mode(wish, choose_device(logistics.device), planned_updates(config))
+    if why is not None:
+        say(why)
+    return recorded or mode, mode
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:

@@ -1,0 +1,107 @@
+"""The compiler of this machine: whether it works, where its cache lies, and who may use it when."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import importlib.util
+import logging
+import os
+import shutil
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+Function = TypeVar("Function", bound=Callable)
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+_log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept for all processes of this user, by torch's version; made if it can be.
+
+    The variable TORCHINDUCTOR_CACHE_DIR wins. A folder that cannot be written is replaced by one that goes
+    with the process.
+    """
+    if CACHE not in os.environ:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        os.environ[CACHE] = str(Path(home) / "expedition" / f"torch-{torch.__version__}")
+    folder = Path(os.environ[CACHE])
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))  # a full disk refuses this
+    except OSError:
+        folder = Path(_own_folder())
+        os.environ[CACHE] = str(folder)
+    return folder
+
+
+@functools.cache
+def _own_folder() -> str:
+    holder = tempfile.TemporaryDirectory(prefix="expedition-")
+    _own_folder.holder = holder  # type: ignore[attr-defined]  # removed with the process
+    return holder.name
+
+
+@functools.cache
+def missing(device_type: str) -> str | None:
+    """What keeps this machine from compiling for a kind of device, as a clause; None if it can.
+
+    The last thing that is tried is a small function, so that a compiler that fails is found out here, before
+    any run depends on it.
+    """
+    if device_type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "Triton is missing (pip install triton)"
+    if device_type == "cpu":
+        if shutil.which(os.environ.get("CXX", "g++")) is None:
+            return "no C++ compiler is found (on Debian: apt-get install g++ python3-dev)"
+        if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
+            return "Python's headers are missing (on Debian: apt-get install python3-dev)"
+    try:
+        with one_at_a_time():
+            value = compiled(_probe)(torch.ones(64, device=device_type))
+    except Exception as error:  # noqa: BLE001  whatever the toolchain raises, training goes on without it
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return f"the compiler fails ({reason[0][:200]})"
+    return None if bool((value == 3.0).all()) else "the compiler gives wrong numbers"
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return (x + 0.5) * 2
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function of tensors of fixed shapes; what cannot be compiled runs as it is, and says so."""
+    cache_folder()
+    torch._dynamo.config.recompile_limit = 64  # phases, batch sizes and frozen parts of one process
+    # Cached tables are traced like the rest: right, and told at every first update.
+    warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
+    return torch.compile(function, dynamic=False)  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let one process of this user compile at a time: the others then find its work in the cache."""
+    try:
+        file = (cache_folder() / "compiling.lock").open("w")
+    except OSError:
+        yield
+        return
+    with file:
+        with contextlib.suppress(OSError):  # some network folders know no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def forgiving() -> Iterator[None]:
+    """Run what fails to compile as it is, with a warning, instead of ending the run."""
+    with torch._dynamo.config.patch(suppress_errors=True):
+        yield
