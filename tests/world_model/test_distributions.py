@@ -9,7 +9,6 @@ import torch
 from torch.distributions import Categorical, Independent, kl_divergence
 
 from world_model import distributions as ours
-from world_model.noise import uniform
 
 CPU = torch.device("cpu")
 
@@ -131,7 +130,7 @@ class TestSampling:
         probs = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.01, 0.01, 0.01, 0.97]])
         draws = 200_000
         generator = torch.Generator().manual_seed(0)
-        noise = uniform((draws, 2, 1), CPU, generator)
+        noise = torch.rand(draws, 2, generator=generator)
         samples = ours.sample_one_hot(probs.expand(draws, 2, 4), noise)
         assert set(samples.unique().tolist()) == {0.0, 1.0}
         assert (samples.sum(-1) == 1).all()
@@ -145,15 +144,15 @@ class TestSampling:
     def test_by_hand(self):
         probs = torch.tensor([0.5, 0.0, 0.25, 0.25])
         for noise, expected in [(0.0, 0), (0.49, 0), (0.5, 2), (0.74, 2), (0.75, 3), (1 - 2**-24, 3)]:
-            assert ours.sample_one_hot(probs, torch.tensor([noise])).tolist() == np.eye(4)[expected].tolist()
+            assert ours.sample_one_hot(probs, torch.tensor(noise)).tolist() == np.eye(4)[expected].tolist()
 
     def test_rounding_cannot_leave_a_state_without_a_class(self):
         probs = torch.full((3,), 1 / 3) - 1e-6  # they sum to less than the noise
-        assert ours.sample_one_hot(probs, torch.tensor([1 - 2**-24])).tolist() == [0, 0, 1]
+        assert ours.sample_one_hot(probs, torch.tensor(1 - 2**-24)).tolist() == [0, 0, 1]
 
     def test_sample_has_no_gradient(self):
         logits = torch.zeros(3, requires_grad=True)
-        assert not ours.sample_one_hot(logits.softmax(-1), torch.zeros(1)).requires_grad
+        assert not ours.sample_one_hot(logits.softmax(-1), torch.zeros(())).requires_grad
 
 
 class TestStraightThrough:
@@ -161,7 +160,7 @@ class TestStraightThrough:
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(4, 3, 5, generator=generator, requires_grad=True)
         weights = torch.randn(4, 3, 5, generator=generator)
-        noise = uniform((4, 3, 1), CPU, generator)
+        noise = torch.rand(4, 3, generator=generator)
         log_probs = ours.unimix_log_probs(logits, 0.01)
         sample = ours.straight_through(log_probs, noise)
         torch.testing.assert_close(sample, ours.sample_one_hot(log_probs.exp(), noise), atol=1e-7, rtol=0)

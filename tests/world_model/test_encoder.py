@@ -70,7 +70,7 @@ def test_image_stages_composed(style):
             x = F.max_pool2d(F.conv2d(x, weight, bias, padding=2), 2)
         else:
             x = F.conv2d(x, weight, bias, stride=2, padding=1)
-        x = F.rms_norm(x.permute(0, 2, 3, 1), x.shape[1:2], stage.norm.norm.weight, NORM_EPS)
+        x = F.rms_norm(x.permute(0, 2, 3, 1), x.shape[1:2], stage.norm.weight, NORM_EPS)
         x = F.silu(x).permute(0, 3, 1, 2)
     assert x.shape == (6, {"pooled": 8, "strided": 16}[style], 2, 3)
     expected = x.permute(0, 2, 3, 1).reshape(2, 3, -1)

@@ -13,8 +13,7 @@ from agents.optimizer import LaProp
 from envs import SerialVectorEnv
 from tests.scripted import Scripted
 from world_model import Latent, WorldModel, for_size
-from world_model.distributions import categorical_kl, symlog, twohot_loss
-from world_model.onehot import Codes
+from world_model.distributions import categorical_kl, sample_one_hot, symlog, twohot_loss
 
 IMAGE = spaces.Box(0, 255, (32, 32, 3), np.uint8)
 VECTOR = spaces.Box(-np.inf, np.inf, (4,), np.float32)
@@ -56,12 +55,17 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def noise(*shape, seed=0, stoch=SMALL.stoch):
+    """Uniform noise (*shape, S), of two sequences of six rows unless told otherwise."""
+    return torch.rand(*(shape or (2, 6)), stoch, generator=generator(seed))
+
+
 class TestLoss:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("style", ["pooled", "strided"])
     def test_every_part_learns(self, kind, style):
         model, batch = make(kind, conv=style, free_nats=0.0), rows(KINDS[kind])
-        losses, latents, embeddings, metrics = model.loss(batch, generator())
+        losses, latents, embeddings, metrics = model.loss(batch, noise())
         assert {name for name in losses if name.startswith("reconstruction")} == {
             f"reconstruction_{key}" for key in KINDS[kind].spaces
         }
@@ -78,8 +82,8 @@ class TestLoss:
             make(scale_dynamics=0.7, scale_representation=0.2, free_nats=0.05),
             rows(KINDS["vector"]),
         )
-        losses, latents, _, _ = model.loss(batch, generator())
-        _, posterior, _ = model.observe(batch, model.initial(2), generator())
+        losses, latents, _, _ = model.loss(batch, noise())
+        _, posterior, _ = model.observe(batch, model.initial(2), noise())
         kl = categorical_kl(posterior, model.dynamics.prior(latents.deter)).clamp_min(0.05)
         torch.testing.assert_close(losses["dynamics_kl"], 0.7 * kl)
         torch.testing.assert_close(losses["representation_kl"], 0.2 * kl)
@@ -100,16 +104,16 @@ class TestLoss:
     def test_without_rewards_their_head_is_left_alone(self):
         model, batch = make(), rows(KINDS["vector"])
         del batch["reward"]
-        losses, *_ = model.loss(batch, generator())
+        losses, *_ = model.loss(batch, noise())
         assert "reward" not in losses
         sum(loss.mean() for loss in losses.values()).backward()
         assert all(p.grad is None for p in model.reward.parameters())
 
     def test_unknown_rewards_cost_nothing(self):
         model, batch = make(), rows(KINDS["vector"])
-        whole, *_ = model.loss(batch, generator())
+        whole, *_ = model.loss(batch, noise())
         batch["reward"][0] = torch.nan
-        losses, *_ = model.loss(batch, generator())
+        losses, *_ = model.loss(batch, noise())
         assert (losses["reward"][0] == 0).all()
         assert torch.equal(losses["reward"][1], whole["reward"][1])
         losses["reward"].sum().backward()
@@ -117,7 +121,7 @@ class TestLoss:
 
     def test_the_kl_terms_train_what_they_should(self):
         model, batch = make(free_nats=0.0), rows(KINDS["vector"])
-        losses, *_ = model.loss(batch, generator())
+        losses, *_ = model.loss(batch, noise())
         losses["dynamics_kl"].sum().backward(retain_graph=True)
         assert all(p.grad is not None for p in model.dynamics.prior_net.parameters())
         model.zero_grad()
@@ -130,17 +134,14 @@ class TestImagine:
     def test_rows(self):
         model = make()
         start = Latent(torch.randn(5, 32, generator=generator()), model.initial(5).stoch)
-        seen = []
+        seen, choices = [], torch.rand(4, 5, generator=generator(2))
 
-        def policy(features, _):
+        def policy(features, choice):
+            assert torch.equal(choice, choices[len(seen)])
             seen.append(features)
             return F.one_hot(torch.full((5,), len(seen) % 3), 3).float()
 
-        imagined = model.imagine(start, policy, 4, generator(1))
-        latents, actions = imagined.latents, imagined.actions
-        assert torch.equal(imagined.codes.numbers, Codes.of(latents.stoch).numbers)
-        assert torch.equal(imagined.features, latents.deter)
-        assert torch.equal(imagined._replace(codes=None).features, latents.features)
+        latents, actions = model.imagine(start, policy, choices, noise(4, 5, seed=1))
         assert latents.deter.shape == (5, 5, 32)
         assert torch.equal(latents.deter[:, 0], start.deter)
         assert actions.shape == (5, 5, 3)
@@ -148,12 +149,12 @@ class TestImagine:
         assert actions[0].argmax(-1).tolist() == [0, 1, 2, 0, 1]
         for h in range(4):
             # row h + 1 follows from row h and from the action that stands in row h + 1
-            assert torch.equal(seen[h], latents.deter[:, h])
-            core = model.dynamics.core
-            deter = core(
-                latents.deter[:, h], latents.stoch[:, h].flatten(1), core.project_action(actions[:, h + 1])
-            )
+            assert torch.equal(seen[h], latents.features[:, h])
+            before, chance = latents.map(lambda x, h=h: x[:, h]), noise(4, 5, seed=1)[h]
+            deter = model.dynamics.core(before.deter, before.stoch.flatten(1), actions[:, h + 1])
             torch.testing.assert_close(latents.deter[:, h + 1], deter)
+            stoch = sample_one_hot(model.dynamics.prior(deter).exp(), chance)
+            assert torch.equal(latents.stoch[:, h + 1], stoch)
         assert not latents.features.requires_grad
 
 
@@ -186,7 +187,7 @@ class TestOpenLoop:
         model, batch = make(kind), rows(KINDS[kind])
         found = model.open_loop(batch, 3, generator())
         seen = {key: value[:, :3] for key, value in batch.items()}
-        latents, *_ = model.observe(seen, model.initial(2), generator())
+        latents, *_ = model.observe(seen, model.initial(2), noise()[:, :3])
         for name, value in model.decoder(latents.features).items():
             torch.testing.assert_close(found[name][:, :3], value)
             assert found[name].shape[:2] == (2, 6)
@@ -195,13 +196,13 @@ class TestOpenLoop:
 def test_box_actions():
     model = make(action_space=gymnasium.spaces.Box(-1, 1, (2,)))
     batch = rows(KINDS["vector"]) | {"action": torch.randn(2, 6, 2, generator=generator())}
-    losses, *_ = model.loss(batch, generator())
+    losses, *_ = model.loss(batch, noise())
     assert all(loss.isfinite().all() for loss in losses.values())
 
 
-def test_same_generator_same_losses():
+def test_same_noise_same_losses():
     model, batch = make("both"), rows(KINDS["both"])
-    one, two, other = (model.loss(batch, generator(seed))[0] for seed in (0, 0, 1))
+    one, two, other = (model.loss(batch, noise(seed=seed))[0] for seed in (0, 0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
@@ -254,12 +255,13 @@ def train(batch, updates):
     torch.manual_seed(0)
     space = SerialVectorEnv(lambda: Scripted(NUM_ACTIONS, LENGTHS), 1)
     model = WorldModel(space.observation_space, space.action_space, SCRIPT)
-    optimizer, noise, picks = LaProp(model.parameters(), lr=RATE, warmup=50), generator(), generator(1)
+    optimizer, source, picks = LaProp(model.parameters(), lr=RATE, warmup=50), generator(), generator(1)
     for update in range(updates):
         optimizer.param_groups[0]["lr"] = RATE * min(1.0, 2 - 2 * update / updates)
         rows = torch.randint(len(batch["action"]), (16,), generator=picks)
         start = int(torch.randint(batch["action"].shape[1] - WINDOW, (), generator=picks))
-        losses, *_ = model.loss({k: value[rows, start : start + WINDOW] for k, value in batch.items()}, noise)
+        window = {k: value[rows, start : start + WINDOW] for k, value in batch.items()}
+        losses, *_ = model.loss(window, torch.rand(16, WINDOW, SCRIPT.stoch, generator=source))
         losses["reconstruction_vector"] = (
             20 * losses["reconstruction_vector"]
         )  # its elements are few and small
@@ -275,13 +277,13 @@ def judge(model, batch):
     batch = {key: value.repeat(9, *[1] * (value.ndim - 1)) for key, value in batch.items()}
     count = len(batch["action"])
     vector = model.open_loop(batch, CONTEXT, generator())["vector"][:, CONTEXT:]
+    chances = noise(*batch["action"].shape[:2], stoch=SCRIPT.stoch)
     latents, *_ = model.observe(
-        {k: v[:, :CONTEXT] for k, v in batch.items()}, model.initial(count), generator()
+        {k: v[:, :CONTEXT] for k, v in batch.items()}, model.initial(count), chances[:, :CONTEXT]
     )
     latent, features = latents.map(lambda x: x[:, -1]), []
     for t in range(CONTEXT, batch["action"].shape[1]):
-        action = model.dynamics.core.project_action(batch["action"][:, t])
-        latent = model.dynamics.predict(latent, action, generator())
+        latent = model.dynamics.predict(latent, batch["action"][:, t], chances[:, t])
         features.append(latent.features)
     rows = torch.stack(features, 1)
     found = {"vector": vector, "reward": model.predict_reward(rows), "going": model.predict_continue(rows)}

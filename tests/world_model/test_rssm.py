@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from world_model import RSSM, Latent, WorldModelConfig
 from world_model.nets import NORM_EPS
-from world_model.noise import uniform
 
 CONFIG = WorldModelConfig(deter=24, hidden=10, stoch=3, classes=4, blocks=4, units=8, depth=2)
 EMBEDDING, ACTIONS = 7, 5
@@ -32,8 +31,13 @@ def normal(*shape, seed=1):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def uniform(*shape, seed=0):
+    """Noise (*shape, S) of the stochastic state."""
+    return torch.rand(*shape, CONFIG.stoch, generator=torch.Generator().manual_seed(seed))
+
+
 def norm_silu(x, layer):
-    y = x / torch.sqrt((x * x).mean(-1, keepdim=True) + NORM_EPS) * layer.norm.weight
+    y = x / torch.sqrt((x * x).mean(-1, keepdim=True) + NORM_EPS) * layer.weight
     return y * torch.sigmoid(y)
 
 
@@ -53,13 +57,12 @@ def plain_core(core, deter, stoch, action):
         # one dense map of this block's [own state, shared input] to its own hidden units
         kernel = torch.cat(
             [
-                core.hidden_deter.weight[k].T,
+                core.hidden_own.weight[k].T,
                 core.hidden_shared.weight[k * width : (k + 1) * width],
-                core.hidden_action.weight[k * width : (k + 1) * width],
             ],
             1,
         )
-        blocks.append(kernel @ torch.cat([own, shared]) + core.hidden_deter.bias[k * width : (k + 1) * width])
+        blocks.append(kernel @ torch.cat([own, shared]) + core.hidden_own.bias[k * width : (k + 1) * width])
     hidden = norm_silu(torch.cat(blocks), core.hidden_norm)
     result = []
     for k in range(g):
@@ -75,15 +78,16 @@ def plain_core(core, deter, stoch, action):
 class TestCore:
     def test_against_equations(self, rssm):
         deter, stoch, action = normal(6, 24), normal(6, 12, seed=2), 2 * normal(6, ACTIONS, seed=3)
-        found = rssm.core(deter, stoch, rssm.core.project_action(action))
+        found = rssm.core(deter, stoch, action)
         expected = torch.stack(
             [plain_core(rssm.core, *row) for row in zip(deter, stoch, action, strict=True)]
         )
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
     def test_actions_beyond_one_count_as_one(self, rssm):
-        far = rssm.core.project_action(torch.tensor([[3.0, -7.0, 0.5, 1.0, 0.0]]).double())
-        near = rssm.core.project_action(torch.tensor([[1.0, -1.0, 0.5, 1.0, 0.0]]).double())
+        deter, stoch = normal(1, 24), normal(1, 12, seed=2)
+        far = rssm.core(deter, stoch, torch.tensor([[3.0, -7.0, 0.5, 1.0, 0.0]]).double())
+        near = rssm.core(deter, stoch, torch.tensor([[1.0, -1.0, 0.5, 1.0, 0.0]]).double())
         torch.testing.assert_close(far, near)
 
     def test_a_fresh_core_remembers(self):
@@ -93,16 +97,15 @@ class TestCore:
         torch.nn.init.zeros_(core.gates.weight)
         deter = torch.randn(2, 24)
         kept = 1 - torch.sigmoid(torch.tensor(-1.0))
-        torch.testing.assert_close(
-            core(deter, torch.randn(2, 12), core.project_action(torch.zeros(2, ACTIONS))), kept * deter
-        )
+        found = core(deter, torch.randn(2, 12), torch.zeros(2, ACTIONS))
+        torch.testing.assert_close(found, kept * deter)
 
     def test_initial_scale_counts_the_whole_fan_in(self):
         torch.manual_seed(0)
         config = dataclasses.replace(CONFIG, deter=512, hidden=128, blocks=8)
         core = RSSM(config, EMBEDDING, ACTIONS).core
         expected = (512 // 8 + 3 * 128) ** -0.5
-        for weight in (core.hidden_deter.weight, core.hidden_shared.weight, core.hidden_action.weight):
+        for weight in (core.hidden_own.weight, core.hidden_shared.weight):
             assert weight.std().item() == pytest.approx(expected, rel=0.02)
 
 
@@ -127,18 +130,20 @@ class TestHeads:
     def test_prior_reads_the_state_alone(self, rssm):
         deter = normal(5, 24)
         h = deter
-        for k in (0, 2):
+        for k in (0, 3):
             h = norm_silu(
                 F.linear(h, rssm.prior_net[k].weight, rssm.prior_net[k].bias), rssm.prior_net[k + 1]
             )
-        logits = F.linear(h, rssm.prior_net[4].weight, rssm.prior_net[4].bias).reshape(5, 3, 4)
+        logits = F.linear(h, rssm.prior_net[6].weight, rssm.prior_net[6].bias).reshape(5, 3, 4)
         probs = 0.99 * logits.float().softmax(-1) + 0.01 / 4
         torch.testing.assert_close(rssm.prior(deter), probs.log(), rtol=1e-4, atol=1e-5)
 
 
 def picked(log_probs, noise):
     """The class whose cumulative probability is the first above the noise."""
-    above = torch.searchsorted(log_probs.exp().cumsum(-1), noise.contiguous(), right=True).clamp_max(3)
+    above = torch.searchsorted(
+        log_probs.exp().cumsum(-1), noise[..., None].contiguous(), right=True
+    ).clamp_max(3)
     return F.one_hot(above[..., 0], 4).double()
 
 
@@ -150,7 +155,7 @@ class TestObserve:
             normal(batch, time, ACTIONS, seed=2) if actions is None else actions,
             is_first,
             latent or rssm.initial(batch),
-            torch.Generator().manual_seed(seed),
+            uniform(batch, time, seed=seed),
         )
 
     def test_against_a_plain_loop(self, rssm):
@@ -159,7 +164,7 @@ class TestObserve:
         embeddings, actions = normal(2, 5, EMBEDDING), normal(2, 5, ACTIONS, seed=2)
         start = Latent(normal(2, 24, seed=3), F.one_hot(torch.tensor([[1, 0, 2], [3, 3, 0]]), 4).double())
         latents, posterior = self.observe(rssm, is_first, start, embeddings, actions)
-        noise = uniform((2, 5, 3, 1), torch.device("cpu"), torch.Generator().manual_seed(0))
+        noise = uniform(2, 5)
         for b in range(2):
             deter, stoch = start.deter[b], start.stoch[b]
             for t in range(5):
@@ -191,13 +196,11 @@ class TestObserve:
     def test_in_two_pieces_as_in_one(self, rssm):
         is_first = torch.zeros(2, 6, dtype=torch.bool)
         embeddings, actions = normal(2, 6, EMBEDDING), normal(2, 6, ACTIONS, seed=2)
-        # a large unimix-free margin is not given, so share the noise by sampling in the same order
-        generator = torch.Generator().manual_seed(0)
-        noise = uniform((2, 6, 3, 1), torch.device("cpu"), generator)
+        noise = uniform(2, 6)
         whole, _ = self.observe(rssm, is_first, None, embeddings, actions)
         latent = rssm.initial(2)
         for t in range(6):
-            deter = rssm.core(latent.deter, latent.stoch.flatten(1), rssm.core.project_action(actions[:, t]))
+            deter = rssm.core(latent.deter, latent.stoch.flatten(1), actions[:, t])
             log_probs = rssm.posterior(deter, rssm.posterior_embedding(embeddings[:, t]))
             latent = Latent(deter, picked(log_probs, noise[:, t]))
             torch.testing.assert_close(whole.deter[:, t], deter, rtol=1e-6, atol=1e-7)
@@ -215,7 +218,7 @@ class TestObserve:
 def test_predict_samples_the_prior(rssm):
     latent = Latent(normal(4000, 24)[:1].expand(4000, -1), rssm.initial(4000).stoch)
     action = normal(1, ACTIONS, seed=2).expand(4000, -1)
-    after = rssm.predict(latent, rssm.core.project_action(action), torch.Generator().manual_seed(0))
+    after = rssm.predict(latent, action, uniform(4000))
     expected = rssm.prior(after.deter[:1]).exp()[0]
     assert after.stoch.sum(-1).unique().tolist() == [1.0]
     torch.testing.assert_close(after.stoch.mean(0).float(), expected.float(), rtol=0, atol=0.03)

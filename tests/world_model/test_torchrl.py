@@ -21,7 +21,7 @@ from torchrl.objectives.dreamer_v3 import categorical_kl_terms
 
 from world_model import RSSM, WorldModel, WorldModelConfig
 from world_model import distributions as ours
-from world_model.nets import MLP
+from world_model.nets import MLP, RMSNorm
 
 CONFIG = WorldModelConfig(deter=32, hidden=12, stoch=4, classes=6, blocks=4, units=16, vector_layers=2)
 EMBEDDING, ACTIONS = 9, 5
@@ -40,26 +40,25 @@ def normal(*shape, seed=1):
 
 
 def copy_norm_linear(target, source):
-    """Two equal Sequentials [Linear, norm] of ours and [Linear, norm, SiLU] of theirs."""
+    """Two equal Sequentials [Linear, norm, SiLU]."""
     target[0].load_state_dict(source[0].state_dict())
-    target[1].weight.data = source[1].norm.weight.data
+    target[1].weight.data = source[1].weight.data
 
 
 def copy_mlp(target, source):
-    """Ours counts NormSiLU as one module, theirs as two."""
+    """Linear layers and norms, in their order."""
     linears = [m for m in target if isinstance(m, torch.nn.Linear)]
     for theirs, layer in zip(linears, [m for m in source if isinstance(m, torch.nn.Linear)], strict=True):
         theirs.load_state_dict(layer.state_dict())
     norms = [m for m in target if type(m).__name__ == "_DreamerV3RMSNorm"]
-    for theirs, layer in zip(norms, [m for m in source if hasattr(m, "norm")], strict=True):
-        theirs.weight.data = layer.norm.weight.data
+    for theirs, layer in zip(norms, [m for m in source if isinstance(m, RMSNorm)], strict=True):
+        theirs.weight.data = layer.weight.data
 
 
 def first_layer_blocks(core):
     """Their first block layer reads [own state, shared input] in each block: its kernel is both of ours."""
-    shared = torch.cat([core.hidden_shared.weight, core.hidden_action.weight], 1)
-    shared = shared.unflatten(0, (core.blocks, -1)).transpose(1, 2)  # (g, 3h, D / g)
-    return torch.cat([core.hidden_deter.weight, shared], 1)
+    shared = core.hidden_shared.weight.unflatten(0, (core.blocks, -1)).transpose(1, 2)  # (g, 3h, D / g)
+    return torch.cat([core.hidden_own.weight, shared], 1)
 
 
 def copy_core(target, core):
@@ -67,8 +66,8 @@ def copy_core(target, core):
     copy_norm_linear(target.state_projection, core.stoch_in)
     copy_norm_linear(target.action_projection, core.action_in)
     target.hidden_layers[0].weight.data = first_layer_blocks(core).detach()
-    target.hidden_layers[0].bias.data = core.hidden_deter.bias.data
-    target.hidden_layers[1].weight.data = core.hidden_norm.norm.weight.data
+    target.hidden_layers[0].bias.data = core.hidden_own.bias.data
+    target.hidden_layers[1].weight.data = core.hidden_norm.weight.data
     target.gates.weight.data, target.gates.bias.data = core.gates.weight.data, core.gates.bias.data
 
 
@@ -101,7 +100,7 @@ class TestCore:
     def test_one_step_and_its_gradients(self, rssm, prior):
         inputs = [normal(7, 32), normal(7, 24, seed=2), 2 * normal(7, ACTIONS, seed=3)]
         mine, theirs = ([x.clone().requires_grad_() for x in inputs] for _ in range(2))
-        found = rssm.core(mine[0], mine[1], rssm.core.project_action(mine[2]))
+        found = rssm.core(*mine)
         expected = prior.rnn(theirs[1], theirs[0], theirs[2])  # state, belief, action
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         weights = normal(7, 32, seed=4)
@@ -117,19 +116,19 @@ class TestCore:
         # its input with the recurrence in their order [input, belief].
         core = rssm.core
         with torch.no_grad():
-            core.stoch_in[1].norm.weight.zero_()
+            core.stoch_in[1].weight.zero_()
         gru = DreamerV3BlockGRU(
             ACTIONS, CONFIG.deter, projection_size=CONFIG.hidden, num_blocks=CONFIG.blocks
         )
         cell = gru.cell
         cell.input_linear.load_state_dict(core.action_in[0].state_dict())
-        cell.input_norm.weight.data = core.action_in[1].norm.weight.data
+        cell.input_norm.weight.data = core.action_in[1].weight.data
         cell.hidden_linear.load_state_dict(core.deter_in[0].state_dict())
-        cell.hidden_norm.weight.data = core.deter_in[1].norm.weight.data
+        cell.hidden_norm.weight.data = core.deter_in[1].weight.data
         own, belief, _, action = first_layer_blocks(core).split([32 // 4, 12, 12, 12], 1)
         cell.dynamic_linears[0].weight.data = torch.cat([own, action, belief], 1).detach()
-        cell.dynamic_linears[0].bias.data = core.hidden_deter.bias.data
-        cell.dynamic_norms[0].weight.data = core.hidden_norm.norm.weight.data
+        cell.dynamic_linears[0].bias.data = core.hidden_own.bias.data
+        cell.dynamic_norms[0].weight.data = core.hidden_norm.weight.data
         cell.gates.load_state_dict(core.gates.state_dict())
         actions, start = normal(3, 6, ACTIONS).clamp(-1, 1), normal(3, 32, seed=2)
         is_first = torch.zeros(3, 6, dtype=torch.bool)
@@ -138,14 +137,14 @@ class TestCore:
         expected, _ = gru(actions, start, is_first)
         deter, found = start, []
         for t in range(6):
-            deter = core(deter * ~is_first[:, t, None], normal(3, 24), core.project_action(actions[:, t]))
+            deter = core(deter * ~is_first[:, t, None], normal(3, 24), actions[:, t])
             found.append(deter)
         torch.testing.assert_close(torch.stack(found, 1), expected, rtol=1e-5, atol=1e-6)
 
     def test_prior(self, rssm, prior):
         deter, stoch, action = normal(7, 32), normal(7, 24, seed=2), normal(7, ACTIONS, seed=3)
         logits, _, belief = prior(stoch, deter, action)
-        after = rssm.core(deter, stoch, rssm.core.project_action(action))
+        after = rssm.core(deter, stoch, action)
         torch.testing.assert_close(after, belief, rtol=1e-5, atol=1e-6)
         expected = ours.unimix_log_probs(logits, CONFIG.unimix)
         torch.testing.assert_close(rssm.prior(after), expected, rtol=1e-4, atol=1e-5)
@@ -166,7 +165,7 @@ class TestCore:
             [rssm.posterior_deter.weight, rssm.posterior_embedding.weight], 1
         ).detach()
         layers[0].bias.data = rssm.posterior_embedding.bias.data
-        layers[1].weight.data = rssm.posterior_norm.norm.weight.data
+        layers[1].weight.data = rssm.posterior_norm.weight.data
         layers[3].load_state_dict(rssm.posterior_out.state_dict())
         deter, embedding = normal(7, 32), normal(7, EMBEDDING, seed=2)
         logits, _ = theirs(deter, embedding)
@@ -236,8 +235,9 @@ def test_model_losses():
         "is_terminal": torch.arange(12).reshape(2, 6) % 5 == 3,
         "reward": 3 * normal(2, 6, seed=4),
     }
-    losses, latents, _, _ = model.loss(batch, torch.Generator().manual_seed(0))
-    _, posterior, _ = model.observe(batch, model.initial(2), torch.Generator().manual_seed(0))
+    noise = torch.rand(2, 6, CONFIG.stoch, generator=torch.Generator().manual_seed(0))
+    losses, latents, _, _ = model.loss(batch, noise)
+    _, posterior, _ = model.observe(batch, model.initial(2), noise)
     features = latents.features
     keys = ["prior_logits", "posterior_logits", "reco_pixels", "reward_logits", "continue_pred"]
     theirs = DreamerV3ModelLoss(
