@@ -25,7 +25,7 @@ class APTConfig:
 @functools.cache
 @torch.compiler.assume_constant_result
 def drawn(count: int, particles: int, device: torch.device) -> Tensor:
-    """Which of `count` rows are particles, (M,): the start of a permutation: random, always the same.
+    """Which of `count` rows are particles, (M,): the start of a random permutation, always the same.
 
     The rows are random samples already. Equal intervals would not do: rows that are a multiple of the
     rollouts' length apart are all of one step.

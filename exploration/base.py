@@ -72,7 +72,7 @@ class RewardScale(nn.Module):
 
 
 class Sizes(NamedTuple):
-    """Widths of what a reward reads, and of the model's own hidden layers (`units`)."""
+    """Widths of what a reward reads: F, S * C, E and A; whether actions are `discrete`; hidden layers."""
 
     features: int
     stoch: int

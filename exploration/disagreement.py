@@ -47,7 +47,7 @@ class Ensemble(nn.Module):
         x = x.expand(len(self.biases[0]), -1, -1)  # (K, N, inputs)
         for weight, bias, norm in zip(self.weights, self.biases, self.norms, strict=False):
             x = torch.baddbmm(bias, x, weight)  # (K, N, units)
-            x = F.silu(F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * norm)
+            x = F.silu(F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * norm.type_as(x))
         return torch.baddbmm(self.biases[-1], x, self.weights[-1]).float()
 
 
