@@ -1,7 +1,7 @@
 """What is worth seeing: intrinsic rewards, the rule by which they are scaled, and what they reached."""
 
 from exploration.apt import APT, APTConfig
-from exploration.base import IntrinsicReward, RewardScale
+from exploration.base import IntrinsicReward, NetworkConfig, RewardScale, Sequences, Sizes
 from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
 from exploration.coverage import Coverage, CoverageConfig, particle_entropy
 from exploration.disagreement import Disagreement, DisagreementConfig
@@ -31,10 +31,13 @@ __all__ = [
     "IntrinsicConfig",
     "IntrinsicReward",
     "LBSConfig",
+    "NetworkConfig",
     "NoReward",
     "RNDConfig",
     "RandomData",
     "RewardScale",
+    "Sequences",
+    "Sizes",
     "make_intrinsic",
     "particle_entropy",
 ]

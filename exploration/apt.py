@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from exploration.base import IntrinsicReward
-from world_model import Latent
-
-CHUNK = 4 * 2**20
-"""Most distances that are held at once: 16 MiB."""
+from exploration.base import IntrinsicReward, Sequences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +19,25 @@ class APTConfig:
     neighbours: int = 12
     """Nearest particles over which the distance is averaged."""
     particles: int = 512
-    """Most rows that serve as particles: of more rows, as many at equal intervals."""
+    """Most rows that serve as particles, spread at random over those that are rewarded together."""
 
 
-@torch.no_grad()
+@functools.cache
+@torch.compiler.assume_constant_result
+def drawn(count: int, particles: int, device: torch.device) -> Tensor:
+    """Which of `count` rows are particles, (M,): the start of a random permutation, always the same.
+
+    The rows are random samples already. Equal intervals would not do: rows that are a multiple of the
+    rollouts' length apart are all of one step.
+    """
+    order = np.random.default_rng(0).permutation(count)  # vmap refuses torch's own
+    return torch.as_tensor(order[:particles], device=device)
+
+
 def mean_distance(points: Tensor, particles: int, neighbours: int) -> Tensor:
     """Mean Euclidean distance of each point to its nearest particles.
 
-    Every ceil(N / particles)-th point is a particle; none is its own neighbour. Distances are computed for
-    some rows at a time.
+    Particles are `drawn` from the points; none is its own neighbour.
 
     Args:
         points: (N, F).
@@ -40,27 +47,20 @@ def mean_distance(points: Tensor, particles: int, neighbours: int) -> Tensor:
     Returns:
         (N,), in float32; zero for a single point.
     """
-    points = points.float()
-    stride = -(-len(points) // particles)
-    held = points[::stride]  # (M, F)
-    places = torch.arange(len(points), device=points.device)
-    count = min(neighbours, len(held) - 1)
+    points, places = points.float(), drawn(len(points), particles, points.device)
+    count = min(neighbours, len(places) - 1)
     if count == 0:
         return points.new_zeros(len(points))
-    found = []
-    rows = max(1, CHUNK // len(held))
+    itself = torch.arange(len(points), device=points.device)[:, None] == places
     with torch.autocast(points.device.type, enabled=False):
-        for some, where in zip(points.split(rows), places.split(rows), strict=True):
-            distances = torch.cdist(some, held)  # (rows, M)
-            distances = distances.masked_fill(where[:, None] == places[::stride], torch.inf)
-            found.append(distances.topk(count, largest=False, sorted=False).values.mean(-1))
-    return torch.cat(found)
+        distances = torch.cdist(points, points[places]).masked_fill(itself, torch.inf)  # (N, M)
+    return distances.topk(count, largest=False, sorted=False).values.mean(-1)
 
 
 class APT(IntrinsicReward):
     """log(1 + mean distance to the nearest particles), a particle estimate of the latents' entropy.
 
-    Particles are the rows that are rewarded together: replayed rows, or imagined ones. The distance is
+    Particles are among the rows that are rewarded together: replayed rows, or imagined ones. The distance is
     between the world model's features, which stand in the place of the paper's contrastive representation.
     """
 
@@ -70,19 +70,8 @@ class APT(IntrinsicReward):
         super().__init__()
         self.config = config
 
-    @torch.no_grad()
-    def reward(
-        self,
-        latents: Latent,
-        actions: Tensor,
-        batch: Mapping[str, Tensor] | None = None,
-        embeddings: Tensor | None = None,
-    ) -> Tensor:
+    def reward_of(self, x: Sequences) -> Tensor:
         """Rewards (B, T)."""
-        points = latents.features.flatten(0, 1)
+        points = x.features.flatten(0, 1)
         distance = mean_distance(points, self.config.particles, self.config.neighbours)
-        return distance.log1p().unflatten(0, actions.shape[:2])
-
-    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
-        """Nothing to learn."""
-        return {}
+        return distance.log1p().unflatten(0, x.actions.shape[:2])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple, final
 
+import gymnasium
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from world_model import Latent
+from world_model import Filter, Latent
 from world_model.distributions import move_
+from world_model.nets import MLP
+from world_model.spaces import action_width
 
 
 class RewardScale(nn.Module):
@@ -65,19 +71,96 @@ class RewardScale(nn.Module):
         return rewards / self.deviation()
 
 
+class Sizes(NamedTuple):
+    """Widths of what a reward reads: F, S * C, E and A; whether actions are `discrete`; hidden layers."""
+
+    features: int
+    stoch: int
+    embedding: int
+    actions: int
+    discrete: bool
+    units: int
+
+    @classmethod
+    def of(cls, model: Filter) -> Sizes:
+        """Sizes of an agent's model."""
+        config, space = model.config, model.action_space
+        stoch, discrete = config.stoch * config.classes, isinstance(space, gymnasium.spaces.Discrete)
+        return cls(config.features, stoch, model.encoder.width, action_width(space), discrete, config.units)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Settings of a reward's own networks."""
+
+    layers: int = 1
+    """Hidden layers of each network."""
+    units: int = 0
+    """Width of the hidden layers; 0 takes the model's `units`."""
+
+    def network(self, sizes: Sizes, inputs: int, outputs: int) -> MLP:
+        """An MLP of these settings."""
+        return MLP(inputs, self.units or sizes.units, self.layers, outputs=outputs)
+
+
+class Sequences(NamedTuple):
+    """What a reward reads, without gradient: replayed sequences, or imagined ones.
+
+    `latents` (B, T, ...); `actions` (B, T, A), that of row t led to row t; `rows` (B, T, ...), what was
+    observed, by key; `embeddings` (B, T, E) of it. In imagination `rows` is empty and E is 0.
+    """
+
+    latents: Latent
+    actions: Tensor
+    rows: Mapping[str, Tensor]
+    embeddings: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        latents: Latent,
+        actions: Tensor,
+        rows: Mapping[str, Tensor] | None = None,
+        embeddings: Tensor | None = None,
+    ) -> Sequences:
+        """Bring the actions to [-1, 1], as environment and model do with those of a policy."""
+        nothing = actions[..., :0]
+        return cls(latents, actions.clamp(-1, 1), rows or {}, nothing if embeddings is None else embeddings)
+
+    @property
+    def features(self) -> Tensor:
+        """The latents' features (B, T, F)."""
+        return self.latents.features
+
+    @property
+    def is_first(self) -> Tensor:
+        """Whether an episode begins in the row, (B, T) bool; of replayed rows alone."""
+        return self.rows["is_first"]
+
+    def lead(self, features: Tensor) -> Tensor:
+        """What led to rows 1 to T-1: `features` (B, T, F) of the row before, and the action.
+
+        Returns:
+            (B, T - 1, F + A).
+        """
+        return torch.cat([features[:, :-1], self.actions[:, 1:]], -1)
+
+
 class IntrinsicReward(nn.Module, abc.ABC):
     """A reward that the agent gives itself. Its state is its `state_dict`.
 
     In each update the agent calls `take_in`, `reward` and `loss`, in this order, on the same replayed rows.
     Rewards follow the rule of time: `reward[:, t]` arrived at row t, earned by the action that led to it.
-    Nothing known led to row 0 of a sequence: a reward of transitions is zero there. The agent zeroes the
-    first rows of episodes.
+    The agent zeroes the first rows of episodes.
 
-    A subclass sets `in_imagination`: True where the reward is a function of latents and actions and can be
-    computed in imagined rows; False where it needs what was observed, so that a reward head must learn it.
+    A subclass says whether it is `in_imagination` and writes `reward_of`, and `loss_of` and `take_in` where
+    it learns. All are functions of tensors: they take no decision by a tensor's value and change buffers in
+    place, so that they can be compiled and batched over seeds.
     """
 
     in_imagination: bool
+    """Whether the reward is a function of latents and actions and can be computed in imagined rows. Otherwise
+    it needs what was observed, and a reward head learns it for imagination."""
     acts_randomly: bool = False
     """Whether the agent acts uniformly at random instead of by its policy."""
 
@@ -85,58 +168,55 @@ class IntrinsicReward(nn.Module, abc.ABC):
         super().__init__()
         self.scale = RewardScale()
 
-    def take_in(self, batch: Mapping[str, Tensor]) -> None:
+    def take_in(self, rows: Mapping[str, Tensor]) -> None:
         """Look at replayed rows (B, T, ...) before they are rewarded, for statistics that reward needs."""
 
     @abc.abstractmethod
+    def reward_of(self, x: Sequences) -> Tensor:
+        """Unscaled rewards (B, T) of the rows, or (B, T - 1) of the transitions that led to rows 1 to T-1."""
+
+    def loss_of(self, x: Sequences) -> dict[str, Tensor]:
+        """Losses by name that train what the reward is computed from, of rows or transitions as above."""
+        return {}
+
+    @final
+    @torch.no_grad()
     def reward(
         self,
         latents: Latent,
         actions: Tensor,
-        batch: Mapping[str, Tensor] | None = None,
+        rows: Mapping[str, Tensor] | None = None,
         embeddings: Tensor | None = None,
     ) -> Tensor:
-        """Unscaled rewards (B, T), without gradient.
+        """Unscaled rewards (B, T), without gradient; zero in row 0 where a transition is rewarded.
 
         Args:
             latents: (B, T, ...), detached.
             actions: (B, T, A); row t led to row t.
-            batch: replayed rows (B, T, ...) by key; None in imagination.
+            rows: replayed rows (B, T, ...) by key; None in imagination.
             embeddings: (B, T, E) of replayed rows, detached; None in imagination.
-        """
 
-    @abc.abstractmethod
-    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
-        """Losses (B, T) by name that train what the reward is computed from; latents are detached.
+        Raises:
+            ValueError: the rows are imagined, and the reward is not `in_imagination`.
+        """
+        if rows is None and not self.in_imagination:
+            raise ValueError("This reward needs replayed rows; in imagination a reward head predicts it")
+        reward = self.reward_of(Sequences.of(latents, actions, rows, embeddings))
+        return F.pad(reward, (actions.shape[1] - reward.shape[1], 0))
+
+    @final
+    def loss(self, latents: Latent, rows: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
+        """Losses (B, T) by name; transitions cost nothing in row 0 and where an episode begins.
 
         Args:
             latents: posterior latents (B, T, ...), detached.
-            batch: replayed rows (B, T, ...).
+            rows: replayed rows (B, T, ...).
             embeddings: (B, T, E), detached.
         """
+        x = Sequences.of(latents, rows["action"], rows, embeddings)
+        return {name: _in_rows(loss, x.is_first) for name, loss in self.loss_of(x).items()}
 
 
-def replayed(
-    batch: Mapping[str, Tensor] | None, embeddings: Tensor | None
-) -> tuple[Mapping[str, Tensor], Tensor]:
-    """Return both, for a reward that is not `in_imagination`.
-
-    Raises:
-        ValueError: one is missing, as in imagination.
-    """
-    if batch is None or embeddings is None:
-        raise ValueError(
-            "This reward needs replayed rows and embeddings; in imagination a reward head predicts it"
-        )
-    return batch, embeddings
-
-
-def follow(features: Tensor, actions: Tensor) -> Tensor:
-    """What predicts rows 1 to T-1: features (B, T, F) of the row before, the action (B, T, A) that led there.
-
-    Returns:
-        (B, T - 1, F + A).
-    """
-    # Imagined actions are not clipped to [-1, 1]; the environment and the model clip them.
-    actions = actions / actions.abs().clamp_min(1.0)
-    return torch.cat([features[:, :-1], actions[:, 1:]], -1)
+def _in_rows(loss: Tensor, is_first: Tensor) -> Tensor:
+    """(B, T) of rows as it is, (B, T - 1) of transitions to (B, T)."""
+    return loss if loss.shape == is_first.shape else F.pad(loss * ~is_first[:, 1:], (1, 0))

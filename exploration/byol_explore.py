@@ -10,22 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exploration.base import IntrinsicReward, replayed
-from world_model import Latent
+from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from world_model.distributions import move_
-from world_model.nets import MLP, Linear
+from world_model.nets import Linear
 
 
 @dataclasses.dataclass(frozen=True)
-class BYOLExploreConfig:
-    """Settings of the open-loop model and its targets."""
+class BYOLExploreConfig(NetworkConfig):
+    """Settings of the open-loop model, whose state has the width of its hidden layers, and its targets."""
 
     horizon: int = 8
     """Most rows K that are predicted from one row."""
     outputs: int = 128
     """Width of the projected embeddings that are predicted."""
-    units: int = 0
-    """Width of the open-loop state and of hidden layers; 0 takes the model's `units`."""
     target_decay: float = 0.99
     """Decay of the target projection towards the learned one, by update."""
 
@@ -59,77 +56,52 @@ class BYOLExplore(IntrinsicReward):
 
     The paper trains encoder and recurrent state by this loss. Here both are the agent's, read without
     gradient: the belief at row t is made of its features and its projected embedding, and the loss trains
-    the projection, the belief, the cell and the predictor. Observations are needed, so imagination uses a
-    reward head that learns it from replay.
-
-    Args:
-        features: width F.
-        embedding: width E.
-        actions: width A.
-        units: width of hidden layers where the config leaves it open.
-        config: settings.
+    the projection, the belief, the cell and the predictor.
     """
 
     in_imagination = False
 
-    def __init__(
-        self, features: int, embedding: int, actions: int, units: int, config: BYOLExploreConfig
-    ) -> None:
+    def __init__(self, sizes: Sizes, config: BYOLExploreConfig) -> None:
         super().__init__()
         self.config = config
-        units = config.units or units
-        self.projection = MLP(embedding, units, 1, outputs=config.outputs)
+        units, outputs = config.units or sizes.units, config.outputs
+        self.projection = config.network(sizes, sizes.embedding, outputs)
         self.target = copy.deepcopy(self.projection).requires_grad_(False)
-        self.belief = MLP(features + config.outputs, units, 1, outputs=units)
-        self.open_loop = OpenLoop(actions, units)
-        self.predictor = MLP(units, units, 1, outputs=config.outputs)
+        self.belief = config.network(sizes, sizes.features + outputs, units)
+        self.open_loop = OpenLoop(sizes.actions, units)
+        self.predictor = config.network(sizes, units, outputs)
 
     @torch.no_grad()
-    def take_in(self, batch: Mapping[str, Tensor]) -> None:
+    def take_in(self, rows: Mapping[str, Tensor]) -> None:
         """Move the target projection."""
         for slow, fast in zip(self.target.parameters(), self.projection.parameters(), strict=True):
             move_(slow, fast, 1 - self.config.target_decay)
 
-    def _errors(
-        self, latents: Latent, actions: Tensor, is_first: Tensor, embeddings: Tensor
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _errors(self, x: Sequences) -> list[tuple[Tensor, Tensor]]:
         """For k = 1, 2, ...: errors (B, T - k) of predicting row t + k from row t, and which ones count.
 
         A prediction counts if no episode begins in the rows t + 1 to t + k.
         """
-        with torch.no_grad():
-            target = self.target(embeddings).float()
-        belief = self.belief(torch.cat([latents.features, self.projection(embeddings)], -1))
-        state, known = torch.tanh(belief.float()), torch.ones_like(is_first)
+        target = self.target(x.embeddings).float()  # (B, T, outputs)
+        belief = self.belief(torch.cat([x.features, self.projection(x.embeddings)], -1))
+        state, known = torch.tanh(belief.float()), torch.ones_like(x.is_first)
         errors = []
-        for k in range(1, min(self.config.horizon, actions.shape[1] - 1) + 1):
-            state = self.open_loop(state[:, :-1], actions[:, k:])  # (B, T - k, units)
-            known = known[:, :-1] & ~is_first[:, k:]
+        for k in range(1, min(self.config.horizon, x.actions.shape[1] - 1) + 1):
+            state = self.open_loop(state[:, :-1], x.actions[:, k:])  # (B, T - k, units)
+            known = known[:, :-1] & ~x.is_first[:, k:]
             error = direction_error(self.predictor(state).float(), target[:, k:])
             errors.append((error * known, known))
         return errors
 
-    @torch.no_grad()
-    def reward(
-        self,
-        latents: Latent,
-        actions: Tensor,
-        batch: Mapping[str, Tensor] | None = None,
-        embeddings: Tensor | None = None,
-    ) -> Tensor:
-        """Summed errors of the predictions of each row, (B, T); zero in row 0."""
-        batch, embeddings = replayed(batch, embeddings)
-        rewards = torch.zeros(actions.shape[:2], device=actions.device)
-        for k, (error, _) in enumerate(self._errors(latents, actions, batch["is_first"], embeddings), 1):
-            rewards = rewards + F.pad(error, (k, 0))
-        return rewards
+    def reward_of(self, x: Sequences) -> Tensor:
+        """Summed errors of the predictions of each row, (B, T)."""
+        zeros = torch.zeros_like(x.actions[..., 0])
+        return sum((F.pad(error, (k, 0)) for k, (error, _) in enumerate(self._errors(x), 1)), zeros)
 
-    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
+    def loss_of(self, x: Sequences) -> dict[str, Tensor]:
         """Mean error of the predictions from each row, (B, T); zero where a row has none."""
-        total = torch.zeros(batch["is_first"].shape, device=embeddings.device)
-        count = torch.zeros_like(total)
-        errors = self._errors(latents, batch["action"], batch["is_first"], embeddings)
-        for k, (error, known) in enumerate(errors, 1):
+        total = count = torch.zeros_like(x.actions[..., 0])
+        for k, (error, known) in enumerate(self._errors(x), 1):
             total = total + F.pad(error, (0, k))
             count = count + F.pad(known.float(), (0, k))
         return {"byol": total / count.clamp_min(1.0)}

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exploration.base import IntrinsicReward, follow
-from world_model import Latent
+from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from world_model.distributions import flatten_stoch
-from world_model.nets import init_truncated_
+from world_model.nets import NORM_EPS, init_truncated_
 
-PIECE = 512
-"""Rows whose predictions are held at once on a CPU."""
+ROWS = 2048
+"""Rows that are rewarded at once: the predictions of all networks for all imagined rows may not fit."""
 
 
 @dataclasses.dataclass(frozen=True)
-class DisagreementConfig:
+class DisagreementConfig(NetworkConfig):
     """Settings of the ensemble."""
 
-    networks: int = 8
-    """Networks K in the ensemble."""
     layers: int = 2
     """Hidden layers of each network."""
-    units: int = 0
-    """Width of the hidden layers; 0 takes the model's `units`."""
+    networks: int = 8
+    """Networks K in the ensemble."""
     target: Literal["embedding", "stoch"] = "embedding"
     """What is predicted of the next row: its embedding (the paper) or its stochastic state (public ports)."""
 
@@ -39,33 +35,28 @@ class Ensemble(nn.Module):
     def __init__(self, networks: int, inputs: int, units: int, layers: int, outputs: int) -> None:
         super().__init__()
         widths = [inputs, *[units] * layers, outputs]
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
+        self.weights = nn.ParameterList(
+            init_truncated_(torch.empty(networks, *shape), shape[0])
+            for shape in zip(widths, widths[1:], strict=False)
+        )
+        self.biases = nn.ParameterList(torch.zeros(networks, 1, width) for width in widths[1:])
         self.norms = nn.ParameterList(torch.ones(networks, 1, units) for _ in range(layers))
-        for wide_in, wide_out in zip(widths, widths[1:], strict=False):
-            self.weights.append(init_truncated_(torch.empty(networks, wide_in, wide_out), wide_in))
-            self.biases.append(torch.zeros(networks, 1, wide_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (N, inputs) to the predictions of every network (K, N, outputs)."""
-        x = x.expand(len(self.biases[0]), *x.shape)
+        x = x.expand(len(self.biases[0]), -1, -1)  # (K, N, inputs)
         for weight, bias, norm in zip(self.weights, self.biases, self.norms, strict=False):
-            x = torch.baddbmm(bias, x, weight)
-            x = F.silu(F.rms_norm(x, x.shape[-1:], eps=1e-4) * norm)
+            x = torch.baddbmm(bias, x, weight)  # (K, N, units)
+            x = F.silu(F.rms_norm(x, x.shape[-1:], eps=NORM_EPS) * norm.type_as(x))
         return torch.baddbmm(self.biases[-1], x, self.weights[-1]).float()
 
 
 def ensemble_variance(predictions: Tensor) -> Tensor:
-    """Biased variance over the networks of `predictions` (K, N, outputs) -> (N, outputs).
+    """Variance over the networks of `predictions` (K, N, outputs), mean over the outputs, (N,) (eq. 2).
 
-    Two passes, one network at a time: many times faster than `Tensor.var` over the outermost axis.
+    Many times faster than `Tensor.var` over the outermost axis.
     """
-    mean = predictions.mean(0)
-    total = torch.zeros_like(mean)
-    for prediction in predictions:
-        difference = prediction - mean
-        total = torch.addcmul(total, difference, difference)  # in place it cannot be batched over seeds
-    return total / len(predictions)
+    return (predictions - predictions.mean(0)).square().mean((0, 2))
 
 
 class Disagreement(IntrinsicReward):
@@ -74,47 +65,28 @@ class Disagreement(IntrinsicReward):
     Network k predicts the next row's embedding (or stochastic state) from features and action. The reward of
     the row that the action led to is the variance over the networks, averaged over the predicted dimensions
     (Plan2Explore eq. 2). The networks differ by initialisation alone and learn from the same rows.
-
-    Args:
-        features: width F.
-        embedding: width E.
-        actions: width A.
-        units: width of hidden layers where the config leaves it open.
-        config: settings.
     """
 
     in_imagination = True
 
-    def __init__(
-        self, features: int, stoch: int, embedding: int, actions: int, units: int, config: DisagreementConfig
-    ) -> None:
+    def __init__(self, sizes: Sizes, config: DisagreementConfig) -> None:
         super().__init__()
         self.target = config.target
-        outputs = embedding if config.target == "embedding" else stoch
-        units = config.units or units
-        self.ensemble = Ensemble(config.networks, features + actions, units, config.layers, outputs)
+        inputs, units = sizes.features + sizes.actions, config.units or sizes.units
+        outputs = sizes.embedding if config.target == "embedding" else sizes.stoch
+        self.ensemble = Ensemble(config.networks, inputs, units, config.layers, outputs)
 
-    @torch.no_grad()
-    def reward(
-        self,
-        latents: Latent,
-        actions: Tensor,
-        batch: Mapping[str, Tensor] | None = None,
-        embeddings: Tensor | None = None,
-    ) -> Tensor:
-        """Variance over networks, mean over dimensions, (B, T); zero in row 0, which nothing led to."""
-        inputs = follow(latents.features, actions).flatten(0, 1)
-        variance = ensemble_variance(self.ensemble(inputs)).mean(-1)
-        return F.pad(variance.unflatten(0, (len(actions), -1)), (1, 0))
+    def reward_of(self, x: Sequences) -> Tensor:
+        """Variance over networks, mean over dimensions, (B, T - 1)."""
+        inputs = x.lead(x.features)  # (B, T - 1, F + A)
+        some = inputs.flatten(0, 1).split(ROWS)
+        variance = torch.cat([ensemble_variance(self.ensemble(part)) for part in some])
+        return variance.unflatten(0, inputs.shape[:2])
 
-    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
-        """Squared error of every network, mean over dimensions, sum over networks (eq. 1).
-
-        Rows that begin an episode were led to by no action and cost nothing.
-        """
-        target = embeddings if self.target == "embedding" else flatten_stoch(latents.stoch)
-        target = target[:, 1:].flatten(0, 1).detach()
-        inputs = follow(latents.features, batch["action"]).flatten(0, 1)
-        error = (self.ensemble(inputs) - target).square().mean(-1).sum(0)
-        error = error.unflatten(0, (len(batch["action"]), -1)) * ~batch["is_first"][:, 1:]
-        return {"disagreement": F.pad(error, (1, 0))}
+    def loss_of(self, x: Sequences) -> dict[str, Tensor]:
+        """Squared error of every network, mean over dimensions, sum over networks (eq. 1), (B, T - 1)."""
+        target = x.embeddings if self.target == "embedding" else flatten_stoch(x.latents.stoch)
+        inputs = x.lead(x.features)
+        predictions = self.ensemble(inputs.flatten(0, 1)).unflatten(1, inputs.shape[:2])
+        error = (predictions - target[:, 1:].detach()).square()  # (K, B, T - 1, outputs)
+        return {"disagreement": error.mean(-1).sum(0)}

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
-import gymnasium
 import torch
 from torch import Tensor
 
-from exploration.base import IntrinsicReward, replayed
+from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from exploration.inverse import InverseModel
-from world_model import Latent
 
 
 @dataclasses.dataclass(frozen=True)
-class E3BConfig:
+class E3BConfig(NetworkConfig):
     """Settings of the features and of the ellipse."""
 
     outputs: int = 64
     """Width of the features; the ellipse is a matrix of this side for each sequence."""
-    units: int = 0
-    """Width of the hidden layers; 0 takes the model's `units`."""
     ridge: float = 0.1
     """The ellipse of an episode that has only begun, as a multiple of the identity (lambda)."""
 
 
-@torch.no_grad()
 def elliptical_bonus(features: Tensor, is_first: Tensor, ridge: float) -> Tensor:
     """Bonus of each row given the rows before it in its episode.
 
@@ -60,37 +54,20 @@ class E3B(IntrinsicReward):
 
     The features are an inverse model's. A replayed sequence mostly begins amid an episode, whose earlier rows
     are not known: the ellipse then begins at the sequence's start, the bonus is novelty within the replayed
-    window, and row 0, which would always be new, earns nothing. Observations and their history are needed, so
-    imagination uses a reward head that learns it from replay.
-
-    Args:
-        embedding: width E.
-        action_space: Discrete or Box.
-        units: width of hidden layers where the config leaves it open.
-        config: settings.
+    window, and row 0, which would always be new, earns nothing.
     """
 
     in_imagination = False
 
-    def __init__(self, embedding: int, action_space: gymnasium.Space, units: int, config: E3BConfig) -> None:
+    def __init__(self, sizes: Sizes, config: E3BConfig) -> None:
         super().__init__()
         self.ridge = config.ridge
-        self.inverse = InverseModel(embedding, action_space, config.units or units, config.outputs)
+        self.inverse = InverseModel(sizes, config.outputs, config)
 
-    @torch.no_grad()
-    def reward(
-        self,
-        latents: Latent,
-        actions: Tensor,
-        batch: Mapping[str, Tensor] | None = None,
-        embeddings: Tensor | None = None,
-    ) -> Tensor:
-        """Bonus of the rows, (B, T); zero in row 0."""
-        batch, embeddings = replayed(batch, embeddings)
-        bonus = elliptical_bonus(self.inverse(embeddings), batch["is_first"], self.ridge)
-        return torch.cat([torch.zeros_like(bonus[:, :1]), bonus[:, 1:]], 1)
+    def reward_of(self, x: Sequences) -> Tensor:
+        """Bonus of rows 1 to T-1, (B, T - 1)."""
+        return elliptical_bonus(self.inverse(x.embeddings), x.is_first, self.ridge)[:, 1:]
 
-    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
+    def loss_of(self, x: Sequences) -> dict[str, Tensor]:
         """Error of the inverse model, which trains the features."""
-        features = self.inverse(embeddings)
-        return {"e3b_inverse": self.inverse.loss(features, batch["action"], batch["is_first"])}
+        return {"e3b_inverse": self.inverse.error(self.inverse(x.embeddings), x)}

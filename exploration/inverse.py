@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gymnasium
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from world_model.nets import MLP
-from world_model.spaces import action_width
+from exploration.base import NetworkConfig, Sequences, Sizes
 
 
 class InverseModel(nn.Module):
@@ -18,35 +15,29 @@ class InverseModel(nn.Module):
     embedding of the agent's encoder.
 
     Args:
-        embedding: width E.
-        action_space: Discrete or Box.
-        units: width of the hidden layers.
-        outputs: width of the features.
+        sizes: of the agent's model.
+        outputs: width D of the features.
+        config: settings of both networks.
     """
 
-    def __init__(self, embedding: int, action_space: gymnasium.Space, units: int, outputs: int) -> None:
+    def __init__(self, sizes: Sizes, outputs: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.discrete = isinstance(action_space, gymnasium.spaces.Discrete)
-        self.features = MLP(embedding, units, 1, outputs=outputs)
-        self.action = MLP(2 * outputs, units, 1, outputs=action_width(action_space))
+        self.discrete = sizes.discrete
+        self.features = config.network(sizes, sizes.embedding, outputs)
+        self.action = config.network(sizes, 2 * outputs, sizes.actions)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Features (..., outputs) of `embeddings` (..., E)."""
+        """Features (..., D) of `embeddings` (..., E)."""
         return self.features(embeddings).float()
 
-    def loss(self, features: Tensor, actions: Tensor, is_first: Tensor) -> Tensor:
-        """Error in predicting the actions (B, T): cross-entropy, or half the squared error for a Box.
+    def error(self, features: Tensor, x: Sequences) -> Tensor:
+        """Error in predicting the actions from features (B, T, D) of the rows of `x`, (B, T - 1).
 
-        Zero in row 0 and where an episode begins.
-
-        Args:
-            features: (B, T, outputs).
-            actions: (B, T, A); row t led to row t.
-            is_first: (B, T) bool.
+        Cross-entropy, or half the squared error for a Box.
         """
+        actions = x.actions[:, 1:]
+        # (B, T - 1, 2 D) -> (B, T - 1, A)
         predicted = self.action(torch.cat([features[:, :-1], features[:, 1:]], -1)).float()
         if self.discrete:
-            error = -(actions[:, 1:] * predicted.log_softmax(-1)).sum(-1)
-        else:
-            error = 0.5 * (predicted - actions[:, 1:]).square().sum(-1)
-        return F.pad(error * ~is_first[:, 1:], (1, 0))
+            return -(actions * predicted.log_softmax(-1)).sum(-1)
+        return 0.5 * (predicted - actions).square().sum(-1)

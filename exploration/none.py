@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from exploration.base import IntrinsicReward
-from world_model import Latent
+from exploration.base import IntrinsicReward, Sequences
 
 
 class NoReward(IntrinsicReward):
@@ -16,19 +13,9 @@ class NoReward(IntrinsicReward):
 
     in_imagination = True
 
-    def reward(
-        self,
-        latents: Latent,
-        actions: Tensor,
-        batch: Mapping[str, Tensor] | None = None,
-        embeddings: Tensor | None = None,
-    ) -> Tensor:
+    def reward_of(self, x: Sequences) -> Tensor:
         """Zeros (B, T)."""
-        return torch.zeros(actions.shape[:2], device=actions.device)
-
-    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
-        """Nothing to learn."""
-        return {}
+        return torch.zeros_like(x.actions[..., 0])
 
 
 class RandomData(NoReward):

@@ -12,7 +12,7 @@ import gymnasium
 
 from expedition import UserError, unknown_name
 from exploration.apt import APT, APTConfig
-from exploration.base import IntrinsicReward
+from exploration.base import IntrinsicReward, Sizes
 from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
 from exploration.disagreement import Disagreement, DisagreementConfig
 from exploration.e3b import E3B, E3BConfig
@@ -49,50 +49,35 @@ class IntrinsicConfig:
 Maker = Callable[[gymnasium.spaces.Dict, Filter, IntrinsicConfig], IntrinsicReward]
 
 
-def _disagreement(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
-    sizes = model.config
-    return Disagreement(
-        sizes.features,
-        sizes.stoch * sizes.classes,
-        model.encoder.width,
-        model.dynamics.actions,
-        sizes.units,
-        config.disagreement,
-    )
-
-
-def _byol_explore(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
-    sizes, actions = model.config, model.dynamics.actions
-    return BYOLExplore(sizes.features, model.encoder.width, actions, sizes.units, config.byol_explore)
-
-
-def _lbs(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
-    sizes, actions = model.config, model.dynamics.actions
-    return LBS(sizes.features, model.encoder.width, actions, sizes.units, config.lbs)
-
-
-def _icm(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
-    return ICM(model.encoder.width, model.action_space, model.config.units, config.icm)
-
-
-def _e3b(space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig) -> IntrinsicReward:
-    return E3B(model.encoder.width, model.action_space, model.config.units, config.e3b)
-
-
 _OWN: dict[str, tuple[str, Maker]] = {
-    "disagreement": ("variance of an ensemble's one-step predictions (Plan2Explore)", _disagreement),
+    "disagreement": (
+        "variance of an ensemble's one-step predictions (Plan2Explore)",
+        lambda space, model, config: Disagreement(Sizes.of(model), config.disagreement),
+    ),
     "rnd": (
         "error in predicting a fixed random network of the observation (RND)",
         lambda space, model, config: RND(space, model.config, config.rnd),
     ),
-    "byol-explore": ("error in predicting a slow copy of a projection several rows ahead", _byol_explore),
-    "icm": ("error of a forward model in the features of an inverse model (curiosity module)", _icm),
+    "byol-explore": (
+        "error in predicting a slow copy of a projection several rows ahead",
+        lambda space, model, config: BYOLExplore(Sizes.of(model), config.byol_explore),
+    ),
+    "icm": (
+        "error of a forward model in the features of an inverse model (curiosity module)",
+        lambda space, model, config: ICM(Sizes.of(model), config.icm),
+    ),
     "apt": (
         "distance of the latent to its nearest neighbours: particle entropy (APT)",
         lambda space, model, config: APT(config.apt),
     ),
-    "lbs": ("what the observation changes in the belief about a latent variable (Bayesian surprise)", _lbs),
-    "e3b": ("novelty of an inverse model's features within the episode (elliptical bonus)", _e3b),
+    "lbs": (
+        "what the observation changes in the belief about a latent variable (Bayesian surprise)",
+        lambda space, model, config: LBS(Sizes.of(model), config.lbs),
+    ),
+    "e3b": (
+        "novelty of an inverse model's features within the episode (elliptical bonus)",
+        lambda space, model, config: E3B(Sizes.of(model), config.e3b),
+    ),
     "none": ("no reward: the policy follows its entropy bonus alone", lambda *_: NoReward()),
     "random-data": (
         "no reward, and every action is random: the control of pre-training",

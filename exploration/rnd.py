@@ -11,8 +11,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from exploration.base import IntrinsicReward
-from world_model import Latent, WorldModelConfig
+from exploration.base import IntrinsicReward, Sequences
+from world_model import WorldModelConfig
 from world_model.encoder import MULTIPLIERS, ImageEncoder
 from world_model.nets import MLP, Linear
 from world_model.spaces import split_observations
@@ -93,8 +93,7 @@ class RND(IntrinsicReward):
     """Error of a learned network in predicting a fixed random one.
 
     The reward of a row is the mean squared error over the random features of its observation, which is
-    normalised by running moments and clipped (section 2.4). It needs observations, so imagination uses a
-    reward head that learns it from replay.
+    normalised by running moments and clipped (section 2.4).
     """
 
     in_imagination = False
@@ -125,24 +124,15 @@ class RND(IntrinsicReward):
         error = self.predictor(normalised).float() - self.target(normalised).float()
         return error.square().mean(-1)
 
-    def take_in(self, batch: Mapping[str, Tensor]) -> None:
+    def take_in(self, rows: Mapping[str, Tensor]) -> None:
         """Move the observations' moments."""
         for key in self.keys:
-            self._moments(key).update(batch[key].flatten(0, 1).float())
+            self._moments(key).update(rows[key].flatten(0, 1).float())
 
-    @torch.no_grad()
-    def reward(
-        self,
-        latents: Latent | None,
-        actions: Tensor,
-        batch: Mapping[str, Tensor] | None = None,
-        embeddings: Tensor | None = None,
-    ) -> Tensor:
+    def reward_of(self, x: Sequences) -> Tensor:
         """Prediction error of the rows' observations, (B, T)."""
-        if batch is None:
-            raise ValueError("RND rewards observations; in imagination its reward head predicts them")
-        return self._error(batch)
+        return self._error(x.rows)
 
-    def loss(self, latents: Latent, batch: Mapping[str, Tensor], embeddings: Tensor) -> dict[str, Tensor]:
+    def loss_of(self, x: Sequences) -> dict[str, Tensor]:
         """The same error, which trains the predictor."""
-        return {"rnd": self._error(batch)}
+        return {"rnd": self._error(x.rows)}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from exploration import RewardScale
+from exploration import IntrinsicReward, RewardScale, Sequences
+from world_model import Latent
 
 
 def test_deviation_against_numpy():
@@ -77,3 +78,67 @@ def test_an_untrained_network_is_soon_forgotten():
     expected = (early + 0.01 * (start - early)) / start
     assert scale.deviation().item() == pytest.approx(expected, rel=1e-4)
     assert expected < 0.012
+
+
+# The form of a reward
+
+
+class Rowwise(IntrinsicReward):
+    """Rewards and costs each row, or each transition, by a number that is known."""
+
+    in_imagination = True
+
+    def __init__(self, transitions):
+        super().__init__()
+        self.begin = int(transitions)
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def reward_of(self, x):
+        return self.weight * (1 + x.actions[:, self.begin :, 0])
+
+    def loss_of(self, x):
+        return {"known": self.reward_of(x)}
+
+
+def known():
+    latents = Latent(torch.arange(8.0).view(2, 4, 1), torch.arange(8.0).view(2, 4, 1, 1) + 10)
+    rows = {"action": torch.arange(8.0).view(2, 4, 1) / 10, "is_first": torch.zeros(2, 4, dtype=torch.bool)}
+    rows["is_first"][0, 0] = rows["is_first"][1, 2] = True
+    return latents, rows
+
+
+def test_rows_are_rewarded_and_cost_as_they_are():
+    module, (latents, rows) = Rowwise(transitions=False), known()
+    reward = module.reward(latents, rows["action"], rows)
+    assert not reward.requires_grad
+    torch.testing.assert_close(reward, 1 + rows["action"][..., 0])
+    torch.testing.assert_close(module.loss(latents, rows, None)["known"].detach(), reward)
+
+
+def test_transitions_earn_nothing_in_row_0_and_cost_nothing_where_an_episode_begins():
+    module, (latents, rows) = Rowwise(transitions=True), known()
+    reward = module.reward(latents, rows["action"])
+    torch.testing.assert_close(reward, torch.tensor([[0, 1.1, 1.2, 1.3], [0, 1.5, 1.6, 1.7]]))
+    loss = module.loss(latents, rows, None)["known"]
+    torch.testing.assert_close(loss, torch.tensor([[0, 1.1, 1.2, 1.3], [0, 1.5, 0, 1.7]]))
+    assert loss.requires_grad
+
+
+def test_what_leads_to_a_row_is_the_row_before_and_the_clipped_action():
+    latents, rows = known()
+    found = Sequences.of(latents, 20 * rows["action"] - 7).lead(latents.features)
+    expected = [[[0, 10, -1], [1, 11, -1], [2, 12, -1]], [[4, 14, 1], [5, 15, 1], [6, 16, 1]]]
+    assert found.tolist() == expected
+
+
+def test_actions_within_the_box_stay():
+    latents, rows = known()
+    torch.testing.assert_close(Sequences.of(latents, rows["action"]).actions, rows["action"])
+
+
+def test_a_single_row_is_a_sequence_without_transitions():
+    latents, rows = known()
+    cut = {key: value[:, :1] for key, value in rows.items()}
+    module, first = Rowwise(transitions=True), latents.map(lambda x: x[:, :1])
+    assert module.reward(first, cut["action"]).tolist() == [[0.0], [0.0]]
+    assert module.loss(first, cut, None)["known"].tolist() == [[0.0], [0.0]]

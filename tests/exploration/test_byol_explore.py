@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from exploration import BYOLExplore, BYOLExploreConfig
+from exploration import BYOLExplore, BYOLExploreConfig, Sequences, Sizes
 from exploration.byol_explore import direction_error
 from world_model import Latent
 
@@ -14,7 +14,7 @@ HORIZON, TIME = 3, 7
 def make(**settings):
     torch.manual_seed(0)
     config = BYOLExploreConfig(**{"horizon": HORIZON, "outputs": 3, **settings})
-    module = BYOLExplore(6, 4, 2, 5, config)
+    module = BYOLExplore(Sizes(6, 2, 4, 2, discrete=False, units=5), config)
     with torch.no_grad():  # targets differ from what is learned
         for p in module.target.parameters():
             p.add_(0.1)
@@ -82,7 +82,7 @@ def test_loss_of_a_row_is_the_mean_error_of_its_predictions():
 def test_the_horizon_is_cut_to_the_sequence():
     module, (latents, batch, embeddings) = make(horizon=50), rows()
     assert module.reward(latents, batch["action"], batch, embeddings).isfinite().all()
-    assert len(module._errors(latents, batch["action"], batch["is_first"], embeddings)) == TIME - 1
+    assert len(module._errors(Sequences.of(latents, batch["action"], batch, embeddings))) == TIME - 1
 
 
 def test_targets_follow_slowly_and_take_no_gradient():

@@ -5,19 +5,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from exploration import Disagreement, DisagreementConfig, disagreement
+from exploration import Disagreement, DisagreementConfig, Sizes, disagreement
 from exploration.disagreement import ensemble_variance
 from world_model import Latent
-from world_model.onehot import Codes
 
 DETER, STOCH, CLASSES, EMBEDDING, ACTIONS, UNITS = 6, 2, 3, 5, 4, 8
 FEATURES = DETER + STOCH * CLASSES
+SIZES = Sizes(FEATURES, STOCH * CLASSES, EMBEDDING, ACTIONS, discrete=True, units=UNITS)
 
 
 def make(target="stoch", networks=4, layers=2, seed=0, units=UNITS):
     torch.manual_seed(seed)
     config = DisagreementConfig(networks=networks, layers=layers, target=target, units=units)
-    return Disagreement(FEATURES, STOCH * CLASSES, EMBEDDING, ACTIONS, UNITS, config)
+    return Disagreement(SIZES, config)
 
 
 def rows(batch=3, time=5, seed=0):
@@ -84,9 +84,11 @@ class TestReward:
         torch.testing.assert_close(module.reward(latents, 7 * actions), module.reward(latents, actions))
 
     def test_variance_over_networks(self):
-        predictions = torch.randn(7, 20, 3, generator=torch.Generator().manual_seed(0)) + 100
+        predictions = torch.randn(7, 60, 1, generator=torch.Generator().manual_seed(0)) + 100
         expected = predictions.double().numpy().var(0)
-        np.testing.assert_allclose(ensemble_variance(predictions).numpy(), expected, rtol=1e-3)
+        np.testing.assert_allclose(ensemble_variance(predictions).numpy(), expected[:, 0], rtol=1e-3)
+        found = ensemble_variance(predictions.view(7, 20, 3)).numpy()
+        np.testing.assert_allclose(found, expected.reshape(20, 3).mean(-1), rtol=1e-3)
 
     def test_equal_networks_agree(self):
         module, (latents, actions, _) = make(networks=3), rows()
@@ -164,17 +166,9 @@ def test_reward_falls_where_it_learned_and_stays_elsewhere():
     assert module.reward(strange, actions).mean() > 5 * module.reward(latents, actions).mean()
 
 
-@pytest.mark.parametrize("piece", [2, 5, 100])
-def test_pieces_with_and_without_codes_equal_the_whole(monkeypatch, piece):
-    monkeypatch.setattr(disagreement, "PIECE", piece)
+@pytest.mark.parametrize("count", [1, 5, 100])
+def test_how_many_rows_are_rewarded_at_once_changes_nothing(monkeypatch, count):
     module, (latents, actions, _) = make(), rows()
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.3 * torch.randn(p.shape))
-    latents.stoch[0, 0] = 0  # the state before an episode
-    x = torch.cat([latents.features, actions], -1).flatten(0, 1)
-    whole = module.ensemble(x)
-    dense = torch.cat([latents.deter, actions], -1).flatten(0, 1)
-    for known, codes in ((x, None), (dense, Codes.of(latents.stoch.flatten(0, 1)))):
-        found = torch.cat(list(module.ensemble.in_pieces(known, codes, DETER)), 1)
-        torch.testing.assert_close(found, whole)
+    whole = module.reward(latents, actions)
+    monkeypatch.setattr(disagreement, "ROWS", count)
+    torch.testing.assert_close(module.reward(latents, actions), whole)

@@ -1,11 +1,10 @@
 """The elliptical bonus against numpy's inverse."""
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from exploration import E3B, E3BConfig
+from exploration import E3B, E3BConfig, Sequences, Sizes
 from exploration.e3b import elliptical_bonus
 
 
@@ -44,7 +43,7 @@ def test_by_hand():
 
 def make():
     torch.manual_seed(0)
-    return E3B(5, gymnasium.spaces.Discrete(2), 6, E3BConfig(outputs=3))
+    return E3B(Sizes(0, 0, 5, 2, discrete=True, units=6), E3BConfig(outputs=3))
 
 
 def rows():
@@ -66,10 +65,12 @@ def test_reward_is_the_bonus_of_the_features_and_row_0_earns_nothing():
 def test_features_learn_from_the_inverse_model_alone():
     module, (batch, embeddings) = make(), rows()
     losses = module.loss(None, batch, embeddings)
-    features = module.inverse(embeddings)
-    torch.testing.assert_close(
-        losses.pop("e3b_inverse"), module.inverse.loss(features, batch["action"], batch["is_first"])
-    )
+    x = Sequences.of(None, batch["action"], batch, embeddings)
+    expected = module.inverse.error(module.inverse(embeddings), x) * ~batch["is_first"][:, 1:]
+    found = losses.pop("e3b_inverse")
+    torch.testing.assert_close(found[:, 1:], expected)
+    assert (found[:, 0] == 0).all()
+    assert found[1, 2] == 0
     assert losses == {}
 
 

@@ -1,17 +1,16 @@
 """The curiosity module against its equations."""
 
-import gymnasium
 import pytest
 import torch
 
-from exploration import ICM, ICMConfig
+from exploration import ICM, ICMConfig, Sequences, Sizes
 
-DISCRETE = gymnasium.spaces.Discrete(2)
+SIZES = Sizes(0, 0, 5, 2, discrete=True, units=6)
 
 
 def make(beta=0.2):
     torch.manual_seed(0)
-    return ICM(5, DISCRETE, 6, ICMConfig(outputs=3, beta=beta))
+    return ICM(SIZES, ICMConfig(outputs=3, beta=beta))
 
 
 def rows(batch=2, time=4, seed=0):
@@ -51,9 +50,10 @@ def test_reward_on_worked_numbers():
 def test_losses_are_weighted_and_first_rows_teach_nothing():
     module, (batch, embeddings) = make(beta=0.25), rows()
     losses = module.loss(None, batch, embeddings)
-    features = module.inverse(embeddings)
-    inverse = module.inverse.loss(features, batch["action"], batch["is_first"])
-    torch.testing.assert_close(losses["icm_inverse"], 0.75 * inverse)
+    x = Sequences.of(None, batch["action"], batch, embeddings)
+    inverse = module.inverse.error(module.inverse(embeddings), x) * ~batch["is_first"][:, 1:]
+    torch.testing.assert_close(losses["icm_inverse"][:, 1:], 0.75 * inverse)
+    assert (losses["icm_inverse"][:, 0] == 0).all()
     forward = module.reward(None, batch["action"], batch, embeddings) * ~batch["is_first"]
     torch.testing.assert_close(losses["icm_forward"].detach(), 0.25 * forward)
     assert losses["icm_forward"][1, 2] == losses["icm_inverse"][1, 2] == 0

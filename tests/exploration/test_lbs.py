@@ -5,14 +5,14 @@ import torch
 from torch.distributions import Independent, kl_divergence
 from torch.distributions import Normal as TorchNormal
 
-from exploration import LBS, LBSConfig
+from exploration import LBS, LBSConfig, Sequences, Sizes
 from exploration.lbs import Normal, normal_kl
 from world_model import Latent
 
 
 def make(beta=1.0):
     torch.manual_seed(0)
-    return LBS(6, 4, 2, 8, LBSConfig(variables=3, beta=beta))
+    return LBS(Sizes(6, 2, 4, 2, discrete=False, units=8), LBSConfig(variables=3, beta=beta))
 
 
 def rows(batch=2, time=4, seed=0):
@@ -64,7 +64,7 @@ def test_reward_is_the_kl_of_posterior_and_prior():
 def test_expected_error_is_that_of_samples():
     module, (latents, batch, embeddings) = make(), rows()
     found = module.loss(latents, batch, embeddings)["lbs_error"].detach()
-    posterior, _ = module._beliefs(latents, batch["action"], embeddings)
+    posterior, _ = module._beliefs(Sequences.of(latents, batch["action"], batch, embeddings))
     torch.manual_seed(0)
     samples = as_torch(posterior).sample((20000,))  # (20000, B, T - 1, 3)
     errors = 0.5 * (embeddings[:, 1:] - module.decoder(samples)).square().sum(-1).mean(0)
@@ -87,7 +87,7 @@ def test_surprise_is_what_the_past_does_not_tell():
     # an embedding that the action decides surprises less than one that a hidden coin decides
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    module = LBS(2, 2, 1, 16, LBSConfig(variables=2))
+    module = LBS(Sizes(2, 1, 2, 1, discrete=False, units=16), LBSConfig(variables=2))
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     latents = Latent(torch.zeros(64, 2, 1), torch.zeros(64, 2, 1, 1))
     for _ in range(300):

@@ -1,5 +1,6 @@
 """Intrinsic rewards by name, and those of packages."""
 
+import functools
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from exploration import (
     make_intrinsic,
 )
 from exploration.registry import ENTRY_POINTS, packaged
-from world_model import WorldModel, for_size
+from world_model import Latent, WorldModel, for_size
 
 SPACE = gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-1, 1, (3,), np.float32)})
 
@@ -52,6 +53,48 @@ def test_each_fits_the_model(name, model):
         with pytest.raises(ValueError, match="reward head"):
             intrinsic.reward(latents, batch["action"])
     assert intrinsic.scale.deviation() == 1
+
+
+@pytest.mark.parametrize("name", INTRINSIC)
+def test_each_can_be_batched_over_seeds(name, model):
+    seeds = [make_intrinsic(name, SPACE, model, IntrinsicConfig()) for _ in range(2)]
+    generator = torch.Generator().manual_seed(0)
+    rows = {
+        "vector": torch.randn(2, 2, 5, 3, generator=generator),
+        "action": torch.eye(3)[torch.randint(3, (2, 2, 5), generator=generator)],
+        "is_first": torch.rand(2, 2, 5, generator=generator) < 0.2,
+    }
+    deter = torch.randn(2, 2, 5, 16, generator=generator)
+    stoch = torch.eye(4)[torch.randint(4, (2, 2, 5, 2), generator=generator)]
+    embeddings = torch.randn(2, 2, 5, model.encoder.width, generator=generator)
+
+    def update(module, deter, stoch, rows, embeddings):
+        latents = Latent(deter, stoch)
+        module.take_in(rows)
+        reward = module.reward(latents, rows["action"], rows, embeddings)
+        return reward, module.loss(latents, rows, embeddings)
+
+    class Update(torch.nn.Module):
+        def __init__(self, reward):
+            super().__init__()
+            self.reward = reward
+
+        def forward(self, *x):
+            return update(self.reward, *x)
+
+    weights, state = torch.func.stack_module_state([Update(seed) for seed in seeds])
+    call = functools.partial(torch.func.functional_call, Update(seeds[0]))
+    batched = torch.vmap(lambda w, s, *x: call((w, s), x))
+    found, found_losses = batched(weights, state, deter, stoch, rows, embeddings)
+    for i, seed in enumerate(seeds):
+        mine = {key: value[i] for key, value in rows.items()}
+        reward, losses = update(seed, deter[i], stoch[i], mine, embeddings[i])
+        torch.testing.assert_close(found[i], reward, rtol=1e-4, atol=1e-5)
+        assert found_losses.keys() == losses.keys()
+        for key, loss in losses.items():
+            torch.testing.assert_close(found_losses[key][i], loss, rtol=1e-4, atol=1e-5)
+        for key, buffer in seed.named_buffers():
+            torch.testing.assert_close(state[f"reward.{key}"][i], buffer)
 
 
 @pytest.mark.parametrize(("target", "width"), [("stoch", 8), ("embedding", 8)])
@@ -98,11 +141,8 @@ class Theirs(IntrinsicReward):
         super().__init__()
         self.factor = float(factor)
 
-    def reward(self, latents, actions, batch=None, embeddings=None):
-        return self.factor * torch.ones(actions.shape[:2])
-
-    def loss(self, latents, batch, embeddings):
-        return {}
+    def reward_of(self, x):
+        return self.factor * torch.ones(x.actions.shape[:2])
 
 class Mute(Theirs):
     in_imagination = property()
@@ -182,3 +222,4 @@ def test_the_documented_example_works_and_is_short(tmp_path, monkeypatch, model)
     monkeypatch.setattr("exploration.registry.metadata.entry_points", lambda group: [point])
     monkeypatch.setitem(INTRINSIC, "distance", packaged()["distance"])
     test_each_fits_the_model("distance", model)
+    test_each_can_be_batched_over_seeds("distance", model)

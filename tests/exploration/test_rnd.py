@@ -28,7 +28,8 @@ def observations(space, batch=3, time=5, seed=0, scale=1.0, shift=0.0):
             rng.integers(256, size=shape) if box.dtype == np.uint8 else scale * rng.normal(size=shape) + shift
         )
         made[key] = torch.tensor(values.astype(box.dtype))
-    return made
+    is_first = torch.zeros(batch, time, dtype=torch.bool)
+    return made | {"action": torch.zeros(batch, time, 2), "is_first": is_first}
 
 
 ACTIONS = torch.zeros(3, 5, 2)
@@ -64,8 +65,8 @@ class TestEquations:
             module.take_in(observations(space, seed=seed, shift=3.0))
         rows = observations(space, seed=9, scale=20.0)
         normalised = {}
-        for key, value in rows.items():
-            moments = module.moments[key]
+        for key in space:
+            value, moments = rows[key], module.moments[key]
             deviation = (moments.square / moments.count).sqrt().clamp(min=1e-4)
             normalised[key] = ((value.float() - moments.mean) / deviation).clip(-5, 5)
         assert normalised["vector"].abs().max() == 5  # the clip is at work
