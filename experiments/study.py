@@ -10,13 +10,16 @@ from typing import Any, get_args
 
 from agents import AgentConfig, Kind, PPOConfig
 from envs import environment_info
-from expedition import UserError, unknown_name
+from expedition import UserError, unknown_name, within
 from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Factorial
 from transfer.plan import TransferPlan, parse_plan
+from world_model import SIZES
 
+MAX_SEEDS = 1000
+"""More paired seeds than this are a slip of the pen."""
 EXPLORED = "pretrain:"
 """Before the name of a condition in a contrast: its pre-training run is meant."""
 
@@ -145,8 +148,11 @@ class Study:
             raise UserError(f"Study '{self.name}' must name at least one plan, and each only once.")
         if self.intrinsic not in INTRINSIC:
             raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
-        if self.seeds < 1:
-            raise UserError(f"A study needs at least one seed, not {self.seeds}.")
+        if not 1 <= self.seeds <= MAX_SEEDS:
+            raise UserError(f"A study needs at least one seed and at most {MAX_SEEDS:,}, not {self.seeds:,}.")
+        within(self, "", "pretrain_steps finetune_steps", least=1)
+        if self.size not in SIZES:
+            raise unknown_name("size", self.size, SIZES)
         for env in (self.env, *self.tasks):
             environment_info(env)
         self._check_named(names)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward
 from world_model import Latent
 
@@ -23,6 +24,10 @@ class APTConfig:
     """Nearest particles over which the distance is averaged."""
     particles: int = 512
     """Most rows that serve as particles: of more rows, as many at equal intervals."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.apt", "neighbours", least=1)
+        within(self, "agent.intrinsic.apt", "particles", least=2)
 
 
 @torch.no_grad()

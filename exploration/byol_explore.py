@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from expedition import within
 from exploration.base import IntrinsicReward, replayed
 from world_model import Latent
 from world_model.distributions import move_
@@ -28,6 +29,11 @@ class BYOLExploreConfig:
     """Width of the open-loop state and of hidden layers; 0 takes the model's `units`."""
     target_decay: float = 0.99
     """Decay of the target projection towards the learned one, by update."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.byol_explore", "horizon outputs", least=1)
+        within(self, "agent.intrinsic.byol_explore", "units", least=0)
+        within(self, "agent.intrinsic.byol_explore", "target_decay", least=0, most=1)
 
 
 class OpenLoop(nn.Module):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from expedition import unknown_name, within
 from exploration.base import IntrinsicReward, follow
 from world_model import Latent
 from world_model.distributions import flatten_stoch
@@ -32,6 +33,12 @@ class DisagreementConfig:
     """Width of the hidden layers; 0 takes the model's `units`."""
     target: Literal["embedding", "stoch"] = "embedding"
     """What is predicted of the next row: its embedding (the paper) or its stochastic state (public ports)."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.disagreement", "networks", least=2)
+        within(self, "agent.intrinsic.disagreement", "layers units", least=0)
+        if self.target not in ("embedding", "stoch"):
+            raise unknown_name("target of disagreement", self.target, ["embedding", "stoch"])
 
 
 class Ensemble(nn.Module):

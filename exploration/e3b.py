@@ -9,6 +9,7 @@ import gymnasium
 import torch
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward, replayed
 from exploration.inverse import InverseModel
 from world_model import Latent
@@ -24,6 +25,11 @@ class E3BConfig:
     """Width of the hidden layers; 0 takes the model's `units`."""
     ridge: float = 0.1
     """The ellipse of an episode that has only begun, as a multiple of the identity (lambda)."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.e3b", "outputs", least=1)
+        within(self, "agent.intrinsic.e3b", "units", least=0)
+        within(self, "agent.intrinsic.e3b", "ridge", above=0)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward, replayed
 from exploration.inverse import InverseModel
 from world_model import Latent
@@ -27,6 +28,11 @@ class ICMConfig:
     """Width of the hidden layers; 0 takes the model's `units`."""
     beta: float = 0.2
     """Weight of the forward model's loss; the inverse model's is one minus it (eq. 7)."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.icm", "outputs", least=1)
+        within(self, "agent.intrinsic.icm", "units", least=0)
+        within(self, "agent.intrinsic.icm", "beta", least=0, most=1)
 
 
 class ICM(IntrinsicReward):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward, follow, replayed
 from world_model import Latent
 from world_model.nets import MLP, Linear
@@ -29,6 +30,10 @@ class LBSConfig:
     """Width of the hidden layers; 0 takes the model's `units`."""
     beta: float = 1.0
     """Weight of the KL in the evidence bound."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.lbs", "variables", least=1)
+        within(self, "agent.intrinsic.lbs", "layers units beta", least=0)
 
 
 class Normal(NamedTuple):

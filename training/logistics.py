@@ -7,8 +7,8 @@ import functools
 from collections.abc import Callable
 
 from envs import VectorEnv, choose_workers, cores, make_vector
-from expedition import unknown_name
-from training.config import RunConfig, at_least
+from expedition import unknown_name, within
+from training.config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Logistics:
     """Compile the update; pays where a run makes many updates."""
 
     def __post_init__(self) -> None:
-        at_least("threads", self.threads, 0)
-        at_least("workers", self.workers, -1)
+        within(self, "", "threads", least=0)
+        within(self, "", "workers", least=-1)
         if self.replay_store not in ("memory", "disk"):
             raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
 
