@@ -198,7 +198,7 @@ def test_help_fits_what_a_person_can_read(cli, command):
     assert "default" in out or command == "report"
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+@pytest.mark.parametrize("command", ["pretrain", "train", "finetune"])
 def test_all_help_shows_the_groups(cli, command):
     code, out, _ = cli(command, "--help-all")
     assert code == 0
@@ -234,6 +234,10 @@ def test_version(cli):
         (["--env", "nomodule:Env-v0"], "cannot import 'nomodule'"),
         (["--intrinsic", "disagreemnt"], "Unknown intrinsic reward 'disagreemnt': did you mean disagreement"),
         (["--size", "tinny"], "Unknown size 'tinny': did you mean tiny"),
+        (["--size", ""], "Unknown size ''"),
+        (["--agent.optimizer.lr", "-1"], "agent.optimizer.lr is -1.0"),
+        (["--agent.model.free-nats", "-1"], "agent.model.free_nats is -1.0"),
+        (["--agent.model.units", "0"], "agent.model.units is 0"),
         (["--device", "gpu"], "Unknown device 'gpu'"),
         (["--wandb", "of"], "Unknown W&B mode 'of': did you mean off"),
         (["--steps", "0"], "steps is 0"),
@@ -281,6 +285,8 @@ def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_
         (["study", "quikstart"], "Unknown study 'quikstart': did you mean quickstart"),
         (["study", "none.yaml"], "Cannot read none.yaml"),
         (["study", "quickstart", "--seeds", "0"], "at least one seed, not 0"),
+        (["study", "quickstart", "--seeds", "1000000000"], "at most 1,000, not 1,000,000,000"),
+        (["study", "quickstart", "--size", ""], "Unknown size ''"),
         (["study", "quickstart", "--jobs", "-2"], "number of jobs"),
         (["study", "quickstart", "--size", "huge"], "Unknown size 'huge'"),
         (["study", "quickstart", "--finetune-steps", "-1"], "steps is -1"),
@@ -320,7 +326,7 @@ def test_sources_that_do_not_fit(refused, pretrained, tmp_path):
     assert "holds no config.json" in refused("finetune", "--from", tmp_path)
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune", "evaluate", "study", "report", "list"])
+@pytest.mark.parametrize("command", ["pretrain", "train", "finetune", "evaluate", "study", "report", "list"])
 def test_unknown_flags_end_with_2(cli, command):
     code, _, err = cli(command, "--no-such-flag", "3")
     assert code == 2
