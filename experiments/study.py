@@ -76,6 +76,8 @@ class Contrast:
                 f"Contrast '{self.label}' compares phase 1 with phase 2: write '{EXPLORED}' before both "
                 "conditions or before neither."
             )
+        if self.better == self.baseline:
+            raise UserError(f"Contrast '{self.label}' compares '{self.better}' with itself: name another.")
 
     @property
     def conditions(self) -> tuple[str, str]:
@@ -163,7 +165,28 @@ class Study:
         for where, name in named:
             if name not in known:
                 raise unknown_name(f"condition in a {where}", name, known)
+        self._check_explored()
         self.crossed()
+
+    def _check_explored(self) -> None:
+        """Refuse contrasts of phase 1 that have no two different runs to compare."""
+        conditions = {condition.name: condition for condition in self.conditions}
+        for contrast in self.contrasts:
+            if not contrast.better.startswith(EXPLORED):
+                continue
+            sides = [conditions[name] for name in contrast.conditions]
+            for side in sides:
+                if not side.transfer.carries:
+                    raise UserError(
+                        f"Contrast '{contrast.label}' compares phase 1 of '{side.name}', which carries "
+                        "nothing and has none: name a condition that carries something."
+                    )
+            one, other = ((side.intrinsic or self.intrinsic, side.explorer) for side in sides)
+            if one == other:
+                raise UserError(
+                    f"Contrast '{contrast.label}': '{sides[0].name}' and '{sides[1].name}' carry from the "
+                    "same pre-training run: name a condition that explores otherwise."
+                )
 
     def crossed(self) -> Factorial | None:
         """Its own factorial, components in the order in which they are named; None where it has none.
