@@ -15,7 +15,7 @@ import pytest
 from expedition import __version__
 from experiments import cli as module
 from experiments.commands import COMMANDS
-from training import Logistics, fingerprint, read_config, to_dict
+from training import Logistics, fingerprint, read_config, session, to_dict
 from training.storage.folder import only_process
 from transfer.plan import PLANS
 from world_model import SIZES
@@ -486,6 +486,26 @@ def test_an_offline_run_holds_settings_tags_and_axis(pretrain, cli, tmp_path, wa
     assert found.config["env"] == "catch-vector"
     assert found.config["training"]["batch"] == 2
     assert {"env_step", "loss/total", "open_loop/error", "evaluation/return"} <= found.keys
+
+
+def test_wandb_gets_the_last_evaluation_of_a_run_that_was_interrupted_in_it(
+    pretrain, tmp_path, wandb_runs, monkeypatch
+):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session.Session, "_policy", interrupted)
+        assert pretrain("--wandb", "offline")[0] == 130
+    first = wandb_runs(tmp_path / "run" / "wandb")
+    assert pretrain("--wandb", "offline")[0] == 0
+    runs = wandb_runs(tmp_path / "run" / "wandb")
+    (last,) = [run for run in runs if run.folder not in {run.folder for run in first}]
+    assert not any("evaluation/return" in run.keys for run in first)
+    assert {"evaluation/return", "open_loop/error"} <= last.keys
+    assert "loss/total" not in last.keys  # what W&B has is not told again
+    said = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert said.count("evaluation/return") == 1
 
 
 # Processes and signals

@@ -21,7 +21,7 @@ from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import StopSignal, choose_device
-from training.session import EVALUATION_SEED, Outcome
+from training.session import EVALUATION_SEED, Outcome, judgement
 from training.spaces import SPACES, check_unchanged, describe_spaces
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
@@ -253,7 +253,7 @@ class _Session:
             "parameters": self.learner.parameters,
             "version": __version__,
         }
-        self.sink.write(step, {f"evaluation/{name}": value for name, value in summary.items()})
+        self.sink.write(step, judgement(summary, config))
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result
