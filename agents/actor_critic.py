@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from agents.distributions import ActionDistribution, from_network
 from agents.returns import PercentileScale, lambda_returns
+from expedition import within
 from world_model import action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
 from world_model.nets import MLP
@@ -43,6 +44,13 @@ class ActorCriticConfig:
     """Decay of the return percentiles."""
     return_limit: float = 1.0
     """Returns whose percentile range is below this are not scaled up."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.behaviour", "imagination layers", least=1)
+        within(self, "agent.behaviour", "starts entropy replay_critic slow_weight", least=0)
+        within(self, "agent.behaviour", "lam slow_rate", least=0, most=1)
+        within(self, "agent.behaviour", "return_decay", least=0, below=1)
+        within(self, "agent.behaviour", "return_limit", above=0)
 
 
 def reached(continues: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from agents.actor_critic import ActorCriticConfig
 from agents.prior import PriorConfig
-from expedition import UserError, unknown_name
+from expedition import unknown_name, within
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 
@@ -34,6 +34,10 @@ class OptimizerConfig:
     eps: float = 1e-20
     """Added to the root of the squared gradient."""
 
+    def __post_init__(self) -> None:
+        within(self, "agent.optimizer", "lr actor_scale warmup clip eps", least=0)
+        within(self, "agent.optimizer", "beta2", least=0, below=1)
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelFreeConfig:
@@ -48,6 +52,9 @@ class ModelFreeConfig:
     """Largest importance weight that a trace carries on, which decides how fast."""
     actor_gradient: bool = True
     """Let the actor's loss shape encoder and core too; otherwise the critic's alone does."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.model_free", "rho_bar c_bar", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +101,11 @@ class PPOConfig:
     """Widths of the hidden layers of actor and critic, each its own."""
 
     def __post_init__(self) -> None:
-        for name, least in (("rollout", 2), ("batch", 2), ("epochs", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"agent.ppo.{name} is {getattr(self, name)}: it must be at least {least}.")
+        within(self, "agent.ppo", "rollout batch", least=2)
+        within(self, "agent.ppo", "epochs channels image_features units", least=1)
+        within(self, "agent.ppo", "lr clip max_grad_norm", above=0)
+        within(self, "agent.ppo", "entropy value", least=0)
+        within(self, "agent.ppo", "discount gae_lambda", least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True)

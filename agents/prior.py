@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic
 from agents.distributions import ActionDistribution, from_network, from_parameters, kl
+from expedition import within
 from world_model import Filter, Latent
 
 PREFIX = "prior/"
@@ -35,6 +36,11 @@ class PriorConfig:
     """Part of the run after which both have fallen to zero, linearly."""
     stretch: int = 20
     """Mean steps before it is drawn anew who acts."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.prior", "share decay", least=0, most=1)
+        within(self, "agent.prior", "scale", least=0)
+        within(self, "agent.prior", "stretch", least=1)
 
 
 class PriorState(NamedTuple):

@@ -3,8 +3,9 @@
 from importlib import metadata
 
 from expedition.errors import UserError, unknown_name
+from expedition.ranges import within
 
-__all__ = ["UserError", "__version__", "unknown_name"]
+__all__ = ["UserError", "__version__", "unknown_name", "within"]
 
 try:
     __version__ = metadata.version("expedition")

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
         Pretrain,
         Report,
         StudyCommand,
+        Train,
     )
     from experiments.launchers.local import Launcher
     from training import Logistics, Outcome
+    from transfer.loader import Source
+    from transfer.plan import TransferPlan
 
 USAGE = """usage: expedition COMMAND [flags]
 
@@ -35,6 +38,7 @@ What did an agent learn while it explored without reward, and what is each part 
   study NAME   run a whole study and report what each carried part was worth (start here: study quickstart)
   pretrain     phase 1: explore an environment on an intrinsic reward alone
   finetune     phase 2: carry components into the task with its real reward
+  train        learn the task from scratch on its real reward, carrying nothing
   baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
   report       write a study's summary and figure again
@@ -110,27 +114,43 @@ def _shallow(command: Any) -> dict[str, Any]:
 
 def _default(kind: type, arguments: list[str]) -> Any:
     """The command before its flags: presets of the size asked for, or the source run's settings."""
-    from experiments.commands import Baseline, Finetune, Pretrain
-    from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
-    from transfer.loader import open_source
+    from experiments.commands import Baseline, Finetune, Pretrain, Train
+    from experiments.settings import overlay, ppo_preset, read_settings
 
     file = _peek(arguments, "--config")
     values = _grouped(read_settings(Path(file))) if file is not None else {}
-    if kind is Pretrain:
-        size = _peek(arguments, "--size") or str(values.get("size", Pretrain.size))
-        preset = Pretrain(size=size, agent=agent_preset(size), training=training_preset(size))
-        return overlay(preset, values)
+    if kind in (Pretrain, Train):
+        return overlay(_preset(kind, arguments, values), values)
     if kind is Baseline:
         steps = _peek(arguments, "--steps") or ""
         budget = int(steps) if steps.isdecimal() else Baseline.steps
         return Baseline(ppo=ppo_preset(_peek(arguments, "--env") or Baseline.env, budget))
     if kind is Finetune:
-        source = _peek(arguments, "--from") or values.pop("from", None)
-        if source is None:
-            return None
-        found = open_source(Path(source)).config
-        return overlay(Finetune(Path(source), agent=found.agent, training=found.training), values)
+        return overlay(_carrying(arguments, values), values)
     return None
+
+
+def _preset(kind: type, arguments: list[str], values: dict[str, Any]) -> Any:
+    """A command with the presets of its size, which a flag, a file or the command itself names."""
+    from experiments.commands import DEFAULT_SIZE
+    from experiments.settings import agent_preset, training_preset
+
+    size = _peek(arguments, "--size")
+    size = str(values.get("size", DEFAULT_SIZE)) if size is None else size
+    return kind(size=size, agent=agent_preset(size), training=training_preset(size))
+
+
+def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
+    """Fine-tuning with the settings of its source; without one, with those of its size."""
+    from experiments.commands import Finetune
+    from transfer.loader import open_source
+
+    source = _peek(arguments, "--from")
+    source = values.pop("from", None) if source is None else source
+    if source is None:
+        return _preset(Finetune, arguments, values)
+    found = open_source(Path(source)).config
+    return Finetune(Path(source), size=found.size, agent=found.agent, training=found.training)
 
 
 def _grouped(values: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +180,7 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _logistics(command: Pretrain | Finetune | Baseline | StudyCommand) -> Logistics:
+def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -> Logistics:
     from training import Logistics
 
     machine = command.machine
@@ -194,26 +214,48 @@ def _pretrain(command: Pretrain) -> int:
 
 
 def _finetune(command: Finetune) -> int:
-    from experiments.launchers.worker import carry_out
-    from training import RunConfig, fingerprint, to_dict
-    from transfer.loader import open_source, transfer_record
+    from transfer.loader import open_source
     from transfer.plan import parse_plan
 
-    plan, source = parse_plan(command.plan), open_source(command.source)
+    plan = parse_plan(command.plan)
+    if command.source is None:
+        if plan.carries:
+            raise UserError(f"Plan '{plan.name}' carries components: say from which run with --from.")
+        if command.env is None:
+            raise UserError("Nothing says on which environment to learn: name it with --env.")
+        return _phase_2(command, command.env, str(command.size), plan, None)
+    source = open_source(command.source)
+    if command.size != source.config.size:
+        raise UserError(f"The size is that of {command.source}, '{source.config.size}': leave --size out.")
+    return _phase_2(command, command.env or source.config.env, source.config.size, plan, source)
+
+
+def _train(command: Train) -> int:
+    from transfer.plan import parse_plan
+
+    return _phase_2(command, command.env, command.size, parse_plan("scratch"), None)
+
+
+def _phase_2(
+    command: Finetune | Train, env: str, size: str, plan: TransferPlan, source: Source | None
+) -> int:
+    """Carry a plan out; training from scratch is the one that carries nothing."""
+    from experiments.commands import Train
+    from experiments.launchers.worker import carry_out
+    from training import RunConfig, fingerprint, to_dict
+    from transfer.loader import transfer_record
+
+    if command.agent.kind == "ppo":
+        raise UserError("PPO has settings of its own: run `expedition baseline ppo`.")
     config = RunConfig(
-        command.env or source.config.env,
-        "finetune",
-        None,
-        source.config.size,
-        command.steps,
-        command.seed,
-        command.agent,
-        command.training,
+        env, "finetune", None, size, command.steps, command.seed, command.agent, command.training
     )
-    identity = {**to_dict(config), **transfer_record(plan, source)}
+    name = fingerprint({**to_dict(config), **transfer_record(plan, source)})
     label = plan.name if "=" not in plan.name else "custom"
-    out = command.out or Path("runs") / "finetune" / f"{label}-{fingerprint(identity)}"
-    return _told(carry_out(config, out, _logistics(command), command.plan, command.source, _say), out)
+    default = Path("train", name) if isinstance(command, Train) else Path("finetune", f"{label}-{name}")
+    out = command.out or "runs" / default
+    folder = None if source is None else source.run_dir
+    return _told(carry_out(config, out, _logistics(command), plan.name, folder, _say), out)
 
 
 def _baseline(command: Baseline) -> int:
@@ -244,11 +286,10 @@ def _baseline(command: Baseline) -> int:
 
 def _told(outcome: Outcome, out: Path) -> int:
     """Print a finished run's result."""
+    from experiments.telling import told_result
+
     if outcome.result is not None:
-        width = max(len(name) for name in outcome.result["metrics"])
-        for name, value in outcome.result["metrics"].items():
-            print(f"{name:<{width}}  {value:.4g}")
-        print(f"{'folder':<{width}}  {out}")
+        print(told_result(outcome.result, out))
     return outcome.exit_code
 
 
@@ -282,17 +323,14 @@ def _estimate(launcher: Launcher) -> int:
 
 
 def _evaluate(command: Evaluate) -> int:
+    from experiments.telling import told_evaluation
     from training import evaluate_run, prepare_process
 
     if command.episodes < 1:
         raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
     prepare_process(0)
     summary = evaluate_run(command.source, command.episodes, command.seed, command.device)
-    if command.json:
-        print(json.dumps(summary))
-    else:
-        for name, value in summary.items():
-            print(f"{name:<32} {value:.4g}")
+    print(json.dumps(summary) if command.json else told_evaluation(summary))
     return 0
 
 
@@ -335,6 +373,7 @@ def _check_env(command: CheckEnv) -> int:
 _HANDLERS: dict[str, Callable[..., int]] = {
     "study": _study,
     "pretrain": _pretrain,
+    "train": _train,
     "finetune": _finetune,
     "baseline": _baseline,
     "evaluate": _evaluate,

@@ -62,6 +62,30 @@ class Pretrain:
 
 
 @dataclasses.dataclass(frozen=True)
+class Train:
+    """Learn a task from scratch on its real reward: phase 2 that carries nothing.
+
+    The same command run again goes on where it stopped. More flags: --help-all.
+    """
+
+    env: str = "crafter"
+    """Environment id: one of `expedition list environments`, or any Gymnasium id (CartPole-v1)."""
+    size: str = DEFAULT_SIZE
+    """Size of the world model: tiny, 1m, 12m, 25m, 50m, 100m or 200m parameters."""
+    steps: int = 1_000_000
+    """Environment steps."""
+    seed: int = 0
+    """Seed of weights, samples and environments."""
+    out: Path | None = None
+    """Folder of the run; by default runs/train/<hash of the settings>."""
+    config: Path | None = None
+    """YAML or JSON file of settings; flags win over it."""
+    machine: Annotated[Machine, arg(name="")] = Machine()
+    agent: AgentConfig = dataclasses.field(default_factory=lambda: agent_preset(DEFAULT_SIZE))
+    training: TrainingConfig = dataclasses.field(default_factory=lambda: training_preset(DEFAULT_SIZE))
+
+
+@dataclasses.dataclass(frozen=True)
 class Finetune:
     """Phase 2: carry components of a pre-training run into the task with its real reward.
 
@@ -69,12 +93,14 @@ class Finetune:
     More flags: --help-all.
     """
 
-    source: Annotated[Path, arg(name="from")]
-    """Folder of the pre-training run."""
+    source: Annotated[Path | None, arg(name="from")] = None
+    """Folder of the pre-training run; not needed for a plan that carries nothing (--plan scratch)."""
     plan: str = "model+policy"
     """What is carried: one of `expedition list plans`, or encoder=copy,dynamics=freeze:9,... by component."""
     env: str | None = None
     """Environment id; by default the one that was explored."""
+    size: str | None = None
+    """Size of the world model, where no --from decides it."""
     steps: int = 1_000_000
     """Environment steps."""
     seed: int = 0
@@ -206,6 +232,7 @@ class CheckEnv:
 COMMANDS: dict[str, type] = {
     "study": StudyCommand,
     "pretrain": Pretrain,
+    "train": Train,
     "finetune": Finetune,
     "baseline": Baseline,
     "evaluate": Evaluate,

@@ -274,4 +274,23 @@ def find_study(name: str, budget: str | None, overrides: Mapping[str, Any]) -> S
     if budget not in known[name].budgets:
         raise unknown_name(f"budget of {name}", budget, known[name].budgets)
     values |= {key: value for key, value in overrides.items() if value is not None}
-    return overlaid(known[name].budgets[budget], values)
+    base = known[name].budgets[budget]
+    return _described(overlaid(base, values), base, values)
+
+
+def _described(study: Study, base: Study, values: Mapping[str, Any]) -> Study:
+    """The study with a line that says in what it differs from its base; its file may have one of its own."""
+    changed = [
+        key
+        for key in values
+        if key not in ("name", "description") and getattr(study, key) != getattr(base, key)
+    ]
+    if "description" in values or not changed:
+        return study
+    plain = {key: getattr(study, key) for key in changed if isinstance(getattr(study, key), str | int)}
+    told = [
+        f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in plain.items()
+    ]
+    groups = [key for key in changed if key not in plain]
+    told += [f"other {' and '.join(groups)}"] if groups else []
+    return dataclasses.replace(study, description=f"Like {base.name}, but with {', '.join(told)}.")

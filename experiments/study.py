@@ -10,13 +10,16 @@ from typing import Any, get_args
 
 from agents import AgentConfig, Kind, PPOConfig
 from envs import environment_info
-from expedition import UserError, unknown_name
+from expedition import UserError, unknown_name, within
 from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Factorial
 from transfer.plan import TransferPlan, parse_plan
+from world_model import SIZES
 
+MAX_SEEDS = 1000
+"""More paired seeds than this are a slip of the pen."""
 EXPLORED = "pretrain:"
 """Before the name of a condition in a contrast: its pre-training run is meant."""
 
@@ -73,6 +76,8 @@ class Contrast:
                 f"Contrast '{self.label}' compares phase 1 with phase 2: write '{EXPLORED}' before both "
                 "conditions or before neither."
             )
+        if self.better == self.baseline:
+            raise UserError(f"Contrast '{self.label}' compares '{self.better}' with itself: name another.")
 
     @property
     def conditions(self) -> tuple[str, str]:
@@ -145,8 +150,11 @@ class Study:
             raise UserError(f"Study '{self.name}' must name at least one plan, and each only once.")
         if self.intrinsic not in INTRINSIC:
             raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
-        if self.seeds < 1:
-            raise UserError(f"A study needs at least one seed, not {self.seeds}.")
+        if not 1 <= self.seeds <= MAX_SEEDS:
+            raise UserError(f"A study needs at least one seed and at most {MAX_SEEDS:,}, not {self.seeds:,}.")
+        within(self, "", "pretrain_steps finetune_steps", least=1)
+        if self.size not in SIZES:
+            raise unknown_name("size", self.size, SIZES)
         for env in (self.env, *self.tasks):
             environment_info(env)
         self._check_named(names)
@@ -157,7 +165,28 @@ class Study:
         for where, name in named:
             if name not in known:
                 raise unknown_name(f"condition in a {where}", name, known)
+        self._check_explored()
         self.crossed()
+
+    def _check_explored(self) -> None:
+        """Refuse contrasts of phase 1 that have no two different runs to compare."""
+        conditions = {condition.name: condition for condition in self.conditions}
+        for contrast in self.contrasts:
+            if not contrast.better.startswith(EXPLORED):
+                continue
+            sides = [conditions[name] for name in contrast.conditions]
+            for side in sides:
+                if not side.transfer.carries:
+                    raise UserError(
+                        f"Contrast '{contrast.label}' compares phase 1 of '{side.name}', which carries "
+                        "nothing and has none: name a condition that carries something."
+                    )
+            one, other = ((side.intrinsic or self.intrinsic, side.explorer) for side in sides)
+            if one == other:
+                raise UserError(
+                    f"Contrast '{contrast.label}': '{sides[0].name}' and '{sides[1].name}' carry from the "
+                    "same pre-training run: name a condition that explores otherwise."
+                )
 
     def crossed(self) -> Factorial | None:
         """Its own factorial, components in the order in which they are named; None where it has none.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward, Sequences
 
 
@@ -20,6 +21,10 @@ class APTConfig:
     """Nearest particles over which the distance is averaged."""
     particles: int = 512
     """Most rows that serve as particles, spread at random over those that are rewarded together."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.apt", "neighbours", least=1)
+        within(self, "agent.intrinsic.apt", "particles", least=2)
 
 
 @functools.cache

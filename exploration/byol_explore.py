@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from expedition import within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from world_model.distributions import move_
 from world_model.nets import Linear
@@ -25,6 +26,11 @@ class BYOLExploreConfig(NetworkConfig):
     """Width of the projected embeddings that are predicted."""
     target_decay: float = 0.99
     """Decay of the target projection towards the learned one, by update."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.byol_explore", "horizon outputs", least=1)
+        within(self, "agent.intrinsic.byol_explore", "units", least=0)
+        within(self, "agent.intrinsic.byol_explore", "target_decay", least=0, most=1)
 
 
 class OpenLoop(nn.Module):

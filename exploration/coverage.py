@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from expedition import UserError
+from expedition import within
 
 PROJECTION_SEED = 4_000_037
 """The projection is the same for every run of an observation space, whatever the run's seed."""
@@ -36,10 +36,8 @@ class CoverageConfig:
     """The distance to this nearest other row counts (APT's 12)."""
 
     def __post_init__(self) -> None:
-        for name, least in (("rows", 0), ("features", 1), ("neighbours", 1)):
-            value = getattr(self, name)
-            if value < least:
-                raise UserError(f"coverage.{name} is {value}: it must be at least {least}.")
+        within(self, "training.coverage", "rows", least=0)
+        within(self, "training.coverage", "features neighbours", least=1)
 
 
 def particle_entropy(points: np.ndarray, neighbours: int, resolution: float = 0.0) -> float:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from expedition import unknown_name, within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from world_model.distributions import flatten_stoch
 from world_model.nets import NORM_EPS, init_truncated_
@@ -27,6 +28,12 @@ class DisagreementConfig(NetworkConfig):
     """Networks K in the ensemble."""
     target: Literal["embedding", "stoch"] = "embedding"
     """What is predicted of the next row: its embedding (the paper) or its stochastic state (public ports)."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.disagreement", "networks", least=2)
+        within(self, "agent.intrinsic.disagreement", "layers units", least=0)
+        if self.target not in ("embedding", "stoch"):
+            raise unknown_name("target of disagreement", self.target, ["embedding", "stoch"])
 
 
 class Ensemble(nn.Module):

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from exploration.inverse import InverseModel
 
@@ -19,6 +20,11 @@ class E3BConfig(NetworkConfig):
     """Width of the features; the ellipse is a matrix of this side for each sequence."""
     ridge: float = 0.1
     """The ellipse of an episode that has only begun, as a multiple of the identity (lambda)."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.e3b", "outputs", least=1)
+        within(self, "agent.intrinsic.e3b", "units", least=0)
+        within(self, "agent.intrinsic.e3b", "ridge", above=0)
 
 
 def elliptical_bonus(features: Tensor, is_first: Tensor, ridge: float) -> Tensor:

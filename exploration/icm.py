@@ -6,6 +6,7 @@ import dataclasses
 
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from exploration.inverse import InverseModel
 
@@ -18,6 +19,11 @@ class ICMConfig(NetworkConfig):
     """Width of the features."""
     beta: float = 0.2
     """Weight of the forward model's loss; the inverse model's is one minus it (eq. 7)."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.icm", "outputs", least=1)
+        within(self, "agent.intrinsic.icm", "units", least=0)
+        within(self, "agent.intrinsic.icm", "beta", least=0, most=1)
 
 
 class ICM(IntrinsicReward):

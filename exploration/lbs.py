@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from expedition import within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from world_model.nets import Linear
 
@@ -23,6 +24,10 @@ class LBSConfig(NetworkConfig):
     """Width of the latent variable."""
     beta: float = 1.0
     """Weight of the KL in the evidence bound."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.lbs", "variables", least=1)
+        within(self, "agent.intrinsic.lbs", "layers units beta", least=0)
 
 
 class Normal(NamedTuple):

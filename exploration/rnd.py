@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from expedition import within
 from exploration.base import IntrinsicReward, Sequences
 from world_model import WorldModelConfig
 from world_model.encoder import MULTIPLIERS, ImageEncoder
@@ -28,6 +29,11 @@ class RNDConfig:
     """Normalised observations are clipped to this many deviations."""
     depth: int = 0
     """Base channels of both networks; 0 takes the model's `depth`."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.intrinsic.rnd", "outputs", least=1)
+        within(self, "agent.intrinsic.rnd", "clip", above=0)
+        within(self, "agent.intrinsic.rnd", "depth", least=0)
 
 
 class RunningMoments(nn.Module):

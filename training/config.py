@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from agents import AgentConfig
-from expedition import UserError
+from expedition import UserError, unknown_name, within
 from exploration import CoverageConfig
+from world_model import SIZES
 
 T = TypeVar("T")
 
@@ -60,21 +61,11 @@ class TrainingConfig:
     """Height and width of images in pixels."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "batch", "log_every", "heldout", "context", "open_loop", "image_size"):
-            at_least(name, getattr(self, name), 1)
-        at_least("length", self.length, 2)
-        for name in ("train_ratio", "learning_starts", "replay_gib", "checkpoint_seconds"):
-            at_least(name, getattr(self, name), 0)
-        for name in ("evaluation_episodes", "offline_updates"):
-            at_least(name, getattr(self, name), 0)
-        if not 0 <= self.heldout_repeat < 1:
-            raise UserError(f"heldout_repeat is {self.heldout_repeat}: it must be from 0 to below 1.")
-
-
-def at_least(name: str, value: float, least: int) -> None:
-    """Refuse a number that is smaller, or none."""
-    if not least <= value < float("inf"):  # nan fails both
-        raise UserError(f"{name} is {value}: it must be a number of at least {least}.")
+        within(self, "training", "num_envs batch log_every heldout context open_loop image_size", least=1)
+        within(self, "training", "length", least=2)
+        within(self, "training", "train_ratio learning_starts replay_gib checkpoint_seconds", least=0)
+        within(self, "training", "evaluation_episodes offline_updates", least=0)
+        within(self, "training", "heldout_repeat", least=0, below=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +88,10 @@ class RunConfig:
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        at_least("steps", self.steps, 1)
-        at_least("seed", self.seed, 0)
-        if self.seed > MAX_SEED:
-            raise UserError(f"seed is {self.seed}: it must be at most {MAX_SEED}.")
+        within(self, "", "steps", least=1)
+        within(self, "", "seed", least=0, most=MAX_SEED)
+        if self.size not in SIZES:
+            raise unknown_name("size", self.size, SIZES)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

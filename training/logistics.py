@@ -9,8 +9,8 @@ from typing import get_args
 
 from agents.program import Wish
 from envs import VectorEnv, choose_workers, cores, make_vector
-from expedition import unknown_name
-from training.config import RunConfig, at_least
+from expedition import unknown_name, within
+from training.config import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Logistics:
     """Compile updates: auto (where it pays), on or off. A run that goes on keeps what it began with."""
 
     def __post_init__(self) -> None:
-        at_least("threads", self.threads, 0)
-        at_least("workers", self.workers, -1)
+        within(self, "", "threads", least=0)
+        within(self, "", "workers", least=-1)
         if self.compile not in get_args(Wish):
             raise unknown_name("choice of --compile", self.compile, get_args(Wish))
         if self.replay_store not in ("memory", "disk"):

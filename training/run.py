@@ -18,6 +18,7 @@ from training.evaluation import (
 from training.logistics import Logistics, env_factory
 from training.runtime import StopSignal, choose_device
 from training.session import Initialiser, Outcome, Session, build_agent, choose_program
+from training.spaces import check_unchanged, describe_spaces
 from training.storage.checkpoint import Checkpoint, open_checkpoint
 from training.storage.folder import (
     claim_folder,
@@ -76,6 +77,8 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     make_envs = env_factory(config, Logistics(workers=0))
     envs = make_envs(1)
     try:
+        now = describe_spaces(envs.observation_space, envs.action_space)
+        check_unchanged(checkpoint.metadata, config.env, now)
         agent = _load_policy(config, envs, checkpoint, choose_device(device))
     finally:
         envs.close()

@@ -28,7 +28,7 @@ from training.evaluation import (
 )
 from training.logging.media import film_strip, write_gif, write_png
 from training.logging.progress import Status
-from training.logging.sinks import truncate_after
+from training.logging.sinks import JUDGED, truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import StopSignal, choose_device
@@ -192,7 +192,10 @@ class Session:
         self.trainer.collector.start()
         if "start" in earlier_moments(self.config):
             self._evaluate("start")
-        publish_json(self.run_dir / "open_loop_start.json", self._open_loop("start", 0))
+        found, film = self._open_loop("start")
+        publish_json(self.run_dir / "open_loop_start.json", found)
+        if found["error"]:
+            self.sink.write(0, _told_errors(found), film)
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
@@ -210,20 +213,19 @@ class Session:
             training.heldout_repeat,
         )
 
-    def _open_loop(self, moment: str, step: int) -> dict[str, dict[str, Any]]:
-        """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set.
+    def _open_loop(self, moment: str) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
+        """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set, and a film.
 
         Nothing is measured of an agent without a model that decodes.
         """
         model = self.agent.world_model
         if not isinstance(model, WorldModel):
-            return {"error": {}, "by_horizon": {}}
+            return {"error": {}, "by_horizon": {}}, {}
         context, seed = self.config.training.context, self.config.seed
         seen = {name: open_loop(model, rows, context, seed) for name, rows in self.heldout.items()}
         errors = {name: found.error for name, found in seen.items()}
-        media = self._draw(moment, seen[""])
-        self.sink.write(step, {f"open_loop/error{name}": error for name, error in errors.items()}, media)
-        return {"error": errors, "by_horizon": {name: found.by_horizon for name, found in seen.items()}}
+        horizons = {name: found.by_horizon for name, found in seen.items()}
+        return {"error": errors, "by_horizon": horizons}, self._draw(moment, seen[""])
 
     def _draw(self, moment: str, seen: OpenLoop) -> dict[str, Path]:
         """Write prediction as GIF and film strip, where pictures are predicted."""
@@ -262,8 +264,7 @@ class Session:
         start = self._read("open_loop_start")
         earlier = {m: self._read(f"evaluation_{m}") for m in earlier_moments(config)}
         summary = self._policy()
-        # Logged after the long part, so that a crash in it leaves no line to be logged twice.
-        end = self._open_loop("end", step)
+        end, film = self._open_loop("end")
         metrics, success = by_scope({"": summary, **{f"_{m}": found for m, found in earlier.items()}})
         horizons: dict[str, list[float]] = {}
         for moment, found in (("start", start), ("end", end)):
@@ -282,7 +283,7 @@ class Session:
             "parameters": sum(p.numel() for p in self.agent.parameters() if p.requires_grad),
             "version": __version__,
         }
-        self.sink.write(step, {f"evaluation/{name}": value for name, value in summary.items()})
+        self.sink.write(step, judgement(summary, config) | _told_errors(end), film)
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result
@@ -304,6 +305,16 @@ def choose_program(
     if why is not None:
         say(why)
     return recorded or mode, mode
+
+
+def judgement(summary: Mapping[str, float], config: RunConfig) -> dict[str, float]:
+    """The line of metrics that tells of the last evaluation, also where no episode was asked for."""
+    told = {**summary, "episodes": config.training.evaluation_episodes}
+    return {JUDGED + name: value for name, value in told.items()}
+
+
+def _told_errors(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"open_loop/error{name}": error for name, error in found["error"].items()}
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:

@@ -19,6 +19,7 @@ from training.collector import Collected, Collector
 from training.config import RunConfig
 from training.logging.sinks import Sink
 from training.overlap import Overlap, chunk_steps
+from training.spaces import SPACES, check_unchanged, describe_spaces
 from training.storage.batches import draw
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.replay import Replay
@@ -254,10 +255,19 @@ class Trainer:
             "rng": self._rng.bit_generator.state,
         }
         chunks = self.replay.write_chunks(self.run_dir / REPLAY_FOLDER)
-        self.checkpointer.save(self.env_step, sections, chunks, {"phase": self.config.phase})
+        metadata = {"phase": self.config.phase, SPACES: self._spaces()}
+        self.checkpointer.save(self.env_step, sections, chunks, metadata)
+
+    def _spaces(self) -> dict[str, Any]:
+        return describe_spaces(self.agent.observation_space, self.agent.action_space)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of this run, as if it had never stopped."""
+        """Continue from a checkpoint of this run, as if it had never stopped.
+
+        Raises:
+            UserError: the environment's spaces have changed since.
+        """
+        check_unchanged(checkpoint.metadata, self.config.env, self._spaces())
         for name, module in self.agent.components().items():
             module.load_state_dict(checkpoint.load(name))
         self.agent.load_training_state(checkpoint.load("training"))

@@ -24,7 +24,9 @@ from training import (
     to_dict,
 )
 from training.budget import most_rows
+from training.spaces import describe_spaces
 from training.storage.replay import RowSpec, saved_rows
+from transfer.fitting import check_spaces
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 from transfer.relabel import recorded_reward
 
@@ -126,7 +128,14 @@ class Transfer:
         return most_rows(self.source.checkpoint.step, self.source.config.training.num_envs)
 
     def prepare(self, agent: Agent) -> None:
-        """Attach the teacher and freeze what stays as it is."""
+        """Attach the teacher and freeze what stays as it is.
+
+        Raises:
+            UserError: a carried component has learned of other observations or actions than this run's.
+        """
+        if self.source is not None:
+            here = describe_spaces(agent.observation_space, agent.action_space)
+            check_spaces(self.plan, self.source.config.env, self.source.checkpoint.metadata, here)
         if self.plan["actor"] == "prior":
             assert self.source is not None
             teacher = make_agent(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from expedition import UserError, unknown_name
+from expedition import UserError, unknown_name, within
 
 ConvStyle = Literal["pooled", "strided"]
 
@@ -48,6 +48,10 @@ class WorldModelConfig:
     """Effective discount horizon in steps: the discount is 1 - 1 / horizon."""
 
     def __post_init__(self) -> None:
+        within(self, "agent.model", "deter hidden stoch classes blocks units depth vector_layers", least=1)
+        within(self, "agent.model", "free_nats scale_dynamics scale_representation", least=0)
+        within(self, "agent.model", "unimix", least=0, below=1)
+        within(self, "agent.model", "horizon", least=1)
         if self.deter % self.blocks:
             raise UserError(f"The state width {self.deter} is not a multiple of its {self.blocks} blocks.")
         if self.conv not in ("pooled", "strided"):

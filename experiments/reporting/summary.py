@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,9 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
     tables = {name: study.values(name) for name in dict.fromkeys((*METRICS, *study.suite_metrics))}
     explored = {name: study.explored(name) for name in PRETRAINING}
     gains = {name: contributions(values, study.factorial) for name, values in tables.items()}
-    factorial = study.factorial
+    factorial, labels = study.factorial, [c.label for c in study.contrasts]
+    contrasts = {m: _contrasts(study.contrasts, m, t) for m, t in tables.items()}
+    early = {m: _contrasts(_of_phase_1(study), m, t) for m, t in explored.items()}
     return {
         "conditions": _by_row(
             {m: {c: estimate(v.values()).as_dict() for c, v in t.items()} for m, t in tables.items()},
@@ -120,19 +122,20 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
             {m: {name: e.as_dict() for name, e in found.items()} for m, found in gains.items()},
             [effect.name for effect in factorial.effects()],
         ),
-        "contrasts": _by_row(
-            {m: _contrasts(study.contrasts, m, t) for m, t in tables.items()},
-            [c.label for c in study.contrasts],
-        ),
-        "pretraining_contrasts": _by_row(
-            {m: _contrasts(_of_phase_1(study), m, t) for m, t in explored.items()},
-            [c.label for c in study.contrasts],
-        ),
+        "contrasts": _by_row(contrasts, labels),
+        "pretraining_contrasts": _by_row(early, labels),
         "pretraining": _pretraining(study),
         "profiles": {name: _profile(tables[name]) for name in ("return",) if tables[name]},
         "factorial": factorial.as_dict(),
         "contrast_pairs": {c.label: [c.better, c.baseline] for c in study.contrasts},
-        "notes": [*study.missing(), *_missing_cells(study, tables["return"]), *_censored(study)],
+        "notes": [
+            *study.missing(),
+            *_missing_cells(study, tables["return"]),
+            *_missing_contrasts(
+                study, {label for t in (contrasts, early) for row in t.values() for label in row}
+            ),
+            *_censored(study),
+        ],
         "environment_steps": sum(run.env_step for run in study.runs),
         "wall_seconds": sum(run.wall_seconds for run in study.runs) if wall_seconds is None else wall_seconds,
         "command": study.command,
@@ -237,6 +240,22 @@ def _missing_cells(study: StudyRecord, values: Results) -> Iterator[str]:
     if effects:
         sets = dict.fromkeys(s for found in lacking.values() for s in found)
         yield f"No finished run carries {' or '.join(sets)}, so not computed: {', '.join(effects)}."
+
+
+def _missing_contrasts(study: StudyRecord, found: Set[str]) -> Iterator[str]:
+    """Say which contrasts of planned conditions have no number; those of others are told by `missing`."""
+    planned = {run.condition: run.needs for run in study.runs if run.condition is not None}
+    for contrast in study.contrasts:
+        if contrast.label in found or not planned.keys() >= set(contrast.conditions):
+            continue
+        early = contrast.better.startswith(EXPLORED)
+        without = [f"'{name}'" for name in contrast.conditions if early and planned[name] is None]
+        reason = (
+            f"{' and '.join(without)} carries nothing, so there is no phase 1 of it"
+            if without
+            else "no seed has finished runs of both sides"
+        )
+        yield f"Contrast '{contrast.label}' is left out: {reason}."
 
 
 def _censored(study: StudyRecord) -> Iterator[str]:

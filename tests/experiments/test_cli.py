@@ -15,7 +15,7 @@ import pytest
 from expedition import __version__
 from experiments import cli as module
 from experiments.commands import COMMANDS
-from training import Logistics, fingerprint, read_config, to_dict
+from training import Logistics, fingerprint, read_config, session, to_dict
 from training.storage.folder import only_process
 from transfer.plan import PLANS
 from world_model import SIZES
@@ -198,7 +198,7 @@ def test_help_fits_what_a_person_can_read(cli, command):
     assert "default" in out or command == "report"
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+@pytest.mark.parametrize("command", ["pretrain", "train", "finetune"])
 def test_all_help_shows_the_groups(cli, command):
     code, out, _ = cli(command, "--help-all")
     assert code == 0
@@ -234,6 +234,10 @@ def test_version(cli):
         (["--env", "nomodule:Env-v0"], "cannot import 'nomodule'"),
         (["--intrinsic", "disagreemnt"], "Unknown intrinsic reward 'disagreemnt': did you mean disagreement"),
         (["--size", "tinny"], "Unknown size 'tinny': did you mean tiny"),
+        (["--size", ""], "Unknown size ''"),
+        (["--agent.optimizer.lr", "-1"], "agent.optimizer.lr is -1.0"),
+        (["--agent.model.free-nats", "-1"], "agent.model.free_nats is -1.0"),
+        (["--agent.model.units", "0"], "agent.model.units is 0"),
         (["--device", "gpu"], "Unknown device 'gpu'"),
         (["--wandb", "of"], "Unknown W&B mode 'of': did you mean off"),
         (["--steps", "0"], "steps is 0"),
@@ -244,8 +248,8 @@ def test_version(cli):
         (["--training.batch", "0"], "batch is 0"),
         (["--training.batch", "-4"], "batch is -4"),
         (["--training.num-envs", "0"], "num_envs is 0"),
-        (["--training.storage.replay-gib", "1e-9"], "is too small for one sequence"),
-        (["--training.storage.replay-gib", "0"], "is too small for one sequence"),
+        (["--training.replay-gib", "1e-9"], "is too small for one sequence"),
+        (["--training.replay-gib", "0"], "is too small for one sequence"),
         (["--training.train-ratio", "nan"], "train_ratio is nan"),
         (["--agent.model.blocks", "5"], "not a multiple of its 5 blocks"),
         (["--config", "none.yaml"], "Cannot read none.yaml"),
@@ -280,7 +284,9 @@ def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_
         (["pretrian"], "Unknown command 'pretrian': did you mean pretrain"),
         (["study", "quikstart"], "Unknown study 'quikstart': did you mean quickstart"),
         (["study", "none.yaml"], "Cannot read none.yaml"),
-        (["study", "quickstart", "--seeds", "0"], "at least one seed, not 0"),
+        (["study", "quickstart", "--seeds", "0"], "at least one seed and at most 1,000, not 0"),
+        (["study", "quickstart", "--seeds", "1000000000"], "at most 1,000, not 1,000,000,000"),
+        (["study", "quickstart", "--size", ""], "Unknown size ''"),
         (["study", "quickstart", "--jobs", "-2"], "number of jobs"),
         (["study", "quickstart", "--size", "huge"], "Unknown size 'huge'"),
         (["study", "quickstart", "--finetune-steps", "-1"], "steps is -1"),
@@ -320,7 +326,7 @@ def test_sources_that_do_not_fit(refused, pretrained, tmp_path):
     assert "holds no config.json" in refused("finetune", "--from", tmp_path)
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune", "evaluate", "study", "report", "list"])
+@pytest.mark.parametrize("command", ["pretrain", "train", "finetune", "evaluate", "study", "report", "list"])
 def test_unknown_flags_end_with_2(cli, command):
     code, _, err = cli(command, "--no-such-flag", "3")
     assert code == 2
@@ -480,6 +486,26 @@ def test_an_offline_run_holds_settings_tags_and_axis(pretrain, cli, tmp_path, wa
     assert found.config["env"] == "catch-vector"
     assert found.config["training"]["batch"] == 2
     assert {"env_step", "loss/total", "open_loop/error", "evaluation/return"} <= found.keys
+
+
+def test_wandb_gets_the_last_evaluation_of_a_run_that_was_interrupted_in_it(
+    pretrain, tmp_path, wandb_runs, monkeypatch
+):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session.Session, "_policy", interrupted)
+        assert pretrain("--wandb", "offline")[0] == 130
+    first = wandb_runs(tmp_path / "run" / "wandb")
+    assert pretrain("--wandb", "offline")[0] == 0
+    runs = wandb_runs(tmp_path / "run" / "wandb")
+    (last,) = [run for run in runs if run.folder not in {run.folder for run in first}]
+    assert not any("evaluation/return" in run.keys for run in first)
+    assert {"evaluation/return", "open_loop/error"} <= last.keys
+    assert "loss/total" not in last.keys  # what W&B has is not told again
+    said = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert said.count("evaluation/return") == 1
 
 
 # Processes and signals

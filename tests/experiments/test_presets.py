@@ -108,6 +108,20 @@ def test_a_named_study_with_nothing_changed_is_itself():
     assert find_study("quickstart", None, {"env": None, "size": None}) == QUICK
 
 
+def test_a_study_made_from_another_says_in_what_it_differs(tmp_path):
+    """The base's own line tells of its environment and its minutes, which are no longer true."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: quickstart\nenv: catch-vector\nconditions: [scratch, model]\nseeds: 1\n")
+    told = find_study(str(path), None, {"pretrain_steps": 9000}).description
+    assert told == "Like quickstart, but with env catch-vector, pretrain_steps 9,000, other conditions."
+    path.write_text("base: quickstart\nenv: catch-vector\ndescription: Mine.\n")
+    assert find_study(str(path), None, {"seeds": 4}).description == "Mine."
+    path.write_text("base: quickstart\nseeds: 1\n")  # nothing differs
+    assert find_study(str(path), None, {}).description == QUICK.description
+    named = find_study("quickstart", None, {"env": "catch-vector"})
+    assert named.description == "Like quickstart, but with env catch-vector."
+
+
 def test_another_size_brings_its_own_settings():
     study = find_study("quickstart", None, {"size": "1m"})
     assert study.agent == agent_preset("1m")

@@ -185,9 +185,35 @@ def test_a_contrast_stays_in_one_phase():
         Contrast("x", "pretrain:model", "policy")
 
 
-@pytest.mark.parametrize("seeds", [0, -1])
-def test_a_study_needs_seeds(seeds):
-    with pytest.raises(UserError, match="at least one seed"):
+def test_a_contrast_has_two_sides():
+    with pytest.raises(UserError, match="compares 'model' with itself"):
+        Contrast("x", "model", "model")
+
+
+@pytest.mark.parametrize(
+    ("better", "baseline", "sentence"),
+    [
+        ("model", "scratch", "phase 1 of 'scratch', which carries nothing"),
+        ("scratch", "model", "phase 1 of 'scratch', which carries nothing"),
+        ("model", "policy", "'model' and 'policy' carry from the same pre-training run"),
+    ],
+)
+def test_a_contrast_of_phase_1_needs_two_pretraining_runs(better, baseline, sentence):
+    contrast = Contrast("x", f"pretrain:{better}", f"pretrain:{baseline}")
+    with pytest.raises(UserError, match=sentence):
+        dataclasses.replace(QUICK, contrasts=(contrast,))
+
+
+def test_a_contrast_of_phase_1_compares_who_explored_otherwise():
+    control = Condition("control", "model", intrinsic="random-data")
+    contrast = Contrast("x", "pretrain:model", "pretrain:control")
+    study = dataclasses.replace(QUICK, conditions=(*QUICK.conditions, control), contrasts=(contrast,))
+    assert study.contrasts == (contrast,)
+
+
+@pytest.mark.parametrize("seeds", [0, -1, 10**9])
+def test_a_study_needs_seeds_and_not_without_end(seeds):
+    with pytest.raises(UserError, match="at least one seed and at most 1,000"):
         dataclasses.replace(QUICK, seeds=seeds)
 
 

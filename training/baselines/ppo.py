@@ -21,7 +21,8 @@ from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import StopSignal, choose_device
-from training.session import EVALUATION_SEED, Outcome
+from training.session import EVALUATION_SEED, Outcome, judgement
+from training.spaces import SPACES, check_unchanged, describe_spaces
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.storage.state_tree import publish_json
@@ -209,12 +210,18 @@ class _Session:
     def _save(self) -> None:
         step, sections = self._save_me
         self.checkpointer.save(
-            step, {**self.learner.state_dict(), **sections}, metadata={"phase": self.config.phase}
+            step,
+            {**self.learner.state_dict(), **sections},
+            metadata={"phase": self.config.phase, SPACES: self._spaces()},
         )
+
+    def _spaces(self) -> dict[str, Any]:
+        return describe_spaces(self.envs.observation_space, self.envs.action_space)
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         from training.baselines.sb3 import SECTIONS
 
+        check_unchanged(checkpoint.metadata, self.config.env, self._spaces())
         self.learner.load_state_dict({name: checkpoint.load(name) for name in SECTIONS})
         collector, loop = checkpoint.load("collector"), checkpoint.load("loop")
         self.envs.load_state_dict(collector["envs"])
@@ -246,7 +253,7 @@ class _Session:
             "parameters": self.learner.parameters,
             "version": __version__,
         }
-        self.sink.write(step, {f"evaluation/{name}": value for name, value in summary.items()})
+        self.sink.write(step, judgement(summary, config))
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result

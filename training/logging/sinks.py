@@ -13,6 +13,8 @@ from training.storage.state_tree import disk_errors, plain, sync, write_json, wr
 METRICS = "metrics.jsonl"
 EPISODES = "episodes.jsonl"
 SUMMARY = "summary.json"
+JUDGED = "evaluation/"
+"""Begins the names of what the last evaluation measured, after the last checkpoint and at its step."""
 
 _KEPT = "checkpoints that were there before are intact"
 
@@ -122,7 +124,8 @@ def truncate_after(run_dir: Path, step: int, updates: int | None = None) -> None
         run_dir: the run's folder; files that are missing stay so.
         step: environment steps of the checkpoint from which the run goes on.
         updates: updates that it had made: lines of `step` itself that tell of more are cut too (before the
-            first step there is no other measure of how far a run is).
+            first step there is no other measure of how far a run is). So is the last evaluation's, which
+            is made anew.
 
     Raises:
         UserError: the disk refuses; the files are then as they were.
@@ -136,11 +139,19 @@ def truncate_after(run_dir: Path, step: int, updates: int | None = None) -> None
                 new.flush()
 
 
+def logged_lines(run_dir: Path) -> int:
+    """Lines of metrics and episodes that a run has logged."""
+    paths = [path for path in (run_dir / METRICS, run_dir / EPISODES) if path.exists()]
+    return sum(path.read_bytes().count(b"\n") for path in paths)
+
+
 def _belongs(line: bytes, step: int, updates: int | None) -> bool:
     if not line.endswith(b"\n"):
         return False
     try:
         told = json.loads(line)
+        if told["env_step"] == step and any(name.startswith(JUDGED) for name in told):
+            return False
         if told["env_step"] == step and updates is not None:
             return told.get("updates", 0) <= updates
         return told["env_step"] <= step

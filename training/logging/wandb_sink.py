@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from expedition.errors import UserError, unknown_name
 from training.config import RunConfig
-from training.logging.sinks import JsonlSink, MultiSink, Sink
+from training.logging.sinks import JsonlSink, MultiSink, Sink, logged_lines
 from training.logistics import Logistics
 from training.storage.folder import read_json
 from training.storage.state_tree import disk_errors, plain, publish_json, written_aside
@@ -41,8 +41,9 @@ _log = logging.getLogger(__name__)
 class WandbSink:
     """Logs one run to Weights & Biases, with `env_step` as the axis of every chart.
 
-    A run that goes on after a kill keeps its id; steps that W&B already has are not logged again. If W&B
-    fails while the run is under way, a warning says so once and the run goes on without it.
+    A run that goes on after a kill keeps its id. Its lines are numbered as in its JSONL files, which are cut
+    to its checkpoint before it goes on; lines that W&B already has are not logged again. If W&B fails while
+    the run is under way, a warning says so once and the run goes on without it.
 
     Args:
         run_dir: the run's folder; W&B's files go to `wandb/` in it.
@@ -73,8 +74,9 @@ class WandbSink:
     ) -> None:
         self.run_dir = run_dir
         self.mode: WandbMode = resolve_wandb_mode(mode)
-        self._seen = _read_last(run_dir / LAST_STEP)  # the last part of this run logged up to here
-        self._last = dict(self._seen)
+        self._last = _read_last(run_dir / LAST_STEP)
+        self._known = self._last["line"]  # the last part of this run logged up to here
+        self._line = logged_lines(run_dir)
         self._run: Any = None
         if self.mode == "online" and not has_credentials():
             raise UserError(
@@ -96,8 +98,7 @@ class WandbSink:
     def write(self, step: int, metrics: Mapping[str, float], media: Mapping[str, Path] | None = None) -> None:
         """Log metrics, and media by their paths, at an environment step."""
         files = {name: path for name, path in (media or {}).items() if path.exists()}
-        updates = int(metrics.get("updates", 0))
-        self._log(step, lambda: {**metrics, **{name: _medium(path) for name, path in files.items()}}, updates)
+        self._log(step, lambda: {**metrics, **{name: _medium(path) for name, path in files.items()}})
 
     def episode(self, step: int, summary: Mapping[str, Any]) -> None:
         """Log an episode's numbers under `episode/`."""
@@ -177,18 +178,18 @@ class WandbSink:
             raise UserError(f"W&B did not start ({reason}): use --wandb offline, or --wandb off.") from error
         return run
 
-    def _log(self, step: int, values: Callable[[], Mapping[str, Any]], updates: int = 0) -> None:
-        # Before the first step, updates alone tell what is new.
-        if (step, 0 if step else updates) > (self._seen["env_step"], self._seen["updates"]):
-            self._send(step, values, updates)
+    def _log(self, step: int, values: Callable[[], Mapping[str, Any]]) -> None:
+        self._line += 1
+        if self._line > self._known:
+            self._send(step, values)
 
-    def _send(self, step: int, values: Callable[[], Mapping[str, Any]], updates: int = 0) -> None:
+    def _send(self, step: int, values: Callable[[], Mapping[str, Any]]) -> None:
         if self._run is None:
             return
         # W&B drops a row whose number it has passed, so rows are counted on across the parts of a run.
         row = max(self._last["row"] + 1, self._run.step)
         self._guarded(lambda: self._run.log({"env_step": step, **values()}, step=row, commit=True))
-        self._last = {"env_step": step, "row": row, "updates": 0 if step else updates}
+        self._last = {"env_step": step, "row": row, "line": self._line}
         path = self.run_dir / LAST_STEP
         with disk_errors("W&B's last step", self.run_dir, _KEPT), written_aside(path, durable=False) as aside:
             aside.write_text(json.dumps(self._last), encoding="utf-8")
@@ -278,9 +279,9 @@ def _is_number(value: Any) -> bool:
 def _read_last(path: Path) -> dict[str, int]:
     try:
         last = json.loads(path.read_text(encoding="utf-8"))
-        return {name: int(last[name]) for name in ("env_step", "row", "updates")}
+        return {name: int(last[name]) for name in ("env_step", "row", "line")}
     except (OSError, ValueError, KeyError, TypeError):
-        return {"env_step": -1, "row": -1, "updates": 0}
+        return {"env_step": -1, "row": -1, "line": 0}
 
 
 def open_sinks(config: RunConfig, run_dir: Path, logistics: Logistics) -> Sink:

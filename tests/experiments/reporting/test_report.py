@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import pytest
@@ -213,6 +214,25 @@ def test_main_effects_are_printed_where_they_are_not_shapley_values():
     assert list(shown_effects(two)) == ["a: Shapley value", "b: Shapley value"]
     three = dict.fromkeys([*two, "c: Shapley value", "c: main effect"], {})
     assert shown_effects(three) == three
+
+
+def test_contrasts_without_a_number_are_told(tmp_path, write_study):
+    folder = write_study(tmp_path)
+    head = json.loads((folder / "study.json").read_text())
+    head["contrasts"] = [
+        {"label": "early", "better": "pretrain:model", "baseline": "pretrain:scratch"},
+        {"label": "late", "better": "model", "baseline": "policy"},
+    ]
+    for run in head["runs"]:
+        if run["condition"] not in (None, "scratch"):
+            run["needs"] = "pretrain-s0"
+    (folder / "study.json").write_text(json.dumps(head))
+    reason = "'scratch' carries nothing, so there is no phase 1 of it"
+    early = f"Contrast 'early' is left out: {reason}."
+    assert [n for n in summarise(read_study(folder))["notes"] if "Contrast" in n] == [early]
+    shutil.rmtree(folder / "policy-s0")
+    notes = [n for n in summarise(read_study(folder))["notes"] if "Contrast" in n]
+    assert notes == [early, "Contrast 'late' is left out: no seed has finished runs of both sides."]
 
 
 def test_contrasts_of_the_study_and_phase_1_get_tables_of_their_own(tmp_path, write_study):

@@ -184,13 +184,40 @@ def test_wandb_that_does_not_start_proposes_off(tmp_path):
         WandbSink(tmp_path / "run", project="p", mode="offline")
 
 
-def test_wandb_is_told_of_updates_before_the_first_step_once(tmp_path, monkeypatch):
-    (tmp_path / wandb_sink.LAST_STEP).write_text('{"env_step": 0, "row": 3, "updates": 10}')
-    sink, sent = WandbSink(tmp_path, project="p", mode="off"), []
-    monkeypatch.setattr(sink, "_send", lambda step, values, updates: sent.append((step, updates)))
-    for step, updates in ((0, 0), (0, 10), (0, 20), (5, 20)):
-        sink.write(step, {"updates": updates})
-    assert sent == [(0, 20), (5, 20)]
+def told(log, cut, known, monkeypatch, folder):
+    """What W&B is told by a run that logs, is cut to its first lines, and logs the others again."""
+    sink = JsonlSink(folder)
+    for step, name in log[:cut]:
+        sink.episode(step, {"x": 1}) if name == "episode" else sink.write(step, {name: 1})
+    (folder / wandb_sink.LAST_STEP).write_text(json.dumps({"env_step": 0, "row": 7, "line": known}))
+    resumed, sent = WandbSink(folder, project="p", mode="off"), []
+    monkeypatch.setattr(resumed, "_send", lambda step, values: sent.append((step, *values())))
+    for step, name in log[cut:]:
+        resumed.episode(step, {"x": 1}) if name == "episode" else resumed.write(step, {name: 1})
+    sink.close()
+    return sent
+
+
+LOG = [(0, "start"), (0, "offline"), (4, "episode"), (4, "episode"), (4, "loss"), (4, "evaluation/return")]
+
+
+@pytest.mark.parametrize("cut", range(len(LOG)))
+def test_wandb_is_told_each_line_once_also_of_one_step(tmp_path, monkeypatch, cut):
+    """Steps alone would take a line for known whose step another line has."""
+    for known in range(cut, len(LOG) + 1):
+        folder = tmp_path / str(known)
+        sent = told(LOG, cut, known, monkeypatch, folder)
+        expected = [(step, "episode/x" if name == "episode" else name) for step, name in LOG[known:]]
+        assert sent == expected
+
+
+def test_the_last_evaluation_is_cut_for_it_is_made_again(tmp_path):
+    sink = JsonlSink(tmp_path)
+    for step, name in LOG:
+        sink.write(step, {name: 1, "updates": 3})
+    sink.close()
+    truncate_after(tmp_path, 4, updates=3)
+    assert [list(line)[1] for line in lines(tmp_path / "metrics.jsonl")] == [name for _, name in LOG[:-1]]
 
 
 def test_wandb_off_does_nothing(tmp_path):
@@ -252,6 +279,11 @@ def test_wandb_offline_is_a_real_run_that_resumes(tmp_path, monkeypatch, capfd):
     write_gif(run_dir / "media" / "v.gif", np.stack([image, image + 9]), 5)
     write_png(run_dir / "media" / "i.png", image)
 
+    files = JsonlSink(run_dir)
+    files.write(10, {"loss": 1.5})  # what the checkpoint, from which the run goes on, has as well
+    files.close()
+    (run_dir / "metrics.jsonl").rename(tmp_path / "kept")
+
     sink = WandbSink(run_dir, **options, config={"size": "tiny", "path": tmp_path}, mode="auto")
     sink.write(10, {"loss": 1.5})
     sink.write(10, {}, {"video": run_dir / "media" / "v.gif", "image": run_dir / "media" / "i.png"})
@@ -261,8 +293,10 @@ def test_wandb_offline_is_a_real_run_that_resumes(tmp_path, monkeypatch, capfd):
     sink.close()
     sink.close()
 
+    (tmp_path / "kept").rename(run_dir / "metrics.jsonl")
     resumed = WandbSink(run_dir, **options, mode="offline")
-    resumed.write(20, {"loss": 9.0})  # logged before the kill
+    resumed.write(10, {})  # logged before the kill
+    resumed.episode(20, {"return": 2.0})  # this too
     resumed.write(30, {"loss": 0.5})
     resumed.close()
 

@@ -1,0 +1,127 @@
+"""Phase 2 that carries nothing: `train`, and `finetune` under a plan without a source."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from experiments.presets import find_study
+from experiments.settings import agent_preset, training_preset
+from experiments.study import planned_runs
+from experiments.telling import told_evaluation, told_result
+from training import fingerprint, read_config
+
+
+@pytest.fixture
+def train(cli, small, tmp_path):
+    """`expedition train` on a tiny run of 40 steps, in a folder of its own; flags come after."""
+    return lambda *flags: cli(
+        "train", "--config", small, "--steps", 40, "--wandb", "off", "--out", tmp_path / "run", *flags
+    )
+
+
+@pytest.mark.parametrize("kind", ["model-based", "model-free"])
+def test_from_scratch_on_the_real_reward(train, cli, tmp_path, kind):
+    code, out, err = train("--agent.kind", kind)
+    assert code == 0, err
+    assert re.search(r"^return +-?[\d.]+$", out, re.M)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["phase"], config["intrinsic"], config["agent"]["kind"]) == ("finetune", None, kind)
+    assert config["transfer"]["source"] is None
+    assert "finished already" in train("--agent.kind", kind)[2]
+    assert cli("evaluate", "--from", tmp_path / "run", "--episodes", 1)[0] == 0
+
+
+def test_fine_tuning_from_scratch_is_the_same_run(train, cli, small, tmp_path):
+    assert train()[0] == 0
+    again = ("finetune", "--config", small, "--plan", "scratch", "--env", "catch-vector", "--steps", 40)
+    code, _, err = cli(*again, "--out", tmp_path / "run")
+    assert code == 0
+    assert "finished already" in err
+
+
+def test_each_has_a_default_folder_named_by_the_settings(cli, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ("--config", small, "--env", "catch-vector", "--steps", 4)
+    assert cli("train", *flags)[0] == 0
+    assert cli("finetune", *flags, "--plan", "encoder=fresh")[0] == 0
+    (trained,) = (tmp_path / "runs" / "train").iterdir()
+    (tuned,) = (tmp_path / "runs" / "finetune").iterdir()
+    assert trained.name == fingerprint(json.loads((trained / "config.json").read_text()))
+    assert tuned.name == f"custom-{fingerprint(json.loads((tuned / 'config.json').read_text()))}"
+
+
+def test_a_size_brings_its_presets(cli, refused, tmp_path):
+    for words in (("train",), ("finetune", "--plan", "scratch", "--env", "catch-vector")):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        flags = ("--size", "tiny", "--steps", 4, "--wandb", "off", "--training.evaluation-episodes", 1)
+        env = ("--env", "catch-vector") if words == ("train",) else ()
+        assert cli(*words, *flags, *env, "--out", tmp_path / "run")[0] == 0
+        found = read_config(tmp_path / "run")
+        assert found.agent == agent_preset("tiny")
+        assert found.training.batch == training_preset("tiny").batch
+    assert "Unknown size 'tinny'" in refused("train", "--size", "tinny")
+    assert "Unknown size ''" in refused("finetune", "--plan", "scratch", "--size", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["finetune", "--env", "catch-vector"], "say from which run with --from"),
+        (["finetune", "--plan", "scratch"], "name it with --env"),
+        (["train", "--agent.kind", "ppo"], "run `expedition baseline ppo`"),
+        (["train", "--env", "catch-vectr"], "did you mean catch-vector"),
+    ],
+)
+def test_what_is_missing_is_said(refused, tmp_path, words, sentence):
+    assert sentence in refused(*words, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_size_of_a_source_is_not_asked_for_otherwise(refused, pretrained, tmp_path):
+    command = ("finetune", "--from", pretrained, "--plan", "scratch", "--out", tmp_path / "run")
+    assert "leave --size out" in refused(*command, "--size", "1m")
+
+
+def test_a_study_takes_what_was_trained_by_hand(cli, study_file, tmp_path):
+    """Equal settings, equal run: its folder needs no second training."""
+    path = study_file(conditions=["scratch"], contrasts=[])
+    (run,) = planned_runs(find_study(str(path), None, {}))
+    study = ("study", path, "--wandb", "off", "--out", tmp_path / "study")
+    assert cli(*study, "--jobs", 1)[0] == 0
+    folder = tmp_path / "study" / run.id
+    before = (folder / "config.json").read_text()
+    settings = tmp_path / "same.json"
+    found = json.loads(before)
+    keep = ("env", "size", "steps", "seed", "agent", "training")
+    settings.write_text(json.dumps({key: found[key] for key in keep}))
+    shutil.rmtree(folder)
+    assert cli("train", "--config", settings, "--wandb", "off", "--out", folder)[0] == 0
+    assert (folder / "config.json").read_text() == before
+    result = (folder / "result.json").stat().st_mtime_ns
+    assert cli(*study)[0] == 0
+    assert (folder / "result.json").stat().st_mtime_ns == result
+
+
+def test_a_result_is_told_in_a_few_lines(tmp_path):
+    metrics = {"length": 3.0, "return": 1.0, "open_loop_error_end": 0.1, "return_start": float("nan")}
+    lines = told_result({"metrics": metrics}, tmp_path).splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "return",
+        "return_start",
+        "open_loop_error_end",
+        "more",
+        "folder",
+    ]
+    assert "1 in the folder's result.json" in lines[-2]
+
+
+def test_an_evaluation_counts_what_it_does_not_show():
+    summary = {"return": 1.0, "success/wood": 0.5, "success/stone": 0.0, "episodes": 2.0}
+    assert told_evaluation(summary).splitlines() == [
+        "return    1",
+        "episodes  2",
+        "With --json also the 2 of one achievement or task each.",
+    ]
+    assert told_evaluation({"return": 1.0}) == "return  1"
