@@ -1,6 +1,7 @@
 """Where to act: environments by name, brought to one shape and stepped side by side."""
 
 from envs.adapter import Adapter, adapt
+from envs.failures import EnvironmentFailed
 from envs.lane import REACHED, TASK, Rows
 from envs.registry import EnvironmentInfo, environment_info, environments, make, suites
 from envs.suite import Option, Suite, Task
@@ -9,6 +10,7 @@ from envs.workers import WorkerVectorEnv, choose_workers, cores, make_vector
 
 __all__ = [
     "Adapter",
+    "EnvironmentFailed",
     "EnvironmentInfo",
     "REACHED",
     "TASK",

@@ -9,9 +9,13 @@ import numpy as np
 from gymnasium import spaces
 from PIL import Image
 
+from envs.failures import number, reset_result, step_result
+from envs.fit import Fit, entry, fit
 from expedition import UserError
 
 RESERVED = frozenset({"action", "reward", "is_first", "is_last", "is_terminal"})
+RESERVED_PREFIXES = ("task/", "prior/", "behaviour/")
+"""Names that rows have for something else (docs/shapes.md)."""
 SMALLEST_IMAGE = 16
 
 _Encode = Callable[[Any], np.ndarray]
@@ -27,7 +31,8 @@ def adapt(env: gymnasium.Env[Any, Any], image_size: int = 64) -> gymnasium.Env[A
     Raises:
         UserError: a space cannot be brought to shape.
     """
-    return env if _fits(env.observation_space, env.action_space) else Adapter(env, image_size)
+    fits = _fits(env.observation_space, env.action_space, image_size)
+    return env if fits else Adapter(env, image_size)
 
 
 class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -53,25 +58,27 @@ class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Reset the environment inside."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = reset_result(self.env.reset(seed=seed, options=options))
         return self._encode(observation), info
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Act with an int, or with (A,) floats in [-1, 1]."""
-        observation, reward, terminated, truncated, info = self.env.step(self._decode(action))
-        return self._encode(observation), float(reward), bool(terminated), bool(truncated), info
+        result = step_result(self.env.step(self._decode(action)))
+        observation, reward, terminated, truncated, info = result
+        return self._encode(observation), number(reward), bool(terminated), bool(truncated), info
 
     def _encode(self, observation: Any) -> dict[str, np.ndarray]:
         if self._is_dict:
-            return {name: encode(observation[name]) for name, encode in self._encoders.items()}
+            return {name: encode(entry(observation, name)) for name, encode in self._encoders.items()}
         return {name: encode(observation) for name, encode in self._encoders.items()}
 
 
-def _fits(observation: spaces.Space[Any], action: spaces.Space[Any]) -> bool:
-    if not isinstance(observation, spaces.Dict) or not observation.spaces or RESERVED & observation.keys():
+def _fits(observation: spaces.Space[Any], action: spaces.Space[Any], image_size: int) -> bool:
+    if not isinstance(observation, spaces.Dict) or not observation.spaces or _reserved(observation):
         return False
     boxes = all(
-        isinstance(box, spaces.Box) and (_is_picture(box, 3) or _is_vector(box))
+        isinstance(box, spaces.Box)
+        and ((_is_picture(box, 3) and box.shape[:2] == (image_size, image_size)) or _is_vector(box))
         for box in observation.values()
     )
     if isinstance(action, spaces.Discrete):
@@ -79,6 +86,11 @@ def _fits(observation: spaces.Space[Any], action: spaces.Space[Any]) -> bool:
     if not isinstance(action, spaces.Box) or action.dtype != np.float32 or len(action.shape) != 1:
         return False
     return boxes and bool((action.low == -1).all() and (action.high == 1).all())
+
+
+def _reserved(space: spaces.Dict) -> list[str]:
+    """Return the names of entries that rows have for something else."""
+    return sorted(key for key in space if key in RESERVED or key.startswith(RESERVED_PREFIXES))
 
 
 def _is_picture(space: spaces.Space[Any], *channels: int) -> bool:
@@ -94,20 +106,21 @@ def _is_vector(space: spaces.Box) -> bool:
 
 def _encoders(space: spaces.Space[Any], image_size: int) -> dict[str, tuple[spaces.Box, _Encode]]:
     if not isinstance(space, spaces.Dict):
-        return {"image" if _is_picture(space, 1, 3) else "vector": _encoder(space, image_size)}
-    taken = sorted(RESERVED & space.keys())
+        name = "image" if _is_picture(space, 1, 3) else "vector"
+        return {name: _encoder(space, name, image_size)}
+    taken = _reserved(space)
     if taken or not space.spaces:
         problem = f"has an entry named '{taken[0]}', which is kept for rows" if taken else "has no entries"
         raise UserError(
             f"The environment's observation {problem}: rename its entries in a gymnasium wrapper."
         )
-    return {name: _encoder(entry, image_size) for name, entry in space.items()}
+    return {name: _encoder(part, name, image_size) for name, part in space.items()}
 
 
-def _encoder(space: spaces.Space[Any], image_size: int) -> tuple[spaces.Box, _Encode]:
+def _encoder(space: spaces.Space[Any], name: str, image_size: int) -> tuple[spaces.Box, _Encode]:
     if _is_picture(space, 1, 3):
         box = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        return box, functools.partial(_picture, size=image_size)
+        return box, functools.partial(_picture, fit(space, name), image_size)
     flat = spaces.flatten_space(space) if space.is_np_flattenable else None
     if not isinstance(flat, spaces.Box) or flat.shape == (0,):
         raise UserError(
@@ -115,10 +128,11 @@ def _encoder(space: spaces.Space[Any], image_size: int) -> tuple[spaces.Box, _En
         )
     with np.errstate(over="ignore"):  # float64 bounds may lie beyond float32
         low, high = flat.low.astype(np.float32), flat.high.astype(np.float32)
-    return spaces.Box(low, high, flat.shape, np.float32), functools.partial(_vector, space)
+    return spaces.Box(low, high, flat.shape, np.float32), _vector_encoder(space, name)
 
 
-def _picture(image: np.ndarray, size: int) -> np.ndarray:
+def _picture(fitted: Fit, size: int, shown: Any) -> np.ndarray:
+    image = fitted(shown).astype(np.uint8, copy=False)
     if image.shape[-1] == 1:
         image = np.repeat(image, 3, axis=-1)
     if image.shape[:2] == (size, size):
@@ -126,8 +140,11 @@ def _picture(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _vector(space: spaces.Space[Any], value: Any) -> np.ndarray:
-    return np.asarray(spaces.flatten(space, value), np.float32)
+def _vector_encoder(space: spaces.Space[Any], name: str) -> _Encode:
+    fitted = fit(space, name)
+    if isinstance(space, spaces.Box):
+        return lambda shown: fitted(shown).astype(np.float32).reshape(-1)
+    return lambda shown: np.asarray(spaces.flatten(space, fitted(shown)), np.float32)
 
 
 def _actions(space: spaces.Space[Any]) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:

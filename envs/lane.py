@@ -9,6 +9,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.failures import EnvironmentFailed, Misfit, explain, is_told, number, reset_result, step_result
+from envs.fit import BoxFit, FiniteFit, entry
+
 logger = logging.getLogger(__name__)
 
 Rows = dict[str, np.ndarray]
@@ -79,24 +82,39 @@ class Lane:
         self.ended = False
         self.episodes: list[dict[str, Any]] = []
         self._index, self._name, self._rows = index, name, rows
-        self._keys = tuple(env.observation_space.keys())  # type: ignore[attr-defined]
+        boxes = env.observation_space.items()  # type: ignore[attr-defined]
+        self._fits = [(k, (FiniteFit if box.dtype == np.float32 else BoxFit)(box, k)) for k, box in boxes]
         self._tasks = [(task, rows[TASK + task]) for task in task_rewards(env)]
         self._spare = spare
         self._ready: tuple[int, int, Mapping[str, Any]] | None = None
         self._seed = self._episode = 0
         self._actions: list[Any] = []
         self._return = 0.0
+        self._begun = False
 
     def begin(self, seed: int, episode: int = 0) -> None:
-        """Begin an episode and write its first row."""
-        self._seed, self._episode = seed, episode
+        """Begin an episode and write its first row.
+
+        Raises:
+            EnvironmentFailed: the environment raised an error, or gave what it did not promise.
+        """
+        self._seed, self._episode, self._begun = seed, episode, False
         self._actions, self._return, self.ended = [], 0.0, False
-        self._write(self._first_observation(), 0.0, first=True)
-        for _, column in self._tasks:
-            column[self._index] = 0.0
+        try:
+            seen = self._look(self._first_observation())
+        except Exception as error:  # noqa: BLE001  # whatever a user's class raises is told in a sentence
+            if is_told(error):
+                raise
+            raise explain(error, self._where()) from error
+        self._begun = True
+        self._write(seen, 0.0, [0.0] * len(self._tasks), first=True)
 
     def step(self, move: Any) -> None:
-        """Act, or begin the next episode where the last row had `is_last`."""
+        """Act, or begin the next episode where the last row had `is_last`.
+
+        Raises:
+            EnvironmentFailed: as `begin`; `give_up` is next.
+        """
         if self.ended:
             self.begin(self._seed, self._episode + 1)
         else:
@@ -107,9 +125,19 @@ class Lane:
         if self._spare is None or self._ready is not None:
             return False
         episode = self._episode + 1
-        observation, _ = self._spare.reset(seed=episode_seed(self._seed, self._index, episode))
-        self._ready = (self._seed, episode, observation)
+        result = self._spare.reset(seed=episode_seed(self._seed, self._index, episode))
+        self._ready = (self._seed, episode, reset_result(result)[0])
         return True
+
+    def give_up(self) -> None:
+        """Cut off an episode whose step failed at what was seen last; begin another if its reset failed."""
+        if not self._begun:
+            self.begin(self._seed, self._episode + 1)
+            return
+        self.ended = True
+        self._write([], 0.0, [0.0] * len(self._tasks), last=True)
+        length = len(self._actions) + 1
+        self.episodes.append(summary(self._index, self._return, length, False, {"crashed": 1.0}))
 
     def pop_episodes(self) -> list[dict[str, Any]]:
         """Return and forget the summaries of the episodes that ended."""
@@ -132,14 +160,10 @@ class Lane:
             self.lose(seed, int(saved["episode"]))
             return
         told = len(self.episodes)
-        self.begin(seed, int(saved["episode"]))
         actions = np.asarray(saved["actions"])
-        for move in actions.tolist() if actions.dtype == np.int64 else actions.astype(np.float32):
-            if self.ended:
-                break
-            self._advance(move)
+        alike = self._live_again(seed, int(saved["episode"]), actions)
         del self.episodes[told:]
-        if not self.ended and self._fingerprint() == saved["observation"]:
+        if alike and self._fingerprint() == saved["observation"]:
             return
         logger.warning(
             "Environment %d of '%s' does not repeat itself: its interrupted episode counts as cut off.",
@@ -154,10 +178,30 @@ class Lane:
         self._seed, self._episode, self._actions, self.ended = seed, episode, [], True
 
     def close(self) -> None:
-        """Close the environment and its spare."""
-        self.env.close()
-        if self._spare is not None:
-            self._spare.close()
+        """Close the environment and its spare; one that cannot be closed is left with a warning."""
+        for env in (self.env, self._spare):
+            try:
+                if env is not None:
+                    env.close()
+            except Exception as error:  # noqa: BLE001  # it must not hide why things are being closed
+                logger.warning("Environment %d of '%s' does not close: %r.", self._index, self._name, error)
+
+    def _live_again(self, seed: int, episode: int, actions: np.ndarray) -> bool:
+        """Play an episode's actions; say whether it got through them."""
+        try:
+            self.begin(seed, episode)
+            for move in actions.tolist() if actions.dtype == np.int64 else actions.astype(np.float32):
+                if self.ended:
+                    break
+                self._advance(move)
+        except EnvironmentFailed as failure:
+            logger.warning("%s", failure)
+            return False
+        return not self.ended
+
+    def _where(self) -> str:
+        step = len(self._actions) + int(self._begun)
+        return f"Environment {self._index} of '{self._name}', episode {self._episode}, step {step}"
 
     def _first_observation(self) -> Mapping[str, Any]:
         ready, self._ready = self._ready, None
@@ -165,42 +209,61 @@ class Lane:
             assert self._spare is not None
             self.env, self._spare = self._spare, self.env
             return ready[2]
-        return self.env.reset(seed=episode_seed(self._seed, self._index, self._episode))[0]
+        result = self.env.reset(seed=episode_seed(self._seed, self._index, self._episode))
+        return reset_result(result)[0]
 
     def _advance(self, move: Any) -> None:
-        observation, reward, terminated, truncated, info = self.env.step(move)
+        try:
+            observation, reward, terminated, truncated, info = step_result(self.env.step(move))
+            seen, reward = self._look(observation), number(reward)
+            terminal, ended = bool(terminated), bool(terminated or truncated)
+            others = self._other_rewards(info) if self._tasks else []
+            told = (info.get("episode_metrics"), info.get(REACHED)) if ended else None
+            total, length = self._return + reward, len(self._actions) + 1
+            if told is not None:
+                self.episodes.append(summary(self._index, total, length, terminal, *told))
+        except Exception as error:  # noqa: BLE001  # whatever a user's class raises is told in a sentence
+            if is_told(error):
+                raise
+            raise explain(error, self._where()) from error
         self._actions.append(move)
-        self._return += float(reward)
-        self.ended = bool(terminated or truncated)
-        self._write(observation, float(reward), last=self.ended, terminal=bool(terminated))
-        if self._tasks:
-            told = info["task_rewards"]
-            for task, column in self._tasks:
-                column[self._index] = told[task]
-        if self.ended:
-            told = info.get("episode_metrics"), info.get(REACHED)
-            length = len(self._actions)
-            self.episodes.append(summary(self._index, self._return, length, bool(terminated), *told))
+        self._return, self.ended = total, ended
+        self._write(seen, reward, others, last=ended, terminal=terminal)
+
+    def _look(self, observation: Any) -> list[np.ndarray]:
+        """Return what will stand in the row; nothing is written before all of it fits."""
+        return [fits(entry(observation, key)) for key, fits in self._fits]
+
+    def _other_rewards(self, info: Mapping[str, Any]) -> list[float]:
+        told = info.get("task_rewards", {})
+        for task, _ in self._tasks:
+            if task not in told:
+                raise Misfit(f"info['task_rewards'] lacks '{task}'; tell every name in its task_rewards.")
+        return [number(told[task], f"the reward of the task '{task}'") for task, _ in self._tasks]
 
     def _write(
         self,
-        observation: Mapping[str, Any],
+        seen: list[np.ndarray],
         reward: float,
+        others: list[float],
         *,
         first: bool = False,
         last: bool = False,
         terminal: bool = False,
     ) -> None:
         rows, at = self._rows, self._index
-        for key in self._keys:
-            rows[key][at] = observation[key]
+        if seen:  # else what was seen last stands there still
+            for (key, _), value in zip(self._fits, seen, strict=True):
+                rows[key][at] = value
         rows["reward"][at] = reward
+        for (_, column), other in zip(self._tasks, others, strict=True):
+            column[at] = other
         rows["is_first"][at] = first
         rows["is_last"][at] = last
         rows["is_terminal"][at] = terminal
 
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        for key in self._keys:
+        for key, _ in self._fits:
             digest.update(self._rows[key][self._index].tobytes())
         return digest.hexdigest()

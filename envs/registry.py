@@ -11,6 +11,8 @@ from typing import Any
 import gymnasium
 
 from envs.adapter import adapt
+from envs.failures import in_words, own_traceback
+from envs.limit import DefaultLimit
 from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from envs.suites import (
     atari,
@@ -114,10 +116,10 @@ def make(env_id: str, *, image_size: int = 64) -> gymnasium.Env[Any, Any]:
         env = gymnasium.make(spec, **_render_mode(spec), **keywords)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise missing_package(env_id, error) from error
-    except (gymnasium.error.Error, TypeError) as error:
-        if isinstance(error, TypeError) and not options:
-            raise
-        raise UserError(f"Environment '{env_id}' cannot be made: {str(error).rstrip('.')}.") from error
+    except Exception as error:  # noqa: BLE001  # whatever a user's class raises is told in a sentence
+        raise _cannot(f"Environment '{env_id}' cannot be made", error) from error
+    if not _has_limit(env):
+        env = DefaultLimit(env, env_id, f"choose another limit with '{env_id},max_episode_steps=STEPS'")
     return adapt(env, image_size)
 
 
@@ -182,12 +184,15 @@ def _from_entry_point(point: metadata.EntryPoint) -> Suite:
 
     def build(task: str, options: Mapping[str, Any], image_size: int) -> gymnasium.Env[Any, Any]:
         try:
-            return point.load()()
+            env = point.load()()
         except (ImportError, AttributeError) as error:
             raise UserError(
                 f"Environment '{point.name}' cannot be loaded from '{point.value}' ({error}): "
                 "mend the package that names it."
             ) from error
+        except Exception as error:  # noqa: BLE001  # whatever a user's class raises is told in a sentence
+            raise _cannot(f"Environment '{point.name}' cannot be made", error) from error
+        return env if _has_limit(env) else DefaultLimit(env, point.name, "wrap it in gymnasium's TimeLimit")
 
     task = Task(f"From a package: {point.value}.", "as the class shows it", "as the class takes it")
     return Suite(point.name, {"": task}, build)
@@ -199,6 +204,24 @@ def missing_package(env_id: str, error: ImportError | gymnasium.error.Dependency
     name = (getattr(error, "name", None) or "").split(".")[0]
     hint = f": run `pip install {name}`" if name and "pip install" not in message else ""
     return UserError(f"Environment '{env_id}' needs a package that is not installed ({message}){hint}.")
+
+
+def _cannot(what: str, error: Exception) -> UserError:
+    """Return the sentence for what a user's code made impossible, and log their traceback."""
+    told = own_traceback(error)
+    if not told:
+        return UserError(f"{what}: {str(error).rstrip('.')}.")
+    logger.error("%s:\n%s", what, told)
+    return UserError(f"{what}: it raised {in_words(error)}; mend it and try again.")
+
+
+def _has_limit(env: gymnasium.Env[Any, Any]) -> bool:
+    """Say whether some wrapper cuts episodes off."""
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.TimeLimit):
+            return True
+        env = env.env
+    return False
 
 
 def _render_mode(spec: gymnasium.envs.registration.EnvSpec) -> dict[str, Any]:
@@ -218,6 +241,10 @@ def _find_spec(env_id: str) -> gymnasium.envs.registration.EnvSpec:
         except (ImportError, ValueError) as error:
             raise UserError(
                 f"Environment '{env_id}': cannot import '{module}' ({error}); is its folder in PYTHONPATH?"
+            ) from error
+        except Exception as error:  # noqa: BLE001  # whatever a user's module raises is told in a sentence
+            raise _cannot(
+                f"Environment '{env_id}': its module '{module}' cannot be imported", error
             ) from error
     if name not in gymnasium.registry:
         raise unknown_name("environment", env_id, [*_tasks(), *gymnasium.registry])

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.adapter import adapt
+from envs.failures import EnvironmentFailed
 from envs.lane import Lane, Rows, row_layout, task_rewards
 from envs.registry import make, missing_package
 from expedition import UserError
@@ -58,6 +59,7 @@ class VectorEnv(abc.ABC):
         self._name = name_of(source)
         self._seed: int | None = None
         self._episodes: list[dict[str, Any]] = []
+        self._failure: EnvironmentFailed | None = None
         self._rows: Rows
 
     def reset(self, seed: int) -> Rows:
@@ -95,16 +97,25 @@ class VectorEnv(abc.ABC):
         self._send(actions.tolist() if discrete else list(actions.astype(np.float32)))  # a copy
 
     def receive(self) -> Rows:
-        """Return the rows that the actions sent have led to."""
+        """Return the rows that the actions sent have led to.
+
+        Raises:
+            EnvironmentFailed: an environment raised an error or gave what it did not promise. Its episode
+                ends as cut off in the error's `rows`, from which one may go on.
+        """
         self._episodes.extend(self._receive())
-        return self._copy()
+        failure, self._failure = self._failure, None
+        if failure is None:
+            return self._copy()
+        failure.rows = self._copy()
+        raise failure
 
     def pop_episodes(self) -> list[dict[str, Any]]:
         """Return and forget the summaries of the episodes that ended since the last call, in order.
 
         Each has `env` (its number), `return`, `length` in steps, `terminal`, and the environment's own
-        `info["episode_metrics"]` beside them; one that a lost worker cut off has `crashed` instead. Where
-        `info["reached"]` names what the episode reached, `reached` holds the names, sorted.
+        `info["episode_metrics"]` beside them; one that a failure or a lost worker cut off has `crashed`.
+        Where `info["reached"]` names what the episode reached, `reached` holds the names, sorted.
         """
         episodes, self._episodes = self._episodes, []
         return episodes
@@ -161,7 +172,10 @@ class VectorEnv(abc.ABC):
 
     @abc.abstractmethod
     def _receive(self) -> Iterable[dict[str, Any]]:
-        """Finish the step; return the summaries of episodes that ended, in the order of environments."""
+        """Finish the step; return the summaries of episodes that ended, in the order of environments.
+
+        A failure after which one can go on is noted as `_failure`.
+        """
 
     @abc.abstractmethod
     def _save(self) -> list[dict[str, Any]]:
@@ -221,7 +235,11 @@ class SerialVectorEnv(VectorEnv):
 
     def _receive(self) -> list[dict[str, Any]]:
         for lane, move in zip(self._lanes, self._moves, strict=True):
-            lane.step(move)
+            try:
+                lane.step(move)
+            except EnvironmentFailed as failure:
+                lane.give_up()
+                self._failure = self._failure or failure
         return self._told()
 
     def _save(self) -> list[dict[str, Any]]:
@@ -246,6 +264,8 @@ def draw(env: gymnasium.Env[Any, Any], name: str) -> np.ndarray:
         image = env.render()
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise missing_package(name, error) from error
+    except NotImplementedError:  # gymnasium's own `render`
+        image = None
     if not isinstance(image, np.ndarray) or image.ndim != 3:
         raise UserError(f"Environment '{name}' draws no pictures: give it the render mode rgb_array.")
     return image.astype(np.uint8, copy=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.failures import EnvironmentFailed
 from envs.lane import Lane, Rows, task_rewards
 from envs.vector import Source, build, draw, name_of
 from expedition import UserError
@@ -134,10 +135,12 @@ def serve(connection_fd: int, memory_fd: int, parent: int) -> None:
 def _answer(worker: _Worker, call: str, arguments: list[Any]) -> tuple[str, Any]:
     try:
         return "done", getattr(worker, call)(*arguments)
+    except EnvironmentFailed as failure:
+        return "failed", (str(failure), failure.raised)
     except UserError as error:
         return "refused", str(error)
     except Exception:  # noqa: BLE001  # told in the parent, which decides
-        return "failed", traceback.format_exc()
+        return "broken", traceback.format_exc()
 
 
 def _leave_with(parent: int) -> None:

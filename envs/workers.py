@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.failures import EnvironmentFailed
 from envs.lane import FLAGS, row_layout, summary
 from envs.registry import environment_info
 from envs.vector import SerialVectorEnv, Source, VectorEnv
@@ -64,8 +65,9 @@ class _Handle:
 
         Raises:
             WorkerLost: it died, or the deadline (in seconds of `time.monotonic`) passed.
+            EnvironmentFailed: an environment did.
             UserError: it refused the call.
-            RuntimeError: the environment raised an error.
+            RuntimeError: the worker itself raised an error.
         """
         if not wait([self.connection], max(0.0, deadline - time.monotonic())):
             raise WorkerLost("hung")
@@ -76,7 +78,9 @@ class _Handle:
         if kind == "refused":
             raise UserError(value)
         if kind == "failed":
-            raise RuntimeError(f"An environment failed in its worker:\n{value}")
+            raise EnvironmentFailed(*value)
+        if kind == "broken":
+            raise RuntimeError(f"A worker failed:\n{value}")
         return value
 
     def end(self, patience: float = 0.0) -> None:
@@ -91,8 +95,9 @@ class _Handle:
 class WorkerVectorEnv(VectorEnv):
     """Steps the environments in worker processes, each with an equal share of them.
 
-    Rows, episodes and snapshots equal those of `SerialVectorEnv`. A worker that dies or hangs is replaced:
-    the episodes that ran in it end as cut off, are told with `crashed`, and new ones begin.
+    Rows, episodes and snapshots equal those of `SerialVectorEnv`. A worker that dies or hangs, or in
+    which an environment raises an error, is replaced: the episodes that ran in it end as cut off, are told
+    with `crashed`, and new ones begin.
 
     Args:
         source: an id for `make`, or a function that can be pickled and returns one environment.
@@ -166,6 +171,11 @@ class WorkerVectorEnv(VectorEnv):
                 episodes += worker.answer(deadline)
             except WorkerLost as loss:
                 episodes += self._replace(place, str(loss))
+            except EnvironmentFailed as failure:
+                # What fails in the very first step, or breaks a promise, is no accident that would pass.
+                if not failure.raised or not (self._numbers.any() or self._lengths.any()):
+                    self._failure = self._failure or failure
+                episodes += self._replace(place, "failed")
         self._account()
         return episodes
 

@@ -5,16 +5,34 @@ made. What is replaced here draws the same pixels from the same random numbers a
 compares them.
 """
 
+import atexit
 import collections
+import shutil
+import tempfile
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numba
 import numpy as np
 from numba import njit
-from opensimplex.internals import _noise3
 
 from envs.suites.imports import known_as
+
+
+def _probe() -> None:
+    """Be what a cache is asked for."""
+
+
+try:
+    from opensimplex.internals import _noise3
+
+    njit(cache=True)(_probe)
+except RuntimeError:  # neither a package's folder nor the home can be written: compile anew in each process
+    _cache = tempfile.mkdtemp(prefix="expedition-numba-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    numba.config.CACHE_DIR = _cache  # type: ignore[attr-defined]
+    from opensimplex.internals import _noise3
 
 # The old gym is unmaintained and, where it is installed, only brings warnings; crafter runs without it.
 with known_as({"gym": None}):

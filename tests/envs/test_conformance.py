@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 
 import pytest
 
@@ -90,7 +92,13 @@ class Broken(Sound):
         raise ZeroDivisionError("no such thing")
 
 
-for kind in (Sound, Outside, Infinite, Lucky, Stained, Worn, Process, Shy, Broken):
+class Old(Sound):
+    def step(self, action):
+        observation, reward, ended, _, info = super().step(action)
+        return observation, reward, ended, info
+
+
+for kind in (Old, Sound, Outside, Infinite, Lucky, Stained, Worn, Process, Shy, Broken):
     gymnasium.register(kind.__name__ + "-v0", entry_point=kind, disable_env_checker=True)
 gymnasium.register("Chance-v0", entry_point=Lucky, disable_env_checker=True, nondeterministic=True)
 '''
@@ -124,6 +132,7 @@ def test_a_sound_environment_passes_everything():
         ("Process", "the same in a process"),
         ("Shy", "videos change nothing"),
         ("Broken", "random play"),
+        ("Old", "spaces and dtypes"),
     ],
 )
 def test_each_defect_is_found(name, check_name):
@@ -138,6 +147,16 @@ def test_what_is_not_promised_is_not_judged():
 
 def test_an_environment_that_never_ends_is_not_judged_on_its_endings():
     assert found("Sound", steps=5)["endings"].passed is None
+
+
+def test_the_example_of_the_page_passes_though_it_draws_nothing(tmp_path):
+    page = pathlib.Path(__file__).parents[2] / "docs" / "environments.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "lines_of_the_page.py").write_text(example)
+    findings = {f.name: f for f in check("lines_of_the_page:Line-v0", steps=20)}
+    assert all(finding.passed is not False for finding in findings.values()), findings
+    assert findings["videos change nothing"].passed is None
+    assert "draws no pictures" in findings["videos change nothing"].detail
 
 
 def test_no_steps_are_refused():

@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 import numpy as np
 import pytest
 
-from envs import SerialVectorEnv, WorkerVectorEnv, choose_workers, make_vector
+from envs import EnvironmentFailed, SerialVectorEnv, WorkerVectorEnv, choose_workers, make_vector
 from expedition import UserError
 
 WORLD = '''
@@ -20,10 +20,10 @@ import numpy as np
 
 
 class Counter(gymnasium.Env):
-    """Counts steps; the action 1 kills the process, 2 hangs it, 3 raises an error."""
+    """Counts steps; the action 1 kills the process, 2 hangs it, 3 raises an error, 4 pays nan."""
 
     observation_space = gymnasium.spaces.Box(0, 100, (2,), np.float32)
-    action_space = gymnasium.spaces.Discrete(4)
+    action_space = gymnasium.spaces.Discrete(5)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -38,7 +38,7 @@ class Counter(gymnasium.Env):
         if action == 3:
             raise ZeroDivisionError("no such thing")
         self.count += 1
-        return self._look(), 1.0, False, self.count == 6, {}
+        return self._look(), float("nan") if action == 4 else 1.0, False, self.count == 6, {}
 
     def _look(self):
         return np.array([self.count, self.mark], np.float32)
@@ -206,10 +206,41 @@ def test_after_too_many_losses_it_gives_up(three):
         three.step(np.array([1, 0, 0]))
 
 
-def test_an_error_of_the_environment_is_told_as_it_was(three):
+def test_an_error_in_the_very_first_step_is_told_where_it_was(three):
     three.reset(0)
-    with pytest.raises(RuntimeError, match="ZeroDivisionError: no such thing"):
+    with pytest.raises(
+        UserError, match="Environment 2 .* step 1: it raised ZeroDivisionError: no such thing"
+    ):
         three.step(np.array([0, 0, 3]))
+
+
+def test_a_late_error_of_the_environment_counts_as_a_lost_worker(capfd, three):
+    three.reset(0)
+    calm(three, 3)
+    rows = three.step(np.array([0, 0, 3]))
+    assert rows["is_last"].tolist() == [False, False, True]
+    assert not rows["is_terminal"].any()
+    assert three.pop_episodes() == [{"env": 2, "return": 3.0, "length": 4, "terminal": False, "crashed": 1.0}]
+    assert calm(three, 1)[0]["is_first"].tolist() == [False, False, True]
+    assert three.restarts == 1
+    told = capfd.readouterr().err
+    assert "episode 0, step 4 failed" in told
+    assert "counter_world.py" in told
+    assert "lane.py" not in told  # their traceback, without our lines
+
+
+def test_a_broken_promise_stops_a_worker_and_leaves_rows_to_go_on_from(three):
+    three.reset(0)
+    calm(three, 2)
+    with pytest.raises(EnvironmentFailed, match="Environment 0 .* step 3: the reward is nan") as caught:
+        three.step(np.array([4, 0, 0]))
+    assert caught.value.rows["is_last"].tolist() == [True, True, False]
+    state = three.state_dict()
+    expected = calm(three, 2)
+    other = SerialVectorEnv(COUNTER, 3)
+    other.load_state_dict(state)
+    for ours, theirs in zip(expected, calm(other, 2), strict=True):
+        assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_a_refusal_is_told_as_it_was():
