@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -115,25 +116,33 @@ def first_update(root: Path, case: str, cache: Path) -> float:
         tree.close()
 
 
-def compile_times(root: Path, case: str) -> dict[str, float]:
-    """The same with an empty cache, and with the one that this filled."""
+def compile_times(root: Path, case: str, name: str) -> dict[str, float]:
+    """The same with an empty cache, and with the one that this filled; told at once, for it takes minutes."""
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        return {state: first_update(root, case, Path(folder)) for state in ("empty", "warm")}
+        for state in ("empty", "warm"):
+            seconds = first_update(root, case, Path(folder))
+            print(f"{name}, {state} cache: {seconds:.1f} s", file=sys.stderr, flush=True)
+            found[f"{name}_{state}_cache_seconds"] = seconds
+    return found
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """This tree beside the revision that the arguments name."""
     case = arguments.case
+    # Whoever ends it, as `timeout` does, must not leave the worktree behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with checked_out(arguments.against) as tree, contextlib.ExitStack() as stack:
         commit = subprocess.check_output(["git", "-C", str(tree), "rev-parse", "HEAD"], text=True)
         found: dict[str, Any] = {"case": case, "mode": arguments.mode, "against": commit.strip()[:10]}
         if arguments.compile_time:
             if case == "acting":
                 raise SystemExit("Acting is not compiled: leave --compile-time out, or name another case.")
-            for name, root in (("first_update", ROOT), ("first_update_against", tree)):
-                times = compile_times(root, case)
-                found |= {f"{name}_{state}_cache_seconds": seconds for state, seconds in times.items()}
-            return found
+            return (
+                found
+                | compile_times(ROOT, case, "first_update")
+                | compile_times(tree, case, "first_update_against")
+            )
         both = [Tree(root, case, arguments.mode) for root in (ROOT, tree)]
         for process in both:
             stack.callback(process.close)
