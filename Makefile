@@ -1,4 +1,5 @@
-# Targets for people: quickstart, install-all, test, learn-check. For developers: format, lint, type, imports.
+# Targets for people: quickstart, install-all, test, learn-check, gpu-check, gpu-wheels. For developers: format, lint,
+# type, imports.
 PYTHON ?= python3
 VENV ?= .venv
 # torch is installed by its own line, so that a machine can choose its build, for instance
@@ -7,7 +8,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart install install-all test learn-check format lint type imports clean
+.PHONY: quickstart install install-all test learn-check gpu-check gpu-wheels format lint type imports clean
 
 quickstart: install
 	$(BIN)/expedition study quickstart
@@ -43,6 +44,24 @@ test: $(VENV)/.installed-dev
 
 learn-check: install
 	$(BIN)/python -m benchmarks.learn_check
+
+# Nine minutes on any machine with a CUDA GPU; GPU_CHECK="--device cpu --seconds 120" rehearses. With WHEELS=DIR no
+# network is needed: the machine's torch, numpy and einops are used, and the rest comes from DIR.
+GPU_VENV := build/gpu-venv
+gpu-check: $(if $(WHEELS),$(GPU_VENV)/.installed,install)
+	$(if $(WHEELS),$(GPU_VENV)/bin,$(BIN))/python -m benchmarks.gpu $(GPU_CHECK)
+
+$(GPU_VENV)/.installed: benchmarks/gpu/wheels.txt
+	$(PYTHON) -m benchmarks.gpu.environment $(GPU_VENV) $(WHEELS)
+	touch $@
+
+# Where there is a network: gather those wheels for Python 3.12 on Linux, some 10 MB.
+gpu-wheels: WHEELS ?= build/gpu-wheels
+gpu-wheels: install
+	$(PIP) download --no-deps --only-binary :all: --python-version 3.12 --implementation cp \
+	  --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
+	  --requirement benchmarks/gpu/wheels.txt --dest $(WHEELS)
+	du --bytes --total $(WHEELS)/*
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -1,4 +1,8 @@
-"""Time of one full update of world model, actor and critic: `python -m benchmarks.update --size M --json`."""
+"""Time of one full update of world model, actor and critic: `python -m benchmarks.update --size M --json`.
+
+`--against REV --case NAME` sets this tree beside another revision of it, in turns; `--compile-time` there
+compares how long the first compiled update takes, with an empty and with a warm cache.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.base import rows_on
+from benchmarks.against import turns
 from benchmarks.table import show
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
@@ -27,6 +31,8 @@ from world_model import SIZES, WorldModelConfig
 M = WorldModelConfig(deter=512, hidden=256, stoch=32, classes=16, units=256, depth=16)
 """The width at which the peers were measured."""
 ACTIONS = 17
+MODES = ("eager", "compiled", "captured")
+"""How an update runs; `captured`, as a CUDA graph of all of it, on a GPU alone."""
 NETWORKS = 8
 
 
@@ -142,30 +148,30 @@ class FlopCounter(TorchDispatchMode):
 
 
 def count_flops(agent: DreamerAgent, batch: dict[str, np.ndarray]) -> int:
-    """FLOPs of an update's loss, forward and backward."""
-    rows = rows_on(agent.device, batch)
+    """FLOPs of an eager update: the optimiser's part has no products to count."""
     with FlopCounter() as counter:
-        agent.total_loss(rows, 0, agent.generator)[0].backward()
-    agent.optimizer.zero_grad(set_to_none=True)
+        agent.update(batch)
     return counter.total
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Build, warm up, time, count."""
     prepare_process(arguments.threads)
-    agent = build(arguments)
+    agent: Any = build(arguments)
     rows = batch_of(agent, arguments.batch, arguments.length, task=agent.intrinsic is None)
-    first = 0.0
-    if arguments.compile:
-        agent.compile_update()
-        first = time.perf_counter()
-        agent.update(rows)
-        first = time.perf_counter() - first
+    if arguments.mode != "eager":
+        agent.run_as(arguments.mode)
+    synchronise(agent.device)
+    first = time.perf_counter()
+    agent.update(rows)
+    synchronise(agent.device)
+    first = time.perf_counter() - first
     for _ in range(arguments.warmup):
         agent.update(rows)
     cpu, wall = timed(agent, rows, arguments.updates)
     speed, peak = throughput(agent, rows, arguments.updates), peak_bytes(agent.device)
-    flops = count_flops(agent, rows)  # last, for it holds more memory than an update does
+    # Last, for it takes memory of its own; and by another agent, for a counter sees no compiled product.
+    flops = count_flops(build(arguments), rows)
     rate = matmul_rate(agent.device, torch.float32)
     return {
         "size": arguments.size,
@@ -174,8 +180,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "target": arguments.target,
         "observe": arguments.observe,
         "precision": arguments.precision,
-        "compiled": arguments.compile,
-        "compile_seconds": first,
+        "mode": arguments.mode,
+        "first_update_seconds": first,
         "batch": [arguments.batch, arguments.length],
         "device": torch.cuda.get_device_name() if agent.device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
@@ -206,16 +212,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--starts", type=int, default=0)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--updates", type=int, default=5)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--mode", default="eager", choices=MODES)
     parser.add_argument("--json", action="store_true")
+
+
+def add_against(parser: argparse.ArgumentParser) -> None:
+    """What a comparison with another revision can be told."""
+    group = parser.add_argument_group("against a revision (a case has settings of its own)")
+    group.add_argument("--against", metavar="REV", help="commit of this repository")
+    group.add_argument("--case", default="tiny-pixels", choices=turns.CASES)
+    group.add_argument("--turns", type=int, default=8)
+    group.add_argument("--compile-time", action="store_true", help="time the first compiled update instead")
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
+    add_against(parser)
     arguments = parser.parse_args()
-    show(measure(arguments), arguments.json)
+    show(turns.compare(arguments) if arguments.against else measure(arguments), arguments.json)
     return 0
 
 

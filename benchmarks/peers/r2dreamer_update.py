@@ -1,7 +1,8 @@
 """Run by an interpreter that r2dreamer runs on: an update for each line read, whose cost it tells.
 
-Argument: the folder of r2dreamer's clone. It imports nothing of ours, since the two need different packages.
-The peer always computes under autocast to fp16; here autocast is turned off.
+Arguments: the folder of r2dreamer's clone, and `cuda` for a GPU. It imports nothing of ours, since the two
+need different packages. The peer always computes under autocast to fp16; on the CPU it is turned off. On a
+GPU it compiles its update, as it does by default. Told are CPU-seconds, peak bytes and wall seconds.
 """
 
 import functools
@@ -13,7 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else its loss is scaled for fp16
+CUDA = sys.argv[2:] == ["cuda"]
+if not CUDA:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else its loss is scaled for fp16
 
 import hydra
 import torch
@@ -31,8 +34,8 @@ SETTINGS = (
     "model.rssm.stoch=32",
     "model.imag_horizon=15",
     "model.rep_loss=dreamer",  # its decoder
-    "model.compile=False",
-    "device=cpu",
+    f"model.compile={CUDA}",
+    f"device={'cuda' if CUDA else 'cpu'}",
 )
 
 
@@ -44,10 +47,12 @@ def main() -> None:
     replay = FixedReplay(agent)
     print(sum(p.numel() for p in agent.parameters() if p.requires_grad), flush=True)
     for _ in sys.stdin:
-        began = time.process_time()
+        began = time.process_time(), time.perf_counter()
         agent.update(replay)
-        spent = time.process_time() - began
-        print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+        if CUDA:
+            torch.cuda.synchronize()
+        cpu, wall = time.process_time() - began[0], time.perf_counter() - began[1]
+        print(cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, wall, flush=True)
 
 
 def build(folder: Path) -> Any:
@@ -55,11 +60,13 @@ def build(folder: Path) -> Any:
     sys.path.insert(0, str(folder))
     import dreamer
 
-    dreamer.autocast = functools.partial(torch.autocast, enabled=False)
+    if not CUDA:
+        dreamer.autocast = functools.partial(torch.autocast, enabled=False)
     with hydra.initialize_config_dir(str(folder / "configs"), version_base=None):
         config = hydra.compose("configs", list(SETTINGS))
     observations = SimpleNamespace(spaces={"image": SimpleNamespace(shape=(64, 64, 3))})
-    return dreamer.Dreamer(config.model, observations, SimpleNamespace(n=ACTIONS, discrete=True))
+    agent = dreamer.Dreamer(config.model, observations, SimpleNamespace(n=ACTIONS, discrete=True))
+    return agent.to("cuda") if CUDA else agent
 
 
 class FixedReplay:
@@ -76,7 +83,7 @@ class FixedReplay:
             "is_last": torch.zeros(*size, 1, dtype=torch.bool),
             "is_terminal": torch.zeros(*size, 1, dtype=torch.bool),
         }
-        self.rows = TensorDict(rows, batch_size=size)
+        self.rows = TensorDict(rows, batch_size=size, device="cuda" if CUDA else None)
         self.initial = agent.rssm.initial(BATCH)
 
     def sample(self) -> tuple[TensorDict, None, tuple[torch.Tensor, torch.Tensor]]:

@@ -1,0 +1,1 @@
+"""This tree's update beside another revision's, in turns."""

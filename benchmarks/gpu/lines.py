@@ -1,0 +1,91 @@
+"""The lines of the check, in order of worth: a cut leaves the first ones. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class NotRun(Exception):
+    """A line cannot be asked here; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every line is told."""
+
+    device: str
+    """cuda; or cpu, a rehearsal at toy sizes."""
+    r2dreamer: str | None = None
+    """Folder of its clone."""
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether only the script is tried."""
+        return self.device == "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line: a function of options and settings that yields what it found, part by part."""
+
+    name: str
+    limit: float
+    """Seconds after which it is stopped; what it yielded until then is kept."""
+    function: str
+    """module:name within this package."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def measure(self, options: Options) -> Iterator[dict[str, Any]]:
+        """Run it here.
+
+        Raises:
+            NotRun: it cannot be asked here.
+            Exception: it failed.
+        """
+        module, _, name = self.function.partition(":")
+        found = importlib.import_module(f"{__package__}.{module}")
+        return getattr(found, name)(options, **self.settings)
+
+
+def _speed(size: str, precision: str, modes: tuple[str, ...], limit: float, observe: str = "pixels") -> Line:
+    name = f"update {size} {observe} {precision}: {', '.join(modes)}"
+    settings = {"size": size, "observe": observe, "precision": precision, "modes": modes}
+    return Line(name, limit, "speed:updates", settings)
+
+
+def _loop(size: str, env: str, limit: float) -> Line:
+    return Line(
+        f"loop {size} {env}: with and without overlap", limit, "speed:loop", {"size": size, "env": env}
+    )
+
+
+QUICK, COMPILED = ("eager", "captured"), ("compiled",)
+LINES = (
+    Line("device", 40, "speed:device"),
+    Line("losses and gradients equal the CPU's", 60, "numerics:losses"),
+    Line("eager updates equal the CPU's", 60, "numerics:updates", {"mode": "eager"}),
+    Line("captured updates equal the CPU's", 60, "numerics:updates", {"mode": "captured"}),
+    _speed("1m", "bf16", QUICK, 45, "vector"),
+    Line("a resumed run equals one that never stopped", 75, "runs:resume"),
+    _speed("12m", "bf16", QUICK, 45),
+    _speed("1m", "fp32", QUICK, 45, "vector"),
+    Line("8 fused seeds of 1m", 60, "speed:fused"),
+    _loop("1m", "catch-vector", 60),
+    _speed("100m", "bf16", QUICK, 60),
+    Line("learning: Catch from vectors", 100, "runs:learning"),
+    _speed("1m", "bf16", COMPILED, 120, "vector"),
+    Line("compiled updates equal the CPU's", 120, "numerics:updates", {"mode": "compiled"}),
+    Line("r2dreamer compiled, width M", 120, "speed:r2dreamer"),
+    _loop("12m", "catch-pixels", 60),
+    _speed("12m", "fp32", QUICK, 45),
+    _speed("100m", "fp32", QUICK, 60),
+    _loop("100m", "catch-pixels", 90),
+    _speed("12m", "bf16", COMPILED, 180),
+    _speed("1m", "fp32", COMPILED, 120, "vector"),
+    _speed("12m", "fp32", COMPILED, 180),
+    _speed("100m", "bf16", COMPILED, 240),
+    _speed("100m", "fp32", COMPILED, 240),
+)
