@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import hashlib
 import importlib.util
 import logging
 import os
@@ -65,7 +66,7 @@ def missing(device_type: str) -> str | None:
         if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
             return "Python's headers are missing (on Debian: apt-get install python3-dev)"
     try:
-        with one_at_a_time():
+        with one_at_a_time("probe"):
             value = compiled(_probe)(torch.ones(64, device=device_type))
     except Exception as error:  # noqa: BLE001  whatever the toolchain raises, training goes on without it
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -87,10 +88,15 @@ def compiled(function: Function) -> Function:
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Let one process of this user compile at a time: the others then find its work in the cache."""
+def one_at_a_time(what: str) -> Iterator[None]:
+    """Let one process of this user compile a thing at a time: the others then find its work in the cache.
+
+    Args:
+        what: names the thing; others are not waited for.
+    """
+    name = hashlib.sha256(what.encode()).hexdigest()[:16]
     try:
-        file = (cache_folder() / "compiling.lock").open("w")
+        file = (cache_folder() / f"compiling-{name}.lock").open("w")
     except OSError:
         yield
         return

@@ -108,13 +108,13 @@ class Compiled(Program):
 
     def update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
         """Make one update from rows (B, T, ...)."""
-        with self._first("update"), self._in_place():
+        with self._first("update", rows), self._in_place():
             return super().update(rows, noise, env_step)
 
     def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
         """Filter one row (N, 1, ...) and choose actions, while training."""
         assert self._choose is not None
-        with self._first("choose"):
+        with self._first("choose", batch):
             return self._choose(batch, latent, noise)
 
     @contextlib.contextmanager
@@ -129,13 +129,14 @@ class Compiled(Program):
                 delattr(owner, name)
 
     @contextlib.contextmanager
-    def _first(self, what: str) -> Iterator[None]:
+    def _first(self, what: str, rows: Rows) -> Iterator[None]:
         """The first call compiles: alone on this machine, and with mercy for what does not compile."""
         if what in self._seen:
             yield
             return
         self._seen.add(what)
-        with one_at_a_time(), forgiving():
+        shapes = [(name, tuple(x.shape)) for name, x in (*rows.items(), *self.agent.named_parameters())]
+        with one_at_a_time(f"{what} {sorted(shapes)}"), forgiving():
             yield
 
 

@@ -47,6 +47,7 @@ from training import prepare_process
 prepare_process(1)
 settings = dict(size="M", conv=sys.argv[3], observe="pixels", device="cpu", precision="fp32", starts=0)
 agent = build(Namespace(intrinsic=sys.argv[1], target=sys.argv[2], **settings))
+agent.run_as(sys.argv[4])
 rows = batch_of(agent, 16, 64, task=agent.intrinsic is None)
 print(sum(p.numel() for p in agent.parameters() if p.requires_grad), flush=True)
 for _ in sys.stdin:
@@ -114,9 +115,11 @@ def update(process: subprocess.Popen[str]) -> list[float]:
     return told(process)
 
 
-def measure(python: str, peer: Peer, target: str, turns: int, same_allocator: bool) -> dict[str, Any]:
+def measure(
+    python: str, peer: Peer, target: str, turns: int, same_allocator: bool, mode: str
+) -> dict[str, Any]:
     """Update both in turns."""
-    ours = start([sys.executable, "-c", OURS, peer.intrinsic, target, peer.conv], {})
+    ours = start([sys.executable, "-c", OURS, peer.intrinsic, target, peer.conv, mode], {})
     other = start([python, *peer.command], KEEP_MEMORY if same_allocator else {})
     parameters = [told(process)[0] for process in (ours, other)]
     pairs = [(update(ours), update(other)) for _ in range(turns + WARMUP)][WARMUP:]
@@ -127,6 +130,7 @@ def measure(python: str, peer: Peer, target: str, turns: int, same_allocator: bo
         "peer": peer.name,
         "conv": peer.conv,
         "target": target,
+        "mode": mode,
         "same_allocator": same_allocator,
         "parameters": parameters[0],
         "peer_parameters": parameters[1],
@@ -146,6 +150,7 @@ def main() -> int:
     parser.add_argument("--python", required=True, help="interpreter where the peer runs")
     parser.add_argument("--algorithm", default="dreamer_v3", choices=list(INTRINSIC), help="sheeprl's")
     parser.add_argument("--target", default="embedding", choices=["embedding", "stoch"])
+    parser.add_argument("--mode", default="compiled", choices=["eager", "compiled"], help="ours")
     parser.add_argument("--layers", type=int, default=2, help="sheeprl's algo.mlp_layers")
     parser.add_argument("--checkout", help="folder of r2dreamer's clone")
     parser.add_argument("--turns", type=int, default=5)
@@ -153,7 +158,14 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     peer = PEERS[arguments.peer](arguments)
-    found = measure(arguments.python, peer, arguments.target, arguments.turns, arguments.same_allocator)
+    found = measure(
+        arguments.python,
+        peer,
+        arguments.target,
+        arguments.turns,
+        arguments.same_allocator,
+        arguments.mode,
+    )
     show(found, arguments.json)
     return 0
 

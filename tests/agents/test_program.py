@@ -1,0 +1,129 @@
+"""Ways to carry out an update: what is equal, and which one is chosen."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from agents import ActorCriticConfig, AgentConfig, make_agent
+from agents import compiler as compiler_module
+from agents import program as module
+from agents.program import REGIONS, choose_mode, make_program, regions
+from expedition import UserError
+from world_model import WorldModelConfig
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+MODEL = WorldModelConfig(deter=16, hidden=8, stoch=4, classes=4, blocks=2, units=8, depth=2, conv="strided")
+SPACE = gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-10, 10, (3,), np.float32)})
+COMPILES = pytest.mark.skipif(compiler_module.missing("cpu") is not None, reason="nothing compiles here")
+
+
+def agent(kind="model-based", intrinsic=None, seed=0):
+    behaviour = ActorCriticConfig(imagination=3, starts=2, layers=1)
+    config = AgentConfig(kind=kind, model=MODEL, behaviour=behaviour)
+    return make_agent(SPACE, gymnasium.spaces.Discrete(3), config, intrinsic, seed, CPU)
+
+
+def rows(task=True, batch=2, length=4, seed=0):
+    rng = np.random.default_rng(seed)
+    found = {
+        "vector": rng.normal(size=(batch, length, 3)).astype(np.float32),
+        "action": np.eye(3, dtype=np.float32)[rng.integers(3, size=(batch, length))],
+        "is_first": np.zeros((batch, length), bool),
+        "is_last": np.zeros((batch, length), bool),
+        "is_terminal": np.zeros((batch, length), bool),
+        "behaviour/log_prob": np.full((batch, length), -1.1, np.float32),
+    }
+    return found | ({"reward": rng.normal(size=(batch, length)).astype(np.float32)} if task else {})
+
+
+def parameters(one):
+    return torch.cat([p.detach().flatten() for p in one.parameters()])
+
+
+@COMPILES
+@pytest.mark.parametrize(
+    ("kind", "intrinsic"), [("model-based", None), ("model-based", "disagreement"), ("model-free", None)]
+)
+def test_compiled_updates_equal_eager_ones(kind, intrinsic):
+    plain, fast = agent(kind, intrinsic), agent(kind, intrinsic)
+    fast.run_as("compiled")
+    for i in range(3):
+        batch = rows(intrinsic is None, seed=i)
+        expected, found = plain.update(batch), fast.update(batch)
+        assert expected.keys() == found.keys()
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5, msg=name)
+    torch.testing.assert_close(parameters(fast), parameters(plain), rtol=1e-3, atol=1e-5)
+    assert not torch.equal(parameters(plain), parameters(agent(kind, intrinsic)))
+
+
+@COMPILES
+def test_compiled_acting_equals_eager_acting_and_evaluation_is_left_alone(monkeypatch):
+    plain, fast = agent(), agent()
+    fast.run_as("compiled")
+    seen = {"vector": np.ones((2, 3), np.float32), "is_first": np.array([True, False])}
+    states = [one.initial_state(2, 5) for one in (plain, fast)]
+    for _ in range(3):
+        (a, states[0], kept), (b, states[1], held) = (
+            one.act(seen, state, "train") for one, state in zip((plain, fast), states, strict=True)
+        )
+        np.testing.assert_array_equal(a, b)
+        for name in kept:
+            np.testing.assert_allclose(held[name], kept[name], rtol=1e-5)
+    monkeypatch.setattr(fast.program, "choose", lambda *_: pytest.fail("compiled for evaluation"))
+    fast.act(seen, states[1], "evaluate")
+
+
+@COMPILES
+def test_what_is_compiled_stands_in_place_during_an_update_alone():
+    one = agent()
+    one.run_as("compiled")
+    inside = []
+    real = one.step
+    one.step = lambda: (inside.extend(name in vars(owner) for owner, name in regions(one)), real())
+    one.update(rows())
+    assert inside
+    assert all(inside)
+    assert not any(name in vars(owner) for owner, name in regions(one))
+
+
+def test_every_region_is_a_method_of_some_agent():
+    with_rewards = agent(intrinsic="disagreement")
+    names = [name for _, name in regions(with_rewards)]
+    assert names == [path.rsplit(".", 1)[1] for path in REGIONS]
+    assert {name for _, name in regions(agent("model-free"))} < set(names)
+
+
+def test_a_mode_that_does_not_exist_or_needs_a_gpu_is_refused():
+    with pytest.raises(UserError, match="captured"):
+        make_program(agent(), "capturd")
+    with pytest.raises(UserError, match="CUDA GPU alone"):
+        make_program(agent(), "captured")
+
+
+@pytest.mark.parametrize(
+    ("wish", "device", "updates", "mode"),
+    [
+        ("off", CPU, 10**6, "eager"),
+        ("off", CUDA, 10**6, "eager"),
+        ("auto", CPU, 10, "eager"),
+        ("auto", CPU, 10**6, "compiled"),
+        ("on", CPU, 10, "compiled"),
+        ("auto", CUDA, 10, "captured"),
+        ("on", CUDA, 10, "captured"),
+        ("on", CPU, 0, "eager"),
+    ],
+)
+def test_mode_by_wish_device_and_length(monkeypatch, wish, device, updates, mode):
+    monkeypatch.setattr(module, "missing", lambda _: None)
+    assert choose_mode(wish, device, updates) == (mode, None)
+
+
+def test_without_a_compiler_a_run_goes_on_and_says_why(monkeypatch):
+    monkeypatch.setattr(module, "missing", lambda kind: f"nothing compiles for {kind}")
+    assert choose_mode("auto", CPU, 10) == ("eager", None)  # too short to have been compiled anyway
+    for wish, device in (("auto", CPU), ("on", CPU), ("auto", CUDA)):
+        mode, why = choose_mode(wish, device, 10**6)
+        assert mode == "eager"
+        assert why == f"Updates run uncompiled, and slower, because nothing compiles for {device.type}."
