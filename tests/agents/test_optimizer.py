@@ -81,6 +81,18 @@ def test_warm_up_rises_linearly_from_a_first_step_that_moves_nothing():
     assert moved[1:] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1], rel=1e-4)
 
 
+def test_a_tensor_whose_gradient_comes_late_has_a_warm_up_of_its_own():
+    other, late = (torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
+    optimizer, moved = LaProp([other, late], lr=1.0, clip=0.0, warmup=2), []
+    for step in range(6):
+        other.grad = torch.ones_like(other)
+        late.grad = torch.ones_like(late) if step >= 3 else None
+        before = late.item()
+        optimizer.step()
+        moved.append(before - late.item())
+    assert moved == pytest.approx([0, 0, 0, 0, 0.5, 1])
+
+
 def test_a_zero_gradient_moves_nothing():
     p = torch.nn.Parameter(torch.ones(3))
     optimizer = LaProp([p])
