@@ -15,11 +15,11 @@ def gradients(steps, shapes, seed=0):
 
 
 def plain_laprop(params, grads, lr, mu, nu, eps, clip, min_norm, warmup):
-    """Algorithm 1 of Ziyin et al. (2020), after clipping by tensor, with a linear warm-up."""
+    """Algorithm 1 of Ziyin et al. (2020), after clipping by tensor, with a linear warm-up from zero."""
     params = [p.copy() for p in params]
     n, m = [np.zeros_like(p) for p in params], [np.zeros_like(p) for p in params]
     for t, step in enumerate(grads, 1):
-        rate = lr * min(1.0, t / warmup) if warmup else lr
+        rate = lr * min(1.0, (t - 1) / warmup) if warmup else lr
         for k, gradient in enumerate(step):
             g = gradient
             if clip:
@@ -68,15 +68,29 @@ def test_first_step_is_the_sign_of_the_gradient():
         np.testing.assert_allclose(p.detach().numpy(), before - 0.1 * np.sign(g), rtol=1e-6)
 
 
-def test_warm_up_rises_linearly():
+def test_warm_up_rises_linearly_from_a_first_step_that_moves_nothing():
     p = torch.nn.Parameter(torch.zeros(1))
     optimizer, moved = LaProp([p], lr=1.0, clip=0.0, warmup=4), []
-    for _ in range(6):
+    for _ in range(7):
         before, p.grad = p.item(), torch.ones(1)
         optimizer.step()
         moved.append(before - p.item())
+    assert moved[0] == 0
+    assert optimizer.state[p]["mean"].item() != 0  # which the first step yet remembers
     # float32: betas and their powers round
-    assert moved == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1], rel=1e-4)
+    assert moved[1:] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1], rel=1e-4)
+
+
+def test_a_tensor_whose_gradient_comes_late_has_a_warm_up_of_its_own():
+    other, late = (torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
+    optimizer, moved = LaProp([other, late], lr=1.0, clip=0.0, warmup=2), []
+    for step in range(6):
+        other.grad = torch.ones_like(other)
+        late.grad = torch.ones_like(late) if step >= 3 else None
+        before = late.item()
+        optimizer.step()
+        moved.append(before - late.item())
+    assert moved == pytest.approx([0, 0, 0, 0, 0.5, 1])
 
 
 def test_a_zero_gradient_moves_nothing():

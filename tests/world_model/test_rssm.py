@@ -24,7 +24,10 @@ def randomise(module, seed=0):
 
 @pytest.fixture
 def rssm():
-    return randomise(RSSM(CONFIG, EMBEDDING, ACTIONS)).double()
+    """One in fp64, whose sampled states, always fp32, are brought to it where the core reads them."""
+    made = randomise(RSSM(CONFIG, EMBEDDING, ACTIONS)).double()
+    made.core.register_forward_pre_hook(lambda core, inputs: tuple(x.double() for x in inputs))
+    return made
 
 
 def normal(*shape, seed=1):
