@@ -11,14 +11,16 @@ from typing import Any
 
 from agents.fused import FusedAgents
 from benchmarks.table import show
-from benchmarks.update import add_arguments, batch_of, build, synchronise
+from benchmarks.update import add_arguments, batch_of, build, synchronise, warmup
 from training import prepare_process
 
 
 def measure(arguments: argparse.Namespace, seeds: int) -> dict[str, Any]:
     """Median CPU-seconds and wall seconds of both, for one number of seeds."""
     apart = [build(arguments, seed) for seed in range(seeds)]
-    fused = FusedAgents([build(arguments, seed) for seed in range(seeds)], arguments.mode != "eager")
+    for agent in apart:
+        agent.run_as(arguments.mode)
+    fused = FusedAgents([build(arguments, seed) for seed in range(seeds)], arguments.mode)
     rows = batch_of(apart[0], arguments.batch, arguments.length, task=apart[0].intrinsic is None)
     device = apart[0].device
     sides: dict[str, Callable[[], object]] = {
@@ -29,7 +31,8 @@ def measure(arguments: argparse.Namespace, seeds: int) -> dict[str, Any]:
     first = time.perf_counter()
     fused.update([rows] * seeds)
     first = time.perf_counter() - first
-    for _ in range(arguments.warmup + arguments.updates):
+    skipped = warmup(arguments)
+    for _ in range(skipped + arguments.updates):
         for name, update in sides.items():
             synchronise(device)
             began = time.process_time(), time.perf_counter()
@@ -39,7 +42,7 @@ def measure(arguments: argparse.Namespace, seeds: int) -> dict[str, Any]:
     found: dict[str, Any] = {"seeds": seeds, "first_fused_update_seconds": first}
     for at, unit in enumerate(("cpu_seconds", "wall_seconds")):
         for name, pairs in times.items():
-            found[f"{name}_{unit}"] = statistics.median(pair[at] for pair in pairs[arguments.warmup :])
+            found[f"{name}_{unit}"] = statistics.median(pair[at] for pair in pairs[skipped:])
         found[f"ratio_{unit}"] = found[f"fused_{unit}"] / found[f"apart_{unit}"]
     return found
 
@@ -50,6 +53,8 @@ def main() -> int:
     add_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[2, 4, 8])
     arguments = parser.parse_args()
+    if arguments.mode == "compiled":
+        parser.error("Fused updates are eager, or on a GPU captured.")
     prepare_process(arguments.threads)
     for seeds in arguments.seeds:
         show(measure(arguments, seeds), arguments.json)

@@ -68,7 +68,7 @@ def learn(settings: dict[str, Any]) -> None:
         clock[env_step] = time.process_time()
         report(status, env_step, updates, seconds)
 
-    Status.report = noted  # type: ignore[method-assign]
+    Status.report = noted  # type: ignore[assignment, method-assign]
     with tempfile.TemporaryDirectory() as folder:
         execute(configure(**settings), Path(folder) / "run", quiet)
         lines = (Path(folder) / "run" / "episodes.jsonl").read_text().splitlines()

@@ -1,7 +1,8 @@
 """Time of one full update of world model, actor and critic: `python -m benchmarks.update --size M --json`.
 
-`--against REV --case NAME` sets this tree beside another revision of it, in turns; `--compile-time` there
-compares how long the first compiled update takes, with an empty and with a warm cache.
+`--against REV --case NAME` sets this tree, in each of `--modes`, beside another revision of it that works
+operation by operation, in turns; `--compile-time` there tells how long this tree's first compiled update
+takes, with an empty and with a warm cache.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -21,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
+from agents.program import MODES, WARM_UP
 from benchmarks.against import turns
 from benchmarks.table import show
 from exploration import DisagreementConfig, IntrinsicConfig
@@ -31,8 +34,6 @@ from world_model import SIZES, WorldModelConfig
 M = WorldModelConfig(deter=512, hidden=256, stoch=32, classes=16, units=256, depth=16)
 """The width at which the peers were measured."""
 ACTIONS = 17
-MODES = ("eager", "compiled", "captured")
-"""How an update runs; `captured`, as a CUDA graph of all of it, on a GPU alone."""
 NETWORKS = 8
 
 
@@ -74,7 +75,7 @@ def batch_of(agent: DreamerAgent, batch: int, length: int, task: bool) -> dict[s
     return rows
 
 
-def timed(agent: DreamerAgent, rows: dict[str, np.ndarray], updates: int) -> tuple[float, float]:
+def timed(agent: DreamerAgent, rows: Mapping[str, Any], updates: int) -> tuple[float, float]:
     """Median CPU-seconds and wall seconds of an update."""
     cpu, wall = [], []
     for _ in range(updates):
@@ -87,7 +88,7 @@ def timed(agent: DreamerAgent, rows: dict[str, np.ndarray], updates: int) -> tup
     return statistics.median(cpu), statistics.median(wall)
 
 
-def throughput(agent: DreamerAgent, rows: dict[str, np.ndarray], updates: int) -> float:
+def throughput(agent: DreamerAgent, rows: Mapping[str, Any], updates: int) -> float:
     """Updates a second when nobody waits for each."""
     synchronise(agent.device)
     began = time.perf_counter()
@@ -154,6 +155,11 @@ def count_flops(agent: DreamerAgent, batch: dict[str, np.ndarray]) -> int:
     return counter.total
 
 
+def warmup(arguments: argparse.Namespace) -> int:
+    """Updates that are not timed; a graph is captured in the last of them."""
+    return max(arguments.warmup, WARM_UP + 1) if arguments.mode == "captured" else arguments.warmup
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Build, warm up, time, count."""
     prepare_process(arguments.threads)
@@ -166,7 +172,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     agent.update(rows)
     synchronise(agent.device)
     first = time.perf_counter() - first
-    for _ in range(arguments.warmup):
+    for _ in range(warmup(arguments)):
         agent.update(rows)
     cpu, wall = timed(agent, rows, arguments.updates)
     speed, peak = throughput(agent, rows, arguments.updates), peak_bytes(agent.device)
@@ -212,7 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--starts", type=int, default=0)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--updates", type=int, default=5)
-    parser.add_argument("--mode", default="eager", choices=MODES)
+    parser.add_argument("--mode", default="eager", choices=MODES, help="captured: on a GPU alone")
     parser.add_argument("--json", action="store_true")
 
 
@@ -221,6 +227,7 @@ def add_against(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("against a revision (a case has settings of its own)")
     group.add_argument("--against", metavar="REV", help="commit of this repository")
     group.add_argument("--case", default="tiny-pixels", choices=turns.CASES)
+    group.add_argument("--modes", nargs="+", default=turns.MODES, choices=turns.MODES, help="of this tree")
     group.add_argument("--turns", type=int, default=8)
     group.add_argument("--compile-time", action="store_true", help="time the first compiled update instead")
 

@@ -1,6 +1,6 @@
 """Run in the root of some revision of ours: does a case's work as often as each line read says.
 
-Arguments: case, mode. It knows both APIs of an update's mode, for it must drive trees from before `run_as`.
+Arguments: case, mode. Trees from before `run_as` work operation by operation alone.
 The first line told says which tree's code runs and with what settings; every other holds the CPU- and wall
 seconds of one piece of work.
 """
@@ -80,16 +80,6 @@ def acting(agent: Any, spaces: Spaces) -> Callable[[], None]:
     return act
 
 
-def run_as(agent: Any, mode: str) -> None:
-    """Choose how updates run, by this tree's own means."""
-    if hasattr(agent, "run_as"):
-        agent.run_as(mode)
-    elif mode == "compiled":
-        agent.compile_update()
-    elif mode != "eager":
-        raise SystemExit(f"This revision has no updates that are {mode}.")
-
-
 def main() -> None:
     """Build the case and work on demand."""
     case, mode = sys.argv[1:]
@@ -99,7 +89,8 @@ def main() -> None:
     agent = DreamerAgent(
         observed, gymnasium.spaces.Discrete(ACTIONS), config, intrinsic, 0, torch.device("cpu")
     )
-    run_as(agent, mode)
+    if mode != "eager":
+        agent.run_as(mode)
     batch = rows(spaces, (16, length), task=intrinsic is None)
     work = acting(agent, spaces) if case == "acting" else lambda: agent.update(batch)
     root = Path(agents.__file__).parents[1]

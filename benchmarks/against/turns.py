@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from training.config import differences
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = Path(__file__).with_name("child.py")
 CASES = ("tiny-vectors", "tiny-pixels", "tiny-disagreement", "M-strided", "acting")
+MODES = ("eager", "compiled")
 BLOCKS = {"tiny-vectors": 10, "tiny-pixels": 5, "tiny-disagreement": 3, "M-strided": 1, "acting": 200}
 """Pieces of work in a block: a second or so, long against a change of turn and short against the weather."""
 WARMUP = 2
@@ -93,59 +94,55 @@ class Tree:
         return json.loads(line)
 
 
-def in_turns(here: Tree, there: Tree, case: str, turns: int) -> dict[str, Any]:
-    """Medians of both, and of the turns' ratios, in CPU-seconds of one piece of work."""
+def in_turns(trees: Mapping[str, Tree], case: str, turns: int) -> dict[str, Any]:
+    """CPU-seconds of one piece of work in each tree, and the ratios over the last tree's, turn by turn."""
     count = BLOCKS[case]
-    pairs = [(here.work(count)[0], there.work(count)[0]) for _ in range(turns + WARMUP)][WARMUP:]
-    ours, theirs = zip(*pairs, strict=True)
-    ratios = [one / two for one, two in pairs]
-    return {
-        "cpu_seconds": statistics.median(ours),
-        "cpu_seconds_against": statistics.median(theirs),
-        "ratio": statistics.median(ratios),
-        "ratios": [round(ratio, 3) for ratio in ratios],
-    }
+    rounds = [[tree.work(count)[0] for tree in trees.values()] for _ in range(turns + WARMUP)][WARMUP:]
+    times = dict(zip(trees, zip(*rounds, strict=True), strict=True))
+    found: dict[str, Any] = {f"cpu_seconds {name}": statistics.median(spent) for name, spent in times.items()}
+    *ours, theirs = times
+    for name in ours:
+        ratios = [one / two for one, two in zip(times[name], times[theirs], strict=True)]
+        found[f"ratio {name}"] = statistics.median(ratios)
+        found[f"ratios {name}"] = [round(ratio, 3) for ratio in ratios]
+    return found
 
 
-def first_update(root: Path, case: str, cache: Path) -> float:
-    """Wall seconds of the first compiled update of a fresh process."""
-    tree = Tree(root, case, "compiled", cache)
-    try:
-        return tree.work(1)[1]
-    finally:
-        tree.close()
-
-
-def compile_times(root: Path, case: str, name: str) -> dict[str, float]:
-    """The same with an empty cache, and with the one that this filled; told at once, for it takes minutes."""
-    found = {}
+def compile_times(case: str) -> dict[str, Any]:
+    """Wall seconds of a fresh process's first compiled work: with an empty cache, and with the filled one."""
+    found: dict[str, Any] = {"case": case}
     with tempfile.TemporaryDirectory() as folder:
         for state in ("empty", "warm"):
-            seconds = first_update(root, case, Path(folder))
-            print(f"{name}, {state} cache: {seconds:.1f} s", file=sys.stderr, flush=True)
-            found[f"{name}_{state}_cache_seconds"] = seconds
+            tree = Tree(ROOT, case, "compiled", Path(folder))
+            try:
+                found[f"first_seconds {state} cache"] = seconds = tree.work(1)[1]
+            finally:
+                tree.close()
+            print(f"{state} cache: {seconds:.1f} s", file=sys.stderr, flush=True)  # at once: it takes minutes
     return found
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """This tree beside the revision that the arguments name."""
-    case = arguments.case
+    """This tree, in some modes, beside the revision that the arguments name."""
     # Whoever ends it, as `timeout` does, must not leave the worktree behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with checked_out(arguments.against) as tree, contextlib.ExitStack() as stack:
-        commit = subprocess.check_output(["git", "-C", str(tree), "rev-parse", "HEAD"], text=True)
-        found: dict[str, Any] = {"case": case, "mode": arguments.mode, "against": commit.strip()[:10]}
-        if arguments.compile_time:
-            if case == "acting":
-                raise SystemExit("Acting is not compiled: leave --compile-time out, or name another case.")
-            return (
-                found
-                | compile_times(ROOT, case, "first_update")
-                | compile_times(tree, case, "first_update_against")
-            )
-        both = [Tree(root, case, arguments.mode) for root in (ROOT, tree)]
-        for process in both:
-            stack.callback(process.close)
+    case, modes = arguments.case, arguments.modes
+    if arguments.compile_time:
+        return compile_times(case)
+    with checked_out(arguments.against) as root, contextlib.ExitStack() as stack:
+        commit = subprocess.check_output(
+            ["git", "-C", str(root), "rev-parse", "--short=10", "HEAD"], text=True
+        )
+        places = {mode: (ROOT, mode) for mode in modes} | {commit.strip(): (root, "eager")}
+        trees = {}
+        for name, (place, mode) in places.items():
+            trees[name] = Tree(place, case, mode)
+            stack.callback(trees[name].close)
         # A preset may have changed between the two: then the work is not the same.
-        found["settings_that_differ"] = differences(both[0].config, both[1].config)
-        return found | in_turns(both[0], both[1], case, arguments.turns)
+        changed = differences(trees[modes[0]].config, trees[commit.strip()].config)
+        return {
+            "case": case,
+            "settings_that_differ": changed,
+            **in_turns(trees, case, arguments.turns),
+            "load": [round(each, 1) for each in os.getloadavg()],
+        }

@@ -12,12 +12,14 @@ import torch
 from torch.utils._pytree import tree_map
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
-from agents.program import rows_on
+from agents.base import rows_on
 from benchmarks.gpu.lines import NotRun, Options
 from training import prepare_process
 from world_model import for_size
 
 CPU = torch.device("cpu")
+STEP = torch.tensor(0.0)
+"""Environment step of every update."""
 SPACE = gymnasium.spaces.Dict(
     {
         "image": gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8),
@@ -102,7 +104,9 @@ def _losses(seed: int, device: torch.device, conv: str) -> tuple[float, float]:
     noise = here.draw_noise(rows_on(CPU, rows), torch.Generator().manual_seed(seed))
     told = []
     for agent in (here, there):
-        total, metrics = agent.losses(rows_on(agent.device, rows), moved(noise, agent.device), 0)
+        total, metrics = agent.losses(
+            rows_on(agent.device, rows), moved(noise, agent.device), STEP.to(agent.device)
+        )
         total.backward()
         told.append({**metrics, "total": total})
     return difference(*told), _gradients(here, there)
@@ -156,18 +160,13 @@ def _updates(seed: int, device: torch.device, mode: str) -> tuple[float, float]:
     apart = []
     for number in range(UPDATES):
         rows = batch(100 * seed + number % 4)
-        drawn = here_draws(here, rows, generator, hands[0].plain)
+        drawn = hands[0].plain(rows_on(CPU, rows), generator)
         for agent, hand in zip((here, there), hands, strict=True):
             hand.hold(moved(drawn, agent.device))
             agent.update(rows, 0)
             assert hand.taken, f"a {mode} update draws its noise elsewhere, so none can be handed to it"
         apart.append(_way_apart(start, here, there))
     return round(apart[0], 6), round(apart[-1], 6)
-
-
-def here_draws(agent: Any, rows: dict[str, np.ndarray], generator: torch.Generator, draw: Callable) -> Any:
-    """Noise of an update of the CPU's agent."""
-    return draw(rows_on(agent.device, rows), generator)
 
 
 class Hand:

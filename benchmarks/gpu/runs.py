@@ -101,7 +101,7 @@ class stopped_at:  # noqa: N801 - reads as a statement
                 signal.raise_signal(signal.SIGINT)
             return plain(collector, env_step)
 
-        Collector.send = send  # type: ignore[method-assign]
+        Collector.send = send  # type: ignore[assignment, method-assign]
 
     def __exit__(self, *_: object) -> None:
         Collector.send = self._plain  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from agents.fused import FusedAgents
+from agents.program import WARM_UP, Mode
 from benchmarks.gpu.lines import NotRun, Options
 from benchmarks.loop import measure as measure_loop
 from benchmarks.update import batch_of, build, peak_bytes, synchronise, throughput
@@ -101,7 +102,7 @@ def timed(agent: Any, rows: dict[str, torch.Tensor]) -> dict[str, float]:
     finite = all(bool(value.isfinite()) for value in metrics.values())
     first = time.perf_counter() - began
     assert finite, "a metric of the first update is not finite"
-    throughput(agent, rows, 3)
+    throughput(agent, rows, WARM_UP)
     rate = throughput(agent, rows, count_for(throughput(agent, rows, 2)))
     return {
         "ms": 1000 / rate,
@@ -131,13 +132,14 @@ def fused(options: Options) -> Iterator[dict[str, Any]]:
     rows = pinned(batch_of(one, *batch, task=True), one.device)
     alone = timed(one, rows)["ms"]
     yield {"one, eager, ms": alone}
-    for compile in (False,) if options.rehearsal else (False, True):
-        group = FusedAgents([build(arguments, seed) for seed in range(seeds)], compile=compile)
+    modes: tuple[Mode, ...] = ("eager",) if options.rehearsal else ("eager", "captured")
+    for mode in modes:
+        group = FusedAgents([build(arguments, seed) for seed in range(seeds)], mode)
         several = [rows] * seeds
-        group.update(several)
+        for _ in range(WARM_UP + 1):
+            group.update(several)
         found = _milliseconds(group, several, one.device)
-        name = "compiled" if compile else "eager"
-        yield {f"{seeds} fused, {name}, ms": found, f"{seeds} fused, {name}, over one": found / alone}
+        yield {f"{seeds} fused, {mode}, ms": found, f"{seeds} fused, {mode}, over one": found / alone}
 
 
 def _milliseconds(group: FusedAgents, several: list[dict[str, torch.Tensor]], where: torch.device) -> float:

@@ -120,7 +120,8 @@ def measure(
 ) -> dict[str, Any]:
     """Update both in turns."""
     ours = start([sys.executable, "-c", OURS, peer.intrinsic, target, peer.conv, mode], {})
-    other = start([python, *peer.command], KEEP_MEMORY if same_allocator else {})
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}  # both compute on the CPU
+    other = start([python, *peer.command], hidden | (KEEP_MEMORY if same_allocator else {}))
     parameters = [told(process)[0] for process in (ours, other)]
     pairs = [(update(ours), update(other)) for _ in range(turns + WARMUP)][WARMUP:]
     mine, theirs = (statistics.median(pair[i][0] for pair in pairs) for i in (0, 1))

@@ -1,12 +1,12 @@
 """Run by an interpreter that r2dreamer runs on: an update for each line read, whose cost it tells.
 
 Arguments: the folder of r2dreamer's clone, and `cuda` for a GPU. It imports nothing of ours, since the two
-need different packages. The peer always computes under autocast to fp16; on the CPU it is turned off. On a
-GPU it compiles its update, as it does by default. Told are CPU-seconds, peak bytes and wall seconds.
+need different packages. The peer always computes under autocast to fp16; on the CPU it is turned off. There
+the caller must hide every GPU (CUDA_VISIBLE_DEVICES=""), else the peer scales its loss for fp16. On a GPU it
+compiles its update, as it does by default. Told are CPU-seconds, peak bytes and wall seconds.
 """
 
 import functools
-import os
 import resource
 import sys
 import time
@@ -14,14 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-CUDA = sys.argv[2:] == ["cuda"]
-if not CUDA:
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else its loss is scaled for fp16
-
 import hydra
 import torch
 from tensordict import TensorDict
 
+CUDA = sys.argv[2:] == ["cuda"]
 BATCH, LENGTH, ACTIONS = 16, 64, 17
 SETTINGS = (
     "env=atari100k",  # no more than the names of the observations
@@ -41,6 +38,7 @@ SETTINGS = (
 
 def main() -> None:
     """Build the agent at width M and update it on demand."""
+    assert CUDA or not torch.cuda.is_available(), "hide the GPU by CUDA_VISIBLE_DEVICES"
     torch.manual_seed(0)
     torch.set_num_threads(1)
     agent = build(Path(sys.argv[1]).resolve())
