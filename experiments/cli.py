@@ -318,7 +318,7 @@ def _estimate(launcher: Launcher) -> int:
     """Print what a study will take, by short trials of its kinds of runs on this machine."""
     from experiments.estimate import estimate_study
 
-    print(estimate_study(launcher.runs, launcher.jobs, launcher.logistics, _say))
+    print(estimate_study(launcher.runs, launcher.jobs, launcher.threads, launcher.logistics, _say))
     return 0
 
 

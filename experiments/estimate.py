@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from envs import cores
 from expedition import UserError
 from experiments.launchers.worker import Job, Task
 from experiments.reporting.report import duration
@@ -32,8 +31,12 @@ from training.storage.state_tree import publish_json
 
 COLLECT_SECONDS = 8.0
 """How long a trial collects at most."""
-QUICK_SECONDS = 3.0
-"""An update that takes longer than this is not repeated, though the first one is slower."""
+STEP_SECONDS = 1.0
+"""How long it collects at least: the first steps are slower."""
+UPDATE_SECONDS = 6.0
+"""After so long no other update is tried; a slow one is made once."""
+UPDATES = 10
+"""Most updates that are tried."""
 PPO_STEPS = 256
 """Environment steps of a trial's rollout."""
 MOMENTS = 3
@@ -62,13 +65,19 @@ class Trial:
 
 
 class _Rows:
-    """Stands in for a replay: keeps what is added."""
+    """Stands in for a replay: keeps the first rows that are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.rows: list[Mapping[str, np.ndarray]] = []
+        self.most = most
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) >= self.most
 
     def add(self, rows: Mapping[str, np.ndarray]) -> None:
-        self.rows.append({key: value.copy() for key, value in rows.items()})
+        if not self.full:
+            self.rows.append({key: value.copy() for key, value in rows.items()})
 
     def batch(self, batch: int, length: int) -> dict[str, np.ndarray]:
         """Rows (B, T, ...), repeated where fewer were collected: right in cost, not in sense."""
@@ -78,7 +87,10 @@ class _Rows:
 
 
 def measure(config: RunConfig, logistics: Logistics) -> Trial:
-    """Begin a run, collect for some seconds, make an update or three."""
+    """Begin a run, collect for some seconds, make some updates.
+
+    The fastest update counts: the first ones warm up, and other programs only make one slower.
+    """
     if config.agent.kind == "ppo":
         return _measure_ppo(config, logistics)
     began = time.monotonic()
@@ -87,26 +99,19 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
     envs = env_factory(config, logistics)(training.num_envs)
     try:
         agent = build_agent(config, envs, choose_device(logistics.device))
-        kept = _Rows()
+        kept = _Rows(training.length)
         task = config.phase == "finetune"
         collector = Collector(envs, agent, kept, task, config.seed)
         collector.start()
         spec = row_spec(envs, agent, task)
-        begin, clock, steps = time.monotonic() - began, time.monotonic(), 0
-        while len(kept.rows) < training.length and time.monotonic() - clock < COLLECT_SECONDS:
-            steps += collector.step(0)[0]
-        step = (time.monotonic() - clock) / max(1, steps)
+        begin = time.monotonic() - began
+        step = _step_seconds(collector, kept)
     finally:
         envs.close()
     update = 0.0
     if planned_updates(config) > 0:
         rows = learner_view(kept.batch(training.batch, training.length))
-        for _ in range(3):
-            clock = time.monotonic()
-            float(agent.update(rows)["loss/total"])
-            update = time.monotonic() - clock
-            if update > QUICK_SECONDS:
-                break
+        update = _fastest(lambda: float(agent.update(rows)["loss/total"]))
     return Trial(
         begin,
         step,
@@ -115,6 +120,29 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
         sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in spec.values()),
         sum(p.numel() for p in agent.parameters()),
     )
+
+
+def _step_seconds(collector: Collector, kept: _Rows) -> float:
+    """Seconds of one environment step, without the first ones."""
+    for _ in range(2):
+        collector.step(0)
+    clock, steps, spent = time.monotonic(), 0, 0.0
+    while spent < COLLECT_SECONDS and (spent < STEP_SECONDS or not kept.full):
+        steps += collector.step(0)[0]
+        spent = time.monotonic() - clock
+    return spent / max(1, steps)
+
+
+def _fastest(action: Callable[[], object]) -> float:
+    """Seconds of the fastest of some calls, or of the only one where it is slow."""
+    began, found = time.monotonic(), float("inf")
+    for _ in range(UPDATES):
+        clock = time.monotonic()
+        action()
+        found = min(found, time.monotonic() - clock)
+        if time.monotonic() - began > UPDATE_SECONDS:
+            break
+    return found
 
 
 def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
@@ -128,12 +156,14 @@ def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
     try:
         learner = Learner(config, envs, choose_device(logistics.device))
         learner.start()
-        begin, clock = time.monotonic() - began, time.monotonic()
+        begin = time.monotonic() - began
         rows = max(2, PPO_STEPS // training.num_envs)
-        learner.learn(rows, 0, update=False, after_row=lambda: True)
-        step = (time.monotonic() - clock) / max(1, learner.bridge.steps)
+        learner.learn(rows, 0, update=True, after_row=lambda: True)  # what comes first is slower
         collected, clock = learner.bridge.steps, time.monotonic()
-        learner.learn(rows, 1, update=True, after_row=lambda: True)
+        learner.learn(rows, 1, update=False, after_row=lambda: True)
+        step = (time.monotonic() - clock) / max(1, learner.bridge.steps - collected)
+        collected, clock = learner.bridge.steps, time.monotonic()
+        learner.learn(rows, 2, update=True, after_row=lambda: True)
         made = max(1, learner.bridge.steps - collected)
         spent = max(0.0, time.monotonic() - clock - made * step)
     finally:
@@ -147,9 +177,20 @@ def _peak() -> int:
 
 
 def estimate_study(
-    runs: Sequence[PlannedRun], jobs: int, logistics: Logistics, say: Callable[[str], None]
+    runs: Sequence[PlannedRun],
+    jobs: int,
+    threads: Mapping[str, int],
+    logistics: Logistics,
+    say: Callable[[str], None],
 ) -> str:
     """Try each kind of run once, in a process of its own, and return a table of what the study will take.
+
+    Args:
+        runs: what the study consists of, those first that others wait for.
+        jobs: runs at a time.
+        threads: of a run, by its phase, as the launcher gives them.
+        logistics: how the runs are carried out.
+        say: told one line at a time what a person wants to know.
 
     Raises:
         UserError: a trial failed, with its own sentence.
@@ -160,14 +201,15 @@ def estimate_study(
         groups.setdefault(
             (config.phase, config.intrinsic or "task", config.agent.kind, config.env), []
         ).append(run)
-    threads = logistics.threads or max(1, cores() // jobs)
-    lines, seconds, memory, disk = [], 0.0, 0, 0
+    seconds: dict[str, float] = {}
+    lines, memory, disk = [], 0, 0
     for key, members in groups.items():
         say(f"  trying {', '.join(key)} ...")
-        trial = _tried(members[0].config, dataclasses.replace(logistics, threads=threads))
-        spent = sum(_seconds(run.config, trial) for run in members)
+        trial = _tried(members[0].config, dataclasses.replace(logistics, threads=threads[key[0]]))
+        seconds |= {run.id: _seconds(run.config, trial) for run in members}
+        spent = sum(seconds[run.id] for run in members)
         most = max(_replay_bytes(run.config, trial) for run in members)
-        seconds, memory = seconds + spent, max(memory, trial.peak + most)
+        memory = max(memory, trial.peak + most)
         disk += sum(_replay_bytes(run.config, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
         steps = sum(run.config.steps for run in members)
         updates = sum(planned_updates(run.config) for run in members)
@@ -175,11 +217,25 @@ def estimate_study(
             f"{len(members):>4} x {', '.join(key[:3])}: {steps:,} steps at {trial.step * 1000:.2f} ms, "
             f"{updates:,} updates at {trial.update * 1000:.0f} ms: {duration(spent)}"
         )
+    whole = duration(until_all_end(runs, seconds, jobs))
     total = (
-        f"About {duration(seconds / jobs)} with {jobs} at a time (evaluation, logging and W&B not counted), "
-        f"{memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk."
+        f"About {whole} with {jobs} at a time (evaluation, logging and "
+        f"W&B not counted), {memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk."
     )
     return "\n".join([*lines, total])
+
+
+def until_all_end(runs: Sequence[PlannedRun], seconds: Mapping[str, float], jobs: int) -> float:
+    """Return when the last run ends, where each waits for the run that it needs and for a place."""
+    places = [0.0] * jobs
+    ends: dict[str | None, float] = {None: 0.0}
+    waiting: dict[str | None, PlannedRun] = {run.id: run for run in runs}
+    while waiting:
+        run = min((r for r in waiting.values() if r.needs in ends), key=lambda run: ends[run.needs])
+        place = places.index(min(places))
+        ends[run.id] = places[place] = max(places[place], ends[run.needs]) + seconds[run.id]
+        del waiting[run.id]
+    return max(places)
 
 
 def _seconds(config: RunConfig, trial: Trial) -> float:
