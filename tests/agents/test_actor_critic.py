@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from agents import ActorCritic, ActorCriticConfig
-from agents.distributions import stack
 from agents.returns import lambda_returns
 from world_model.distributions import twohot_loss, twohot_mean
 
@@ -39,21 +38,17 @@ def imagined(discrete=True, seed=0):
     return features, actions, rewards, continues
 
 
-def learn(behaviour, features, *rows):
-    """The losses under the policy that acted."""
-    return behaviour.imagination_loss(features, behaviour.policy(features[:, :-1]), *rows)
-
-
 @pytest.mark.parametrize("discrete", [True, False])
 def test_imagination_losses_row_by_row(discrete):
     behaviour = make(discrete, entropy=0.1, slow_weight=0.7)
     features, actions, rewards, continues = imagined(discrete)
-    losses, returns, _ = learn(behaviour, features, actions, rewards, continues)
+    losses, returns, _ = behaviour.imagination_loss(features, actions, rewards, continues)
     with torch.no_grad():
         values = twohot_mean(behaviour.critic(features)).numpy()
         slow = twohot_mean(behaviour.slow_critic(features))
         policy = behaviour.policy(features)
         entropy = policy.entropy().numpy()
+    assert losses["actor"].shape == losses["critic"].shape == returns.shape == (N, H)
     spread = np.percentile(returns.numpy(), 95) - np.percentile(returns.numpy(), 5)
     for n in range(N):
         target, expected = values[n, H], []
@@ -62,24 +57,23 @@ def test_imagination_losses_row_by_row(discrete):
             target = rewards[n, h + 1].item() + continues[n, h + 1].item() * onward
             expected.insert(0, target)
         np.testing.assert_allclose(returns[n].numpy(), expected, rtol=1e-4, atol=1e-4)
-        actor = critic = 0.0
         for h in range(H):
             weight = np.prod(continues[n, : h + 1].numpy())
             advantage = (expected[h] - values[n, h]) / max(1.0, spread)
             # row h + 1 holds the action taken in row h
             log_prob = behaviour.policy(features[n, h]).log_prob(actions[n, h + 1]).item()
-            actor -= weight * (log_prob * advantage + 0.1 * entropy[n, h]) / H
+            actor = -weight * (log_prob * advantage + 0.1 * entropy[n, h])
             logits = behaviour.critic(features[n, h])
-            critic += weight * twohot_loss(logits, torch.tensor(expected[h])).item() / H
-            critic += weight * 0.7 * twohot_loss(logits, slow[n, h]).item() / H
-        assert losses["actor"][n].item() == pytest.approx(actor, rel=1e-3, abs=1e-4)
-        assert losses["critic"][n].item() == pytest.approx(critic, rel=1e-4)
+            critic = weight * twohot_loss(logits, torch.tensor(expected[h])).item()
+            critic += weight * 0.7 * twohot_loss(logits, slow[n, h]).item()
+            assert losses["actor"][n, h].item() == pytest.approx(actor, rel=1e-3, abs=1e-4)
+            assert losses["critic"][n, h].item() == pytest.approx(critic, rel=1e-4)
 
 
 def test_gradients_go_only_where_they_should():
     behaviour = make()
     inputs = imagined()
-    losses, returns, _ = learn(behaviour, *inputs)
+    losses, returns, _ = behaviour.imagination_loss(*inputs)
     assert not returns.requires_grad
     losses["actor"].sum().backward(retain_graph=True)
     assert all(p.grad is not None for p in behaviour.actor.parameters())
@@ -98,7 +92,7 @@ def test_a_better_action_becomes_more_likely():
     optimizer = torch.optim.Adam(behaviour.actor.parameters(), 1e-2)
     before = behaviour.policy(features).log_probs[..., 1].mean()
     for _ in range(20):
-        losses, _, _ = learn(behaviour, features, actions, rewards, torch.full((N, H + 1), 0.1))
+        losses, _, _ = behaviour.imagination_loss(features, actions, rewards, torch.full((N, H + 1), 0.1))
         optimizer.zero_grad()
         losses["actor"].mean().backward()
         optimizer.step()
@@ -170,17 +164,7 @@ def test_slow_critic_starts_equal():
 def test_returns_use_the_fast_critic():
     behaviour = make()
     features, actions, rewards, continues = imagined()
-    _, returns, _ = learn(behaviour, features, actions, rewards, continues)
+    _, returns, _ = behaviour.imagination_loss(features, actions, rewards, continues)
     values = twohot_mean(behaviour.critic(features)).detach()
     expected = lambda_returns(rewards, values, continues, torch.zeros(N, H + 1, dtype=torch.bool), 0.95)
     assert torch.equal(returns, expected)
-
-
-@pytest.mark.parametrize("discrete", [True, False])
-def test_policies_put_side_by_side_equal_one(discrete):
-    behaviour = make(discrete)
-    features, actions, _, _ = imagined(discrete)
-    one = behaviour.policy(features)
-    joined = stack([behaviour.policy(features[:, h]) for h in range(H + 1)])
-    torch.testing.assert_close(joined.log_prob(actions), one.log_prob(actions), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(joined.entropy(), one.entropy(), rtol=1e-5, atol=1e-5)

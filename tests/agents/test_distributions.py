@@ -1,12 +1,13 @@
 """Action distributions against torch.distributions."""
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import distributions as td
 
-from agents.distributions import BoundedNormal, Categorical, from_network, from_parameters, kl
+from agents.distributions import BoundedNormal, Categorical, from_network, from_parameters, kl, policy_noise
 
 
 def output(width, rows=6, seed=0):
@@ -49,7 +50,8 @@ class TestAgainstTorch:
     def test_samples(self, discrete):
         values = output(8, rows=1)
         mine, theirs = from_network(values.expand(40_000, -1), discrete), reference(values, discrete)
-        samples = mine.sample(torch.Generator().manual_seed(0))
+        space = gymnasium.spaces.Discrete(8) if discrete else gymnasium.spaces.Box(-1, 1, (4,))
+        samples = mine.sample(policy_noise(space, (40_000,), torch.Generator().manual_seed(0)))
         assert not samples.requires_grad
         torch.testing.assert_close(samples.mean(0), theirs.mean[0], rtol=0, atol=0.02)
         torch.testing.assert_close(samples.var(0), theirs.variance[0], rtol=0, atol=0.02)

@@ -15,11 +15,11 @@ def gradients(steps, shapes, seed=0):
 
 
 def plain_laprop(params, grads, lr, mu, nu, eps, clip, min_norm, warmup):
-    """Algorithm 1 of Ziyin et al. (2020), after clipping by tensor, with a linear warm-up."""
+    """Algorithm 1 of Ziyin et al. (2020), after clipping by tensor, with a linear warm-up from zero."""
     params = [p.copy() for p in params]
     n, m = [np.zeros_like(p) for p in params], [np.zeros_like(p) for p in params]
     for t, step in enumerate(grads, 1):
-        rate = lr * min(1.0, t / warmup) if warmup else lr
+        rate = lr * min(1.0, (t - 1) / warmup) if warmup else lr
         for k, gradient in enumerate(step):
             g = gradient
             if clip:
@@ -75,8 +75,31 @@ def test_warm_up_rises_linearly():
         before, p.grad = p.item(), torch.ones(1)
         optimizer.step()
         moved.append(before - p.item())
+    assert moved[0] == 0
     # float32: betas and their powers round
-    assert moved == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1], rel=1e-4)
+    assert moved == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1], rel=1e-4)
+
+
+def test_the_first_step_of_a_warm_up_moves_nothing_and_is_remembered():
+    tensors = run({"lr": 0.1, "warmup": 3}, gradients(1, SHAPES))
+    for p, before in zip(tensors, start(), strict=True):
+        assert np.array_equal(p.detach().numpy(), before)
+    # what the first gradient left in the moments shows in the second step
+    found = run({"lr": 0.1, "warmup": 3}, gradients(2, SHAPES))
+    alone = run({"lr": 0.1, "warmup": 3}, gradients(2, SHAPES)[1:])
+    assert not any(torch.equal(one, two) for one, two in zip(found, alone, strict=True))
+
+
+def test_a_late_tensor_warms_up_from_its_own_first_step():
+    late, other = (torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
+    optimizer, moved = LaProp([other, late], lr=1.0, clip=0.0, warmup=4), []
+    for step in range(8):
+        before, other.grad = late.item(), torch.ones_like(other)
+        late.grad = torch.ones_like(late) if step >= 5 else None
+        optimizer.step()
+        moved.append(before - late.item())
+    assert moved == pytest.approx([0] * 6 + [0.25, 0.5])
+    assert {optimizer.state[p]["step"].dtype for p in (late, other)} == {torch.float64}
 
 
 def test_a_zero_gradient_moves_nothing():

@@ -34,15 +34,20 @@ def rows(count, first=False, seed=0):
     return {"vector": rng.normal(size=(count, 3)).astype(np.float32), "is_first": np.full(count, first)}
 
 
+def at(env_step):
+    """An environment step as the learner hands it on."""
+    return torch.tensor(float(env_step))
+
+
 class TestStrength:
     @pytest.mark.parametrize(
         ("env_step", "expected"), [(0, 1.0), (125, 0.75), (250, 0.5), (500, 0.0), (501, 0.0), (10**6, 0.0)]
     )
     def test_falls_linearly_to_zero(self, env_step, expected):
-        assert prior(PriorConfig(decay=0.5)).strength(env_step) == pytest.approx(expected)
+        assert prior(PriorConfig(decay=0.5)).strength(at(env_step)).item() == pytest.approx(expected)
 
     def test_decay_over_the_whole_run(self):
-        assert prior(PriorConfig(decay=1.0)).strength(900) == pytest.approx(0.1)
+        assert prior(PriorConfig(decay=1.0)).strength(at(900)).item() == pytest.approx(0.1)
 
 
 class TestLoss:
@@ -59,7 +64,7 @@ class TestLoss:
         batch = self.batch(names)
         logits = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(9))
         policy = from_network(logits, discrete="logits" in names)
-        found = prior(PriorConfig(scale=0.3, decay=0.5), actions).loss(policy, batch, env_step=125)["prior"]
+        found = prior(PriorConfig(scale=0.3, decay=0.5), actions).loss(policy, batch, at(125))["prior"]
         if "logits" in names:
             teacher, student = td.Categorical(logits=batch["prior/logits"]), td.Categorical(logits=policy[0])
         else:
@@ -71,16 +76,19 @@ class TestLoss:
 
     def test_gone_once_decayed(self):
         batch = self.batch(("logits",))
-        policy = from_network(torch.zeros(2, 5, 4), discrete=True)
-        assert prior().loss(policy, batch, env_step=500) == {}
+        logits = torch.zeros(2, 5, 4, requires_grad=True)
+        found = prior().loss(from_network(logits, discrete=True), batch, at(500))["prior"]
+        assert (found == 0).all()
+        found.sum().backward()
+        assert (logits.grad == 0).all()
 
     def test_rows_without_a_record_cost_nothing_and_pull_nowhere(self):
         batch = self.batch(("logits",))
-        whole = prior().loss(from_network(torch.zeros(2, 5, 4), True), batch, 0)["prior"]
+        whole = prior().loss(from_network(torch.zeros(2, 5, 4), True), batch, at(0))["prior"]
         batch["prior/logits"] = batch["prior/logits"].clone()
         batch["prior/logits"][1, :3] = torch.nan
         logits = torch.zeros(2, 5, 4, requires_grad=True)
-        found = prior().loss(from_network(logits, True), batch, 0)["prior"]
+        found = prior().loss(from_network(logits, True), batch, at(0))["prior"]
         whole[1, :3] = 0
         torch.testing.assert_close(found, whole)
         found.sum().backward()
@@ -90,9 +98,9 @@ class TestLoss:
     def test_pulls_the_actor_towards_the_teacher(self):
         batch = self.batch(("logits",))
         logits = torch.zeros(2, 5, 4, requires_grad=True)
-        before = prior().loss(from_network(logits, True), batch, 0)["prior"].sum()
+        before = prior().loss(from_network(logits, True), batch, at(0))["prior"].sum()
         before.backward()
-        after = prior().loss(from_network(logits - logits.grad, True), batch, 0)["prior"].sum()
+        after = prior().loss(from_network(logits - logits.grad, True), batch, at(0))["prior"].sum()
         assert after < before
 
 
@@ -105,7 +113,7 @@ class TestWhoActs:
         batch["action"] = torch.zeros(count, 1, 4)
         for step in range(steps):
             batch["is_first"] = torch.full((count, 1), step == 0 or first)
-            _, state = teacher.follow(batch, state, generator, env_step)
+            _, state = teacher.follow(batch, state, generator, at(env_step))
             seen.append(state.acting)
         return torch.stack(seen).float()  # (steps, count)
 

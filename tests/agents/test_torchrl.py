@@ -147,15 +147,10 @@ def rows(fake):
     )
 
 
-def learn(behaviour, features, *rows):
-    """The losses under the policy that acted."""
-    return behaviour.imagination_loss(features, behaviour.policy(features[:, :-1]), *rows)
-
-
 class TestImagination:
     def test_actor_loss_and_gradients(self, both):
         behaviour, _, theirs, fake = both
-        losses, returns, metrics = learn(behaviour, *rows(fake))
+        losses, returns, metrics = behaviour.imagination_loss(*rows(fake))
         torch.testing.assert_close(returns, fake["lambda_target"].squeeze(-1), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(
             metrics["imagination/return_scale"], theirs["return_scale"], rtol=1e-4, atol=1e-5
@@ -179,7 +174,7 @@ class TestImagination:
         )
         copy_slow(value_loss, behaviour)
         theirs, _ = value_loss(fake)
-        losses, _, _ = learn(behaviour, *rows(fake))
+        losses, _, _ = behaviour.imagination_loss(*rows(fake))
         torch.testing.assert_close(losses["critic"].mean(), theirs["loss_value"], rtol=1e-4, atol=1e-6)
         assert theirs["value_slow_loss"] > 0.1
 
