@@ -18,7 +18,7 @@ from training import prepare_process
 def measure(arguments: argparse.Namespace, seeds: int) -> dict[str, Any]:
     """Median CPU-seconds and wall seconds of both, for one number of seeds."""
     apart = [build(arguments, seed) for seed in range(seeds)]
-    fused = FusedAgents([build(arguments, seed) for seed in range(seeds)], arguments.compile)
+    fused = FusedAgents([build(arguments, seed) for seed in range(seeds)])
     rows = batch_of(apart[0], arguments.batch, arguments.length, task=apart[0].intrinsic is None)
     device = apart[0].device
     sides: dict[str, Callable[[], object]] = {

@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.base import rows_on
 from benchmarks.table import show
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
@@ -120,11 +119,7 @@ def peak_bytes(device: torch.device) -> int:
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts the FLOPs of matrix products and convolutions.
-
-    torch's own counter leaves out products in place, and its hooks cannot be where a part of an update is
-    differentiated early.
-    """
+    """Counts the FLOPs of matrix products and convolutions; torch's own leaves out products in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,11 +137,10 @@ class FlopCounter(TorchDispatchMode):
 
 
 def count_flops(agent: DreamerAgent, batch: dict[str, np.ndarray]) -> int:
-    """FLOPs of an update's loss, forward and backward."""
-    rows = rows_on(agent.device, batch)
+    """FLOPs of an update, forward and backward, carried out operation by operation."""
+    agent.run_as("eager")
     with FlopCounter() as counter:
-        agent.total_loss(rows, 0, agent.generator)[0].backward()
-    agent.optimizer.zero_grad(set_to_none=True)
+        agent.update(batch)
     return counter.total
 
 
@@ -157,7 +151,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = batch_of(agent, arguments.batch, arguments.length, task=agent.intrinsic is None)
     first = 0.0
     if arguments.compile:
-        agent.compile_update()
+        agent.run_as("compiled")
         first = time.perf_counter()
         agent.update(rows)
         first = time.perf_counter() - first
@@ -206,7 +200,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--starts", type=int, default=0)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--updates", type=int, default=5)
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--json", action="store_true")
 
 
@@ -214,6 +207,7 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     show(measure(arguments), arguments.json)
     return 0

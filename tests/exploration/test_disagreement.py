@@ -5,10 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from exploration import Disagreement, DisagreementConfig, disagreement
+from exploration import Disagreement, DisagreementConfig
 from exploration.disagreement import ensemble_variance
 from world_model import Latent
-from world_model.onehot import Codes
 
 DETER, STOCH, CLASSES, EMBEDDING, ACTIONS, UNITS = 6, 2, 3, 5, 4, 8
 FEATURES = DETER + STOCH * CLASSES
@@ -162,19 +161,3 @@ def test_reward_falls_where_it_learned_and_stays_elsewhere():
     assert module.reward(latents, actions).mean() < 0.05 * known
     assert module.reward(strange, actions).mean() > 0.1 * unknown
     assert module.reward(strange, actions).mean() > 5 * module.reward(latents, actions).mean()
-
-
-@pytest.mark.parametrize("piece", [2, 5, 100])
-def test_pieces_with_and_without_codes_equal_the_whole(monkeypatch, piece):
-    monkeypatch.setattr(disagreement, "PIECE", piece)
-    module, (latents, actions, _) = make(), rows()
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.3 * torch.randn(p.shape))
-    latents.stoch[0, 0] = 0  # the state before an episode
-    x = torch.cat([latents.features, actions], -1).flatten(0, 1)
-    whole = module.ensemble(x)
-    dense = torch.cat([latents.deter, actions], -1).flatten(0, 1)
-    for known, codes in ((x, None), (dense, Codes.of(latents.stoch.flatten(0, 1)))):
-        found = torch.cat(list(module.ensemble.in_pieces(known, codes, DETER)), 1)
-        torch.testing.assert_close(found, whole)

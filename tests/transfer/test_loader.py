@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PriorConfig
-from agents.distributions import kl
+from agents.distributions import from_network, kl
 from envs import make_vector
 from expedition import UserError
 from training import Logistics, Replay, RunConfig, TrainingConfig, execute, open_checkpoint
@@ -212,8 +212,9 @@ def test_the_prior_acts_and_pulls(source):
     @torch.no_grad()
     def distance():
         batch = {key: torch.as_tensor(value) for key, value in rows.items()}
-        generator = torch.Generator().manual_seed(0)
-        latents, _, _ = agent.world_model.observe(batch, agent.world_model.initial(8), generator)
+        source = torch.Generator().manual_seed(0)
+        noise = torch.rand(8, 16, agent.config.model.stoch, generator=source)
+        latents, _, _ = agent.world_model.observe(batch, agent.world_model.initial(8), noise)
         policy = agent.behaviour.policy(latents.features)
         teacher = type(policy)(batch["prior/logits"])
         return float(kl(teacher, policy).mean())
@@ -227,7 +228,12 @@ def test_the_prior_acts_and_pulls(source):
 def test_without_weight_the_prior_does_not_pull(source):
     agent, replay = teach(source, scale=0.0)
     rows = replay.sample(4, 8, np.random.default_rng(0))
-    assert not agent.prior.loss(None, {key: torch.as_tensor(v) for key, v in rows.items()}, 0)
+    batch = {key: torch.as_tensor(v) for key, v in rows.items()}
+    logits = torch.randn(4, 8, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = agent.prior.loss(from_network(logits, discrete=True), batch, torch.tensor(0.0))["prior"]
+    assert (found == 0).all()
+    found.sum().backward()
+    assert (logits.grad == 0).all()
 
 
 def test_evaluation_is_the_agent_alone(source):
