@@ -136,7 +136,7 @@ class RSSM(nn.Module):
         self, latent: Latent, action: Tensor, is_first: Tensor, projected: Tensor, noise: Tensor
     ) -> tuple[Latent, Tensor]:
         """One row of `observe`, (B, ...): the next latent, and the posterior's log-probabilities."""
-        keep = (~is_first)[:, None]  # (B, 1)
+        keep = (~is_first)[:, None].to(latent.deter.dtype)  # (B, 1)
         stoch = flatten_stoch(latent.stoch) * keep
         deter = self.core(latent.deter * keep, stoch, action * keep)
         posterior = self.posterior(deter, projected)

@@ -48,7 +48,7 @@ def test_imagination_losses_row_by_row(discrete):
         slow = twohot_mean(behaviour.slow_critic(features))
         policy = behaviour.policy(features)
         entropy = policy.entropy().numpy()
-    assert losses["actor"].shape == losses["critic"].shape == (N, H)
+    assert losses["actor"].shape == losses["critic"].shape == returns.shape == (N, H)
     spread = np.percentile(returns.numpy(), 95) - np.percentile(returns.numpy(), 5)
     for n in range(N):
         target, expected = values[n, H], []

@@ -10,9 +10,11 @@ import scipy.stats
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
+from agents.base import rows_on
+from agents.distributions import policy_noise
 from expedition import UserError
 from exploration import INTRINSIC
-from world_model import Imagined, for_size
+from world_model import for_size
 
 IMAGE = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
 VECTOR = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
@@ -172,6 +174,84 @@ def test_unknown_rewards_are_guessed_for_the_critic():
     assert all(p.isfinite().all() for p in agent.parameters())
 
 
+def parts_reached(agent, batch, name):
+    """The components into which a loss of the update sends a gradient that is not zero."""
+    replayed = rows_on(agent.device, batch)
+    losses, _ = agent._losses(replayed, agent.draw_noise(replayed), torch.tensor(0.0))
+    agent.zero_grad(set_to_none=True)
+    losses[name].mean().backward()
+    return {
+        part
+        for part, module in agent.components().items()
+        if any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+    }
+
+
+class TestWhatShapesTheModel:
+    """The task's returns shape encoder and dynamics; those of an intrinsic reward do not."""
+
+    def agent(self, intrinsic):
+        agent = make(intrinsic=intrinsic)
+        with torch.no_grad():  # heads that start at zero pass no gradient on
+            agent.behaviour.critic[-1].weight.normal_(std=0.1)
+            agent.world_model.reward[-1].weight.normal_(std=0.1)
+        return agent
+
+    @pytest.mark.parametrize("intrinsic", INTRINSIC)
+    def test_not_in_phase_1(self, intrinsic):
+        agent, batch = self.agent(intrinsic), rows(reward=False)
+        assert parts_reached(agent, batch, "replay_critic") == {"critic"}
+        if not agent.intrinsic.in_imagination:
+            assert parts_reached(agent, batch, "reward") == {"reward"}
+
+    def test_in_phase_2(self):
+        agent = self.agent(None)
+        assert parts_reached(agent, rows(), "replay_critic") == {"encoder", "dynamics", "critic"}
+        assert parts_reached(agent, rows(), "reward") == {"encoder", "dynamics", "reward"}
+
+    @pytest.mark.parametrize("intrinsic", [None, "disagreement", "rnd"])
+    def test_the_models_own_losses_do_in_both(self, intrinsic):
+        agent, batch = self.agent(intrinsic), rows(reward=intrinsic is None)
+        assert parts_reached(agent, batch, "reconstruction_vector") == {"encoder", "dynamics", "decoder"}
+        assert parts_reached(agent, batch, "continue") == {"encoder", "dynamics", "continue"}
+
+
+@pytest.mark.parametrize("intrinsic", [None, *INTRINSIC])
+@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+def test_a_loss_is_a_function_of_weights_rows_and_noise(actions, intrinsic):
+    agent = make(actions=actions, intrinsic=intrinsic)
+    agent.update(rows(actions=actions, reward=intrinsic is None))
+    twin = copy.deepcopy(agent)
+    batch = rows_on(agent.device, rows(actions=actions, seed=1, reward=intrinsic is None))
+    noise, other = agent.draw_noise(batch), agent.draw_noise(batch)
+    before, step = agent.generator.get_state(), torch.tensor(0.0)
+    torch.manual_seed(1)
+    one, told = agent.losses(batch, noise, step)
+    assert torch.equal(agent.generator.get_state(), before)
+    torch.manual_seed(2)  # nothing may hang on the global generator
+    two, said = twin.losses({k: v.clone() for k, v in batch.items()}, noise, step)
+    assert torch.equal(one, two)
+    assert {k: v.item() for k, v in told.items()} == {k: v.item() for k, v in said.items()}
+    one.backward()
+    two.backward()
+    for (name, p), q in zip(agent.named_parameters(), twin.parameters(), strict=True):
+        assert (p.grad is None) == (q.grad is None), name
+        assert p.grad is None or torch.equal(p.grad, q.grad), name
+    for (name, p), q in zip(agent.named_buffers(), twin.buffers(), strict=True):
+        assert torch.equal(p, q), name
+    assert not torch.equal(twin.losses(batch, other, step)[0], two)
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+def test_noise_has_the_shapes_of_the_update(actions):
+    agent = make(actions=actions)
+    noise = agent.draw_noise(rows_on(agent.device, rows(actions=actions)))
+    # 3 sequences of 8 rows; imagination goes 3 steps from the last 4 rows of each
+    assert noise.posterior.shape == (3, 8, 4)
+    assert noise.prior.shape == (3, 12, 4)
+    assert noise.policy.shape == ((3, 12) if actions is DISCRETE else (3, 12, 2))
+
+
 class TestAct:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
@@ -209,9 +289,10 @@ class TestAct:
                 "is_first": torch.tensor(batch["is_first"][:, t : t + 1]),
                 "action": torch.tensor(taken[t])[:, None],
             }
-            seen, _, _ = model.observe(row, latent, generator)
+            seen, _, _ = model.observe(row, latent, torch.rand(3, 1, 4, generator=generator))
             latent = seen.map(lambda x: x[:, 0])
-            agent.behaviour.policy(latent.features).sample(generator)
+            choice = policy_noise(DISCRETE, (3,), generator)
+            assert torch.equal(agent.behaviour.choose(latent.features, choice), torch.tensor(taken[t + 1]))
             torch.testing.assert_close(latents[t], latent.deter)
 
     def test_every_action_is_tried(self):
@@ -241,13 +322,11 @@ class TestIntrinsic:
         latents, *_ = agent.world_model.observe(
             {k: torch.tensor(v) for k, v in rows(reward=False).items()},
             agent.world_model.initial(3),
-            torch.Generator().manual_seed(0),
+            torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(0)),
         )
         actions = torch.tensor(rows()["action"])
         raw = agent.intrinsic.reward(latents.detach(), actions)
-        seen = latents.detach()
-        imagined = Imagined(seen.deter, list(seen.stoch.unbind(1)), actions, None)
-        found = agent._imagined_reward(imagined, seen.features)
+        found = agent._imagined_reward(latents.detach(), actions)
         torch.testing.assert_close(found, raw / agent.intrinsic.scale.deviation())
         assert agent.intrinsic.scale.deviation() != 1
 

@@ -8,13 +8,11 @@ import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, make_agent
-from agents.base import LOG_PROB
+from agents.base import LOG_PROB, rows_on
 from agents.fused import FusedAgents
 from agents.prior import PolicyPrior
-from agents.program import NoisePlan, rows_on
 from expedition import UserError
 from world_model import for_size
-from world_model.noise import DrawnNoise, draw_all
 
 SPACES = {
     "image": gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8)}),
@@ -115,8 +113,12 @@ def test_fused_agents_learn_as_each_does_alone(case):
 
 def test_one_agent_knows_nothing_of_the_others():
     together = [make(seed) for seed in (0, 1)], [make(seed) for seed in (0, 2)]
+    fresh = together[0][0].world_model.dynamics.posterior_out.weight.clone()
     for pair, other in zip(together, (1, 2), strict=True):
-        FusedAgents(pair).update([rows(0), rows(other)])
+        fused = FusedAgents(pair)
+        for _ in range(2):  # the first step of a warm-up moves nothing
+            fused.update([rows(0), rows(other)])
+    assert not torch.equal(together[0][0].world_model.dynamics.posterior_out.weight, fresh)
     for name, value in together[0][0].state_dict().items():
         assert torch.equal(value, together[1][0].state_dict()[name]), name
 
@@ -127,7 +129,9 @@ def test_frozen_parts_stay():
         agent.freeze("encoder")
     before = [{k: v.clone() for k, v in agent.world_model.encoder.state_dict().items()} for agent in agents]
     actors = [agent.behaviour.actor[-1].weight.clone() for agent in agents]
-    FusedAgents(agents).update([rows(0), rows(1)])
+    fused = FusedAgents(agents)
+    for _ in range(2):  # the first step of a warm-up moves nothing
+        fused.update([rows(0), rows(1)])
     for agent, encoder, actor in zip(agents, before, actors, strict=True):
         assert all(torch.equal(v, encoder[k]) for k, v in agent.world_model.encoder.state_dict().items())
         assert not torch.equal(agent.behaviour.actor[-1].weight, actor)
@@ -154,8 +158,9 @@ def test_what_was_loaded_into_one_agent_is_what_the_program_updates():
     for name, part in together[1].components().items():
         part.load_state_dict(source.components()[name].state_dict())
     together[1].load_training_state(source.training_state())
-    fused.update([rows(2), rows(3)])
-    source.update(rows(3))
+    for seed in (2, 4):  # the first step of a warm-up moves nothing
+        fused.update([rows(seed), rows(seed + 1)])
+        source.update(rows(seed + 1))
     assert_near(dict(source.state_dict()), dict(together[1].state_dict()))
 
 
@@ -183,36 +188,39 @@ class TestRefusals:
             FusedAgents(agents)
 
 
-class TestNoisePlan:
+class TestNoise:
     @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
     def test_noise_drawn_beforehand_is_the_generators(self, actions):
         agent = make(0, actions=actions, intrinsic="rnd")
         batch = rows_on(CPU, rows(0, actions=actions, intrinsic="rnd"))
         before = {name: value.clone() for name, value in agent.state_dict().items()}
         state = agent.generator.get_state()
-        draws = NoisePlan(agent).draws(batch)
+        noise = agent.draw_noise(batch, torch.Generator().manual_seed(0))
         assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
         assert torch.equal(agent.generator.get_state(), state)
-        # posterior, then an action and a state for each imagined step, from the last 4 rows of each sequence
-        starts, stochastic = BATCH * 4, (4, 1)
-        action = ("uniform", (starts, 1)) if actions is DISCRETE else ("normal", (starts, 2))
-        step = [action, ("uniform", (starts, *stochastic))]
-        assert [tuple(draw) for draw in draws] == [("uniform", (BATCH, TIME, *stochastic)), *step * 3]
-        noise = draw_all(draws, CPU, torch.Generator().manual_seed(0))
-        total, _ = make(0, actions=actions, intrinsic="rnd").total_loss(batch, 0, DrawnNoise(noise))
-        drawn, _ = agent.total_loss(batch, 0, torch.Generator().manual_seed(0))
-        torch.testing.assert_close(total, drawn)
+        # posterior, then states and actions of 3 imagined steps, from the last 4 rows of each sequence
+        source, starts = torch.Generator().manual_seed(0), BATCH * 4
+        assert torch.equal(noise.posterior, torch.rand(BATCH, TIME, 4, generator=source))
+        assert torch.equal(noise.prior, torch.rand(3, starts, 4, generator=source))
+        drawn = torch.rand(3, starts, generator=source) if actions is DISCRETE else None
+        drawn = torch.randn(3, starts, 2, generator=source) if drawn is None else drawn
+        assert torch.equal(noise.policy, drawn)
+        agent.generator.manual_seed(0)
+        assert all(torch.equal(a, b) for a, b in zip(agent.draw_noise(batch), noise, strict=True))
 
-    def test_buffers_that_are_replaced_are_noticed(self, monkeypatch):
-        def replace(self, returns):  # what is put in place of a buffer would be lost with the call
-            self.weight = self.weight + 1
-
-        monkeypatch.setattr("agents.returns.PercentileScale.update", replace)
-        with pytest.raises(RuntimeError, match="in place, and replaces agent.behaviour.return_scale.weight"):
-            FusedAgents([make(0), make(1)]).update([rows(0), rows(1)])
+    def test_rows_put_side_by_side_need_the_noise_of_one(self):
+        agent, batch = make(0), rows_on(CPU, rows(0))
+        stacked = {key: torch.stack([value, value]) for key, value in batch.items()}
+        one, two = (agent.draw_noise(x, torch.Generator().manual_seed(0)) for x in (batch, stacked))
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
     def test_noise_of_another_shape_is_noticed(self):
         agent, batch = make(0), rows_on(CPU, rows(0))
-        noise = draw_all(NoisePlan(agent).draws(batch), CPU, agent.generator)
-        with pytest.raises(AssertionError, match="other noise"):
-            agent.total_loss(batch, 0, DrawnNoise(noise[1:]))
+        noise = agent.draw_noise(batch)
+        step = torch.tensor(0.0)
+        with pytest.raises(ValueError, match="zip"):  # too short for the sequences
+            agent.losses(batch, noise._replace(posterior=noise.posterior[:, 1:]), step)
+        with pytest.raises(ValueError, match="zip"):  # policy and prior of different horizons
+            agent.losses(batch, noise._replace(policy=noise.policy[1:]), step)
+        with pytest.raises(RuntimeError, match="size"):
+            agent.losses(batch, noise._replace(prior=noise.prior[:, 1:]), step)

@@ -181,7 +181,7 @@ def test_it_learns_a_bandit_from_actions_that_others_chose(actions):
     latents, _, _ = agent.world_model.observe(
         {key: torch.as_tensor(value[:, :1]) for key, value in batch.items()},
         agent.world_model.initial(32),
-        torch.rand(32, 1, 4, generator=torch.Generator().manual_seed(0)),
+        torch.rand(32, 1, CONFIG.model.stoch, generator=torch.Generator().manual_seed(0)),
     )
     policy = agent.behaviour.policy(latents.features[:, 0])
     if actions is DISCRETE:
