@@ -10,9 +10,11 @@ import scipy.stats
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
+from agents.base import rows_on
+from agents.distributions import policy_noise
 from expedition import UserError
 from exploration import INTRINSIC
-from world_model import Imagined, for_size
+from world_model import for_size
 
 IMAGE = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
 VECTOR = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
@@ -172,6 +174,132 @@ def test_unknown_rewards_are_guessed_for_the_critic():
     assert all(p.isfinite().all() for p in agent.parameters())
 
 
+CPU = torch.device("cpu")
+
+
+def gradients(loss, module):
+    """Gradients of the sum of `loss` by the module's parameter; only those that are there and not zero."""
+    names, held = zip(*module.named_parameters(), strict=True)
+    found = torch.autograd.grad(loss.sum(), held, retain_graph=True, allow_unused=True)
+    return {name: g for name, g in zip(names, found, strict=True) if g is not None and g.any()}
+
+
+class TestLosses:
+    """What an update descends."""
+
+    def taught(self, intrinsic, actions=DISCRETE):
+        """An agent whose heads are off zero, under which no gradient would pass; rows, noise and step."""
+        agent = make("both", actions, intrinsic)
+        with torch.no_grad():
+            for head in (agent.behaviour.critic, agent.world_model.reward):
+                head[-1].weight.add_(0.1 * torch.randn(head[-1].weight.shape))
+        batch = rows_on(CPU, rows("both", actions, reward=intrinsic is None))
+        return agent, batch, agent.draw_noise(batch), torch.tensor(0.0)
+
+    @pytest.mark.parametrize("intrinsic", [None, *INTRINSIC])
+    def test_what_shapes_the_model(self, intrinsic):
+        """Its own predictions, and the task's returns and rewards; in phase 1 nothing that explores."""
+        agent, *given = self.taught(intrinsic)
+        losses, _ = agent._losses(*given)
+        model = agent.world_model
+        own = {"reconstruction_image", "reconstruction_vector", "continue"}
+        own |= {"dynamics_kl", "representation_kl"}
+        if intrinsic is None:
+            own |= {"reward", "replay_critic"}
+        for part in (model.encoder, model.dynamics):
+            shaping = {name for name, loss in losses.items() if gradients(loss, part)}
+            assert shaping == own
+        assert losses.keys() >= own | {"actor", "critic", "replay_critic"}
+
+    @pytest.mark.parametrize("intrinsic", [None, "rnd", "disagreement"])
+    def test_the_critic_learns_from_replayed_rows_in_both_phases(self, intrinsic):
+        agent, *given = self.taught(intrinsic)
+        loss = agent._losses(*given)[0]["replay_critic"]
+        model, critic = agent.world_model, agent.behaviour.critic
+        assert gradients(loss, critic).keys() == dict(critic.named_parameters()).keys()
+        reached = gradients(loss, model.encoder).keys(), gradients(loss, model.dynamics).keys()
+        if intrinsic is not None:
+            assert reached == (set(), set())
+        else:
+            assert reached[0] == dict(model.encoder.named_parameters()).keys()
+            no_prior = {n for n, _ in model.dynamics.named_parameters() if not n.startswith("prior_net.")}
+            assert reached[1] == no_prior
+
+    @pytest.mark.parametrize("intrinsic", [None, "rnd"])
+    def test_the_reward_head_learns_in_both_phases(self, intrinsic):
+        agent, *given = self.taught(intrinsic)
+        loss = agent._losses(*given)[0]["reward"]
+        model = agent.world_model
+        assert gradients(loss, model.reward).keys() == dict(model.reward.named_parameters()).keys()
+        assert bool(gradients(loss, model.encoder)) is bool(gradients(loss, model.dynamics))
+        assert bool(gradients(loss, model.encoder)) is (intrinsic is None)
+
+    @pytest.mark.parametrize("intrinsic", [None, *INTRINSIC])
+    @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+    def test_they_are_a_function_of_weights_rows_noise_and_step(self, actions, intrinsic):
+        agent, batch, noise, step = self.taught(intrinsic, actions)
+        agent.losses(batch, noise, step)  # scales that are off their start
+        before, found, state = weights(agent), [], agent.generator.get_state()
+        for call in range(2):
+            agent.load_state_dict(before)
+            torch.manual_seed(call)
+            total, metrics = agent.losses(batch, noise, step)
+            total.backward()
+            found.append({"total": total.detach(), **metrics, **weights(agent)})
+            found[-1] |= {f"{n}.grad": p.grad for n, p in agent.named_parameters() if p.grad is not None}
+            agent.zero_grad(set_to_none=True)
+            assert torch.equal(torch.get_rng_state(), torch.manual_seed(call).get_state())
+        assert torch.equal(agent.generator.get_state(), state)
+        assert found[0].keys() == found[1].keys()
+        for name, value in found[0].items():
+            assert torch.equal(value, found[1][name]), name
+        agent.load_state_dict(before)
+        other, _ = agent.losses(batch, agent.draw_noise(batch), step)
+        assert other != found[0]["total"]
+
+
+class TestNoise:
+    @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+    def test_shapes_and_kinds(self, actions):
+        agent, batch = make(actions=actions), rows_on(CPU, rows(actions=actions, batch=50))
+        noise = agent.draw_noise(batch)
+        # three imagined steps from the last four rows of each sequence
+        assert noise.posterior.shape == (50, 8, 4)
+        assert noise.prior.shape == (3, 200, 4)
+        for uniform in noise[: 3 if actions is DISCRETE else 2]:
+            assert scipy.stats.kstest(uniform.ravel(), "uniform").pvalue > 0.01
+        if actions is DISCRETE:
+            assert noise.policy.shape == (3, 200)
+        else:
+            assert noise.policy.shape == (3, 200, 2)
+            assert scipy.stats.kstest(noise.policy.ravel(), "norm").pvalue > 0.01
+
+    def test_it_follows_from_the_generator(self):
+        agent, batch = make(), rows_on(CPU, rows())
+        before, state = weights(agent), agent.generator.get_state()
+        one, two, other = (agent.draw_noise(batch, torch.Generator().manual_seed(k)) for k in (0, 0, 1))
+        assert torch.equal(agent.generator.get_state(), state)
+        for a, b, c in zip(one, two, other, strict=True):
+            assert torch.equal(a, b)
+            assert not (a == c).any()
+        mine, source = agent.draw_noise(batch), torch.Generator()
+        source.set_state(state)
+        assert all(torch.equal(*pair) for pair in zip(mine, agent.draw_noise(batch, source), strict=True))
+        assert not torch.equal(agent.generator.get_state(), state)
+        assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
+
+    def test_noise_of_another_shape_is_noticed(self):
+        agent, batch = make(), rows_on(CPU, rows())
+        noise, step = agent.draw_noise(batch), torch.tensor(0.0)
+        for wrong in (
+            noise._replace(posterior=noise.posterior[:, 1:]),
+            noise._replace(prior=noise.prior[1:]),
+            noise._replace(policy=noise.policy[1:]),
+        ):
+            with pytest.raises(ValueError, match="zip"):
+                agent.losses(batch, wrong, step)
+
+
 class TestAct:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
@@ -209,9 +337,9 @@ class TestAct:
                 "is_first": torch.tensor(batch["is_first"][:, t : t + 1]),
                 "action": torch.tensor(taken[t])[:, None],
             }
-            seen, _, _ = model.observe(row, latent, generator)
+            seen, _, _ = model.observe(row, latent, torch.rand(3, 1, 4, generator=generator))
             latent = seen.map(lambda x: x[:, 0])
-            agent.behaviour.policy(latent.features).sample(generator)
+            policy_noise(DISCRETE, (3,), generator)  # of the choice
             torch.testing.assert_close(latents[t], latent.deter)
 
     def test_every_action_is_tried(self):
@@ -241,13 +369,11 @@ class TestIntrinsic:
         latents, *_ = agent.world_model.observe(
             {k: torch.tensor(v) for k, v in rows(reward=False).items()},
             agent.world_model.initial(3),
-            torch.Generator().manual_seed(0),
+            torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(0)),
         )
         actions = torch.tensor(rows()["action"])
         raw = agent.intrinsic.reward(latents.detach(), actions)
-        seen = latents.detach()
-        imagined = Imagined(seen.deter, list(seen.stoch.unbind(1)), actions, None)
-        found = agent._imagined_reward(imagined, seen.features)
+        found = agent._imagined_reward(latents.detach(), actions)
         torch.testing.assert_close(found, raw / agent.intrinsic.scale.deviation())
         assert agent.intrinsic.scale.deviation() != 1
 

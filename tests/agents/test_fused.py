@@ -8,13 +8,11 @@ import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, make_agent
-from agents.base import LOG_PROB
+from agents.base import LOG_PROB, rows_on
 from agents.fused import FusedAgents
 from agents.prior import PolicyPrior
-from agents.program import NoisePlan, rows_on
 from expedition import UserError
 from world_model import for_size
-from world_model.noise import DrawnNoise, draw_all
 
 SPACES = {
     "image": gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8)}),
@@ -115,9 +113,13 @@ def test_fused_agents_learn_as_each_does_alone(case):
 
 def test_one_agent_knows_nothing_of_the_others():
     together = [make(seed) for seed in (0, 1)], [make(seed) for seed in (0, 2)]
+    before = {name: value.clone() for name, value in together[0][0].state_dict().items()}
     for pair, other in zip(together, (1, 2), strict=True):
-        FusedAgents(pair).update([rows(0), rows(other)])
+        fused = FusedAgents(pair)
+        for update in range(3):
+            fused.update([rows(10 * update), rows(10 * update + other)])
     for name, value in together[0][0].state_dict().items():
+        assert not torch.equal(value, before[name]), name
         assert torch.equal(value, together[1][0].state_dict()[name]), name
 
 
@@ -127,7 +129,9 @@ def test_frozen_parts_stay():
         agent.freeze("encoder")
     before = [{k: v.clone() for k, v in agent.world_model.encoder.state_dict().items()} for agent in agents]
     actors = [agent.behaviour.actor[-1].weight.clone() for agent in agents]
-    FusedAgents(agents).update([rows(0), rows(1)])
+    fused = FusedAgents(agents)
+    for update in range(2):  # the first of a warm-up moves nothing
+        fused.update([rows(2 * update), rows(2 * update + 1)])
     for agent, encoder, actor in zip(agents, before, actors, strict=True):
         assert all(torch.equal(v, encoder[k]) for k, v in agent.world_model.encoder.state_dict().items())
         assert not torch.equal(agent.behaviour.actor[-1].weight, actor)
@@ -149,13 +153,16 @@ def test_a_fused_agent_still_learns_by_itself_and_can_be_fused_again():
 
 def test_what_was_loaded_into_one_agent_is_what_the_program_updates():
     together, source = [make(seed) for seed in (0, 1)], make(5)
+    source.update(rows(9))  # the first of a warm-up moves nothing, so its optimiser is loaded too
     fused = FusedAgents(together)
     fused.update([rows(0), rows(1)])
     for name, part in together[1].components().items():
         part.load_state_dict(source.components()[name].state_dict())
     together[1].load_training_state(source.training_state())
+    before = source.behaviour.actor[-1].weight.clone()
     fused.update([rows(2), rows(3)])
     source.update(rows(3))
+    assert not torch.equal(source.behaviour.actor[-1].weight, before)
     assert_near(dict(source.state_dict()), dict(together[1].state_dict()))
 
 
@@ -183,36 +190,11 @@ class TestRefusals:
             FusedAgents(agents)
 
 
-class TestNoisePlan:
-    @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
-    def test_noise_drawn_beforehand_is_the_generators(self, actions):
-        agent = make(0, actions=actions, intrinsic="rnd")
-        batch = rows_on(CPU, rows(0, actions=actions, intrinsic="rnd"))
-        before = {name: value.clone() for name, value in agent.state_dict().items()}
-        state = agent.generator.get_state()
-        draws = NoisePlan(agent).draws(batch)
-        assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
-        assert torch.equal(agent.generator.get_state(), state)
-        # posterior, then an action and a state for each imagined step, from the last 4 rows of each sequence
-        starts, stochastic = BATCH * 4, (4, 1)
-        action = ("uniform", (starts, 1)) if actions is DISCRETE else ("normal", (starts, 2))
-        step = [action, ("uniform", (starts, *stochastic))]
-        assert [tuple(draw) for draw in draws] == [("uniform", (BATCH, TIME, *stochastic)), *step * 3]
-        noise = draw_all(draws, CPU, torch.Generator().manual_seed(0))
-        total, _ = make(0, actions=actions, intrinsic="rnd").total_loss(batch, 0, DrawnNoise(noise))
-        drawn, _ = agent.total_loss(batch, 0, torch.Generator().manual_seed(0))
-        torch.testing.assert_close(total, drawn)
-
-    def test_buffers_that_are_replaced_are_noticed(self, monkeypatch):
-        def replace(self, returns):  # what is put in place of a buffer would be lost with the call
-            self.weight = self.weight + 1
-
-        monkeypatch.setattr("agents.returns.PercentileScale.update", replace)
-        with pytest.raises(RuntimeError, match="in place, and replaces agent.behaviour.return_scale.weight"):
-            FusedAgents([make(0), make(1)]).update([rows(0), rows(1)])
-
-    def test_noise_of_another_shape_is_noticed(self):
-        agent, batch = make(0), rows_on(CPU, rows(0))
-        noise = draw_all(NoisePlan(agent).draws(batch), CPU, agent.generator)
-        with pytest.raises(AssertionError, match="other noise"):
-            agent.total_loss(batch, 0, DrawnNoise(noise[1:]))
+@pytest.mark.parametrize("agent", ["model-based", "model-free"])
+@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+def test_noise_for_rows_side_by_side_is_that_of_one_agents(actions, agent):
+    made = make(0, "vector", actions, "rnd", agent)
+    one, two = (rows_on(CPU, rows(seed, "vector", actions, "rnd", agent)) for seed in (0, 7))
+    both = {key: torch.stack([value, two[key]]) for key, value in one.items()}
+    left, right = (made.draw_noise(batch, torch.Generator().manual_seed(0)) for batch in (one, both))
+    assert all(torch.equal(*pair) for pair in zip(left, right, strict=True))
