@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, ModelFreeAgent, OptimizerConfig, PriorConfig
-from agents.base import LOG_PROB
+from agents.base import LOG_PROB, rows_on
 from agents.prior import PolicyPrior
 from world_model import for_size
 
@@ -119,6 +119,33 @@ def test_frozen_components_stay_and_the_others_learn(component):
     for name, part in parts.items():
         same = all(torch.equal(value, before[name][key]) for key, value in part.state_dict().items())
         assert same == (name == component), name
+
+
+@ACTIONS
+@pytest.mark.parametrize("intrinsic", [None, "disagreement", "rnd"])
+def test_losses_are_a_function_of_weights_rows_noise_and_step(actions, intrinsic):
+    agent = make(actions=actions, intrinsic=intrinsic)
+    agent.update(rows(actions=actions, reward=intrinsic is None))  # off the start
+    batch = rows_on(torch.device("cpu"), rows(actions=actions, seed=1, reward=intrinsic is None))
+    noise, step = agent.draw_noise(batch), torch.tensor(0.0)
+    assert noise.posterior.shape == (3, 8, 4)
+    assert noise.prior.numel() == noise.policy.numel() == 0
+    before, found, state = weights(agent), [], agent.generator.get_state()
+    for call in range(2):
+        agent.load_state_dict(before)
+        torch.manual_seed(call)
+        total, metrics = agent.losses(batch, noise, step)
+        total.backward()
+        found.append({"total": total.detach(), **metrics, **weights(agent)})
+        found[-1] |= {f"{n}.grad": p.grad for n, p in agent.named_parameters() if p.grad is not None}
+        agent.zero_grad(set_to_none=True)
+        assert torch.equal(torch.get_rng_state(), torch.manual_seed(call).get_state())
+    assert torch.equal(agent.generator.get_state(), state)
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
+    agent.load_state_dict(before)
+    assert agent.losses(batch, agent.draw_noise(batch), step)[0] != found[0]["total"]
 
 
 @pytest.mark.parametrize("unknown", ["reward", LOG_PROB])
