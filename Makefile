@@ -40,7 +40,7 @@ install-all: install
 	$(BIN)/expedition list environments
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 learn-check: install
 	$(BIN)/python -m benchmarks.learn_check

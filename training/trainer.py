@@ -163,6 +163,8 @@ class Trainer:
             if self.stopping():
                 self.save()
                 return False
+            if self.updates == planned - 1:
+                self.save()  # a stop while all is judged gives up the last update alone
             self.updated(self.agent.update(self._draw(), self.env_step))
             last = self.updates == planned
             if last or self.updates % max(1, planned // OFFLINE_LINES) == 0:
