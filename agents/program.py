@@ -27,8 +27,8 @@ Rows = dict[str, Tensor]
 Metrics = dict[str, Tensor]
 Chosen = tuple[Latent, Tensor, Tensor]
 
-PAYS_FROM = 500
-"""Updates from which compiling is worth its seconds on a CPU, with a warm cache (docs/performance.md)."""
+PAYS_FROM = 2000
+"""Updates from which compiling with an empty cache is worth its seconds on a CPU (docs/performance.md)."""
 WARM_UP = 3
 """Updates before a CUDA graph is captured, in which everything is compiled and allocated."""
 REGIONS = (
