@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from agents import Agent
+from agents.program import Mode, choose_mode
 from envs import cores
 from expedition import UserError
 from experiments.launchers.worker import Job, Task
@@ -32,8 +34,10 @@ from training.storage.state_tree import publish_json
 
 COLLECT_SECONDS = 8.0
 """How long a trial collects at most."""
-QUICK_SECONDS = 3.0
-"""An update that takes longer than this is not repeated, though the first one is slower."""
+UPDATE_SECONDS = 6.0
+"""How long a trial repeats its update at most; the first is not counted."""
+COLD_SECONDS = 20.0
+"""A first step and update that take longer than this filled the cache of compiled code: it is tried again."""
 PPO_STEPS = 256
 """Environment steps of a trial's rollout."""
 MOMENTS = 3
@@ -46,14 +50,17 @@ class Trial:
 
     Attributes:
         begin: seconds from the start of the process to the first step.
+        first: seconds that the first step and update take beyond those after them; they compile, or load what
+            was compiled before.
         step: seconds of one environment step, acting included.
-        update: seconds of one update; 0 where the run makes none.
+        update: seconds of one update, at its fastest; 0 where the run makes none.
         peak: bytes of memory of the process, without the replay's rows.
         row: bytes of a replayed row.
         parameters: how many.
     """
 
     begin: float
+    first: float
     step: float
     update: float
     peak: int
@@ -78,7 +85,7 @@ class _Rows:
 
 
 def measure(config: RunConfig, logistics: Logistics) -> Trial:
-    """Begin a run, collect for some seconds, make an update or three."""
+    """Begin a run, collect for some seconds, make some updates, in the mode that the run will have."""
     if config.agent.kind == "ppo":
         return _measure_ppo(config, logistics)
     began = time.monotonic()
@@ -87,34 +94,56 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
     envs = env_factory(config, logistics)(training.num_envs)
     try:
         agent = build_agent(config, envs, choose_device(logistics.device))
+        agent.run_as(mode_of(config, logistics)[0])
         kept = _Rows()
         task = config.phase == "finetune"
         collector = Collector(envs, agent, kept, task, config.seed)
         collector.start()
         spec = row_spec(envs, agent, task)
         begin, clock, steps = time.monotonic() - began, time.monotonic(), 0
-        while len(kept.rows) < training.length and time.monotonic() - clock < COLLECT_SECONDS:
+        collector.step(0)
+        first, clock = time.monotonic() - clock, time.monotonic()
+        while steps == 0 or (len(kept.rows) < training.length and time.monotonic() - clock < COLLECT_SECONDS):
             steps += collector.step(0)[0]
-        step = (time.monotonic() - clock) / max(1, steps)
+        step = (time.monotonic() - clock) / steps
     finally:
         envs.close()
-    update = 0.0
+    compiling, update = 0.0, 0.0
     if planned_updates(config) > 0:
-        rows = learner_view(kept.batch(training.batch, training.length))
-        for _ in range(3):
-            clock = time.monotonic()
-            float(agent.update(rows)["loss/total"])
-            update = time.monotonic() - clock
-            if update > QUICK_SECONDS:
-                break
+        compiling, update = _updates(agent, kept.batch(training.batch, training.length))
     return Trial(
         begin,
+        first + compiling,
         step,
         update,
         _peak(),
         sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in spec.values()),
         sum(p.numel() for p in agent.parameters()),
     )
+
+
+def mode_of(config: RunConfig, logistics: Logistics) -> tuple[Mode, str | None]:
+    """How a new run's updates will be carried out, and why not as wished."""
+    if config.agent.kind == "ppo":
+        return "eager", None
+    return choose_mode(logistics.compile, choose_device(logistics.device), planned_updates(config))
+
+
+def _updates(agent: Agent, batch: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Seconds of the first update beyond a later one, and of a later one.
+
+    The fastest counts: what else this machine does at the moment only ever slows them down.
+    """
+    rows = learner_view(batch)
+    spent: list[float] = []
+    began = time.monotonic()
+    while len(spent) < 2 or time.monotonic() - began < UPDATE_SECONDS:
+        clock = time.monotonic()
+        float(agent.update(rows)["loss/total"])
+        spent.append(time.monotonic() - clock)
+        if len(spent) == 1:
+            began = time.monotonic()
+    return max(0.0, spent[0] - min(spent[1:])), min(spent[1:])
 
 
 def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
@@ -138,7 +167,7 @@ def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
         spent = max(0.0, time.monotonic() - clock - made * step)
     finally:
         envs.close()
-    return Trial(begin, step, spent / made * config.agent.ppo.rollout, _peak(), 0, learner.parameters)
+    return Trial(begin, 0.0, step, spent / made * config.agent.ppo.rollout, _peak(), 0, learner.parameters)
 
 
 def _peak() -> int:
@@ -156,25 +185,27 @@ def estimate_study(
     """
     groups: dict[tuple[str, ...], list[PlannedRun]] = {}
     for run in runs:
-        config = run.config
-        groups.setdefault(
-            (config.phase, config.intrinsic or "task", config.agent.kind, config.env), []
-        ).append(run)
+        config, (mode, why) = run.config, mode_of(run.config, logistics)
+        if why is not None and not groups:
+            say(why)
+        key: tuple[str, ...] = (
+            config.phase,
+            config.intrinsic or "task",
+            config.agent.kind,
+            mode,
+            config.env,
+        )
+        groups.setdefault(key, []).append(run)
     threads = logistics.threads or max(1, cores() // jobs)
     lines, seconds, memory, disk = [], 0.0, 0, 0
     for key, members in groups.items():
         say(f"  trying {', '.join(key)} ...")
-        trial = _tried(members[0].config, dataclasses.replace(logistics, threads=threads))
+        trial = _warm(members[0].config, dataclasses.replace(logistics, threads=threads))
         spent = sum(_seconds(run.config, trial) for run in members)
         most = max(_replay_bytes(run.config, trial) for run in members)
         seconds, memory = seconds + spent, max(memory, trial.peak + most)
         disk += sum(_replay_bytes(run.config, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
-        steps = sum(run.config.steps for run in members)
-        updates = sum(planned_updates(run.config) for run in members)
-        lines.append(
-            f"{len(members):>4} x {', '.join(key[:3])}: {steps:,} steps at {trial.step * 1000:.2f} ms, "
-            f"{updates:,} updates at {trial.update * 1000:.0f} ms: {duration(spent)}"
-        )
+        lines.append(_line(key, members, trial, spent))
     total = (
         f"About {duration(seconds / jobs)} with {jobs} at a time (evaluation, logging and W&B not counted), "
         f"{memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk."
@@ -182,8 +213,27 @@ def estimate_study(
     return "\n".join([*lines, total])
 
 
+def _line(key: tuple[str, ...], members: Sequence[PlannedRun], trial: Trial, spent: float) -> str:
+    """What a kind of run takes in all, and of what that is made."""
+    steps = sum(run.config.steps for run in members)
+    updates = sum(planned_updates(run.config) for run in members)
+    compiling = "" if key[3] == "eager" else f", {trial.first:.0f} s each to load what is compiled"
+    return (
+        f"{len(members):>4} x {', '.join(key[:4])}: {steps:,} steps at {trial.step * 1000:.2f} ms, "
+        f"{updates:,} updates at {trial.update * 1000:.0f} ms{compiling}: {duration(spent)}"
+    )
+
+
+def _warm(config: RunConfig, logistics: Logistics) -> Trial:
+    """A trial that finds what it compiles in the cache, as the runs will: the one before it filled that."""
+    trial = _tried(config, logistics)
+    if mode_of(config, logistics)[0] != "eager" and trial.first > COLD_SECONDS:
+        trial = _tried(config, logistics)
+    return trial
+
+
 def _seconds(config: RunConfig, trial: Trial) -> float:
-    return trial.begin + config.steps * trial.step + planned_updates(config) * trial.update
+    return trial.begin + trial.first + config.steps * trial.step + planned_updates(config) * trial.update
 
 
 def _replay_bytes(config: RunConfig, trial: Trial) -> int:
