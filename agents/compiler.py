@@ -12,15 +12,18 @@ import os
 import shutil
 import sysconfig
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import torch
 
 Function = TypeVar("Function", bound=Callable)
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
+PATIENCE = 60.0
+"""Seconds to wait for others that compile: about what compiling takes. Whoever is stuck holds nobody up."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,8 +69,7 @@ def missing(device_type: str) -> str | None:
         if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
             return "Python's headers are missing (on Debian: apt-get install python3-dev)"
     try:
-        with one_at_a_time("probe"):
-            value = compiled(_probe)(torch.ones(64, device=device_type))
+        value = compiled(_probe)(torch.ones(64, device=device_type))
     except Exception as error:  # noqa: BLE001  whatever the toolchain raises, training goes on without it
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return f"the compiler fails ({reason[0][:200]})"
@@ -92,7 +94,8 @@ def one_at_a_time(what: str) -> Iterator[None]:
     """Let one process of this user compile a thing at a time: the others then find its work in the cache.
 
     Args:
-        what: names the thing; others are not waited for.
+        what: names the thing; others are not waited for, and none longer than `PATIENCE`: then several
+            compile side by side, which is safe.
     """
     name = hashlib.sha256(what.encode()).hexdigest()[:16]
     try:
@@ -101,9 +104,21 @@ def one_at_a_time(what: str) -> Iterator[None]:
         yield
         return
     with file:
-        with contextlib.suppress(OSError):  # some network folders know no locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+        deadline = time.monotonic() + PATIENCE
+        while not _locked(file) and time.monotonic() < deadline:
+            time.sleep(0.2)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the lock is ours now, or cannot be had at all."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network folders know no locks
+        return True
+    return True
 
 
 @contextlib.contextmanager

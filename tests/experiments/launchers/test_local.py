@@ -157,8 +157,8 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
 def test_plan_only_writes_nothing(study_file, tmp_path, cli):
     code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
     assert code == 0
-    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
-    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based: 160 steps at ")
+    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based, eager: 96 steps at ")
+    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based, eager: 160 steps at ")
     assert " GiB of memory, " in out.splitlines()[2]
     assert sum(line.startswith("  ") and " steps" in line for line in err.splitlines()) == 6
     assert "6 runs, 256 steps" in err
