@@ -86,7 +86,7 @@ def main() -> None:
     make, spaces, intrinsic, length = CASES[case]
     prepare_process(1)
     config, observed = make(), gymnasium.spaces.Dict(dict(spaces))
-    agent = DreamerAgent(
+    agent: Any = DreamerAgent(
         observed, gymnasium.spaces.Discrete(ACTIONS), config, intrinsic, 0, torch.device("cpu")
     )
     if mode != "eager":
