@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from agents import Agent
 from agents.program import Mode, choose_mode
-from envs import cores
 from expedition import UserError
 from experiments.launchers.worker import Job, Task
 from experiments.reporting.report import duration
@@ -34,10 +32,12 @@ from training.storage.state_tree import publish_json
 
 COLLECT_SECONDS = 8.0
 """How long a trial collects at most."""
+STEP_SECONDS = 1.0
+"""How long it collects at least: the first steps are slower."""
 UPDATE_SECONDS = 6.0
-"""How long a trial repeats its update at most; the first is not counted."""
-COLD_SECONDS = 20.0
-"""A first step and update that take longer than this filled the cache of compiled code: it is tried again."""
+"""After so long no other update is tried; a slow one is made once."""
+UPDATES = 10
+"""Most updates that are tried."""
 PPO_STEPS = 256
 """Environment steps of a trial's rollout."""
 MOMENTS = 3
@@ -50,32 +50,37 @@ class Trial:
 
     Attributes:
         begin: seconds from the start of the process to the first step.
-        first: seconds that the first step and update take beyond those after them; they compile, or load what
-            was compiled before.
         step: seconds of one environment step, acting included.
-        update: seconds of one update, at its fastest; 0 where the run makes none.
+        update: seconds of one update, compiled where the run's will be; 0 where the run makes none.
         peak: bytes of memory of the process, without the replay's rows.
         row: bytes of a replayed row.
         parameters: how many.
     """
 
     begin: float
-    first: float
     step: float
     update: float
     peak: int
     row: int
     parameters: int
+    compiling: float = 0.0
+    """Seconds of the first step and update beyond those after them, where they are compiled: once a run."""
 
 
 class _Rows:
-    """Stands in for a replay: keeps what is added."""
+    """Stands in for a replay: keeps the first rows that are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.rows: list[Mapping[str, np.ndarray]] = []
+        self.most = most
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) >= self.most
 
     def add(self, rows: Mapping[str, np.ndarray]) -> None:
-        self.rows.append({key: value.copy() for key, value in rows.items()})
+        if not self.full:
+            self.rows.append({key: value.copy() for key, value in rows.items()})
 
     def batch(self, batch: int, length: int) -> dict[str, np.ndarray]:
         """Rows (B, T, ...), repeated where fewer were collected: right in cost, not in sense."""
@@ -85,7 +90,10 @@ class _Rows:
 
 
 def measure(config: RunConfig, logistics: Logistics) -> Trial:
-    """Begin a run, collect for some seconds, make some updates, in the mode that the run will have."""
+    """Begin a run, collect for some seconds, make some updates.
+
+    The fastest update counts: the first ones warm up, and other programs only make one slower.
+    """
     if config.agent.kind == "ppo":
         return _measure_ppo(config, logistics)
     began = time.monotonic()
@@ -94,56 +102,67 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
     envs = env_factory(config, logistics)(training.num_envs)
     try:
         agent = build_agent(config, envs, choose_device(logistics.device))
-        agent.run_as(mode_of(config, logistics)[0])
-        kept = _Rows()
+        mode = _mode(config, logistics)
+        agent.run_as(mode)
+        kept = _Rows(training.length)
         task = config.phase == "finetune"
         collector = Collector(envs, agent, kept, task, config.seed)
         collector.start()
         spec = row_spec(envs, agent, task)
-        begin, clock, steps = time.monotonic() - began, time.monotonic(), 0
-        collector.step(0)
-        first, clock = time.monotonic() - clock, time.monotonic()
-        while steps == 0 or (len(kept.rows) < training.length and time.monotonic() - clock < COLLECT_SECONDS):
-            steps += collector.step(0)[0]
-        step = (time.monotonic() - clock) / steps
+        begin = time.monotonic() - began
+        first = _first(lambda: collector.step(0))
+        step = _step_seconds(collector, kept)
     finally:
         envs.close()
-    compiling, update = 0.0, 0.0
+    update = 0.0
     if planned_updates(config) > 0:
-        compiling, update = _updates(agent, kept.batch(training.batch, training.length))
+        rows = learner_view(kept.batch(training.batch, training.length))
+        first += _first(lambda: agent.update(rows))
+        update = _fastest(lambda: float(agent.update(rows)["loss/total"]))
     return Trial(
         begin,
-        first + compiling,
         step,
         update,
         _peak(),
         sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in spec.values()),
         sum(p.numel() for p in agent.parameters()),
+        0.0 if mode == "eager" else first,
     )
 
 
-def mode_of(config: RunConfig, logistics: Logistics) -> tuple[Mode, str | None]:
-    """How a new run's updates will be carried out, and why not as wished."""
-    if config.agent.kind == "ppo":
-        return "eager", None
-    return choose_mode(logistics.compile, choose_device(logistics.device), planned_updates(config))
+def _mode(config: RunConfig, logistics: Logistics) -> Mode:
+    """How a new run's updates will be carried out."""
+    return choose_mode(logistics.compile, choose_device(logistics.device), planned_updates(config))[0]
 
 
-def _updates(agent: Agent, batch: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Seconds of the first update beyond a later one, and of a later one.
+def _first(action: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    clock = time.monotonic()
+    action()
+    return time.monotonic() - clock
 
-    The fastest counts: what else this machine does at the moment only ever slows them down.
-    """
-    rows = learner_view(batch)
-    spent: list[float] = []
-    began = time.monotonic()
-    while len(spent) < 2 or time.monotonic() - began < UPDATE_SECONDS:
+
+def _step_seconds(collector: Collector, kept: _Rows) -> float:
+    """Seconds of one environment step, without the first ones."""
+    for _ in range(2):
+        collector.step(0)
+    clock, steps, spent = time.monotonic(), 0, 0.0
+    while spent < COLLECT_SECONDS and (spent < STEP_SECONDS or not kept.full):
+        steps += collector.step(0)[0]
+        spent = time.monotonic() - clock
+    return spent / max(1, steps)
+
+
+def _fastest(action: Callable[[], object]) -> float:
+    """Seconds of the fastest of some calls, or of the only one where it is slow."""
+    began, found = time.monotonic(), float("inf")
+    for _ in range(UPDATES):
         clock = time.monotonic()
-        float(agent.update(rows)["loss/total"])
-        spent.append(time.monotonic() - clock)
-        if len(spent) == 1:
-            began = time.monotonic()
-    return max(0.0, spent[0] - min(spent[1:])), min(spent[1:])
+        action()
+        found = min(found, time.monotonic() - clock)
+        if time.monotonic() - began > UPDATE_SECONDS:
+            break
+    return found
 
 
 def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
@@ -157,17 +176,19 @@ def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
     try:
         learner = Learner(config, envs, choose_device(logistics.device))
         learner.start()
-        begin, clock = time.monotonic() - began, time.monotonic()
+        begin = time.monotonic() - began
         rows = max(2, PPO_STEPS // training.num_envs)
-        learner.learn(rows, 0, update=False, after_row=lambda: True)
-        step = (time.monotonic() - clock) / max(1, learner.bridge.steps)
+        learner.learn(rows, 0, update=True, after_row=lambda: True)  # what comes first is slower
         collected, clock = learner.bridge.steps, time.monotonic()
-        learner.learn(rows, 1, update=True, after_row=lambda: True)
+        learner.learn(rows, 1, update=False, after_row=lambda: True)
+        step = (time.monotonic() - clock) / max(1, learner.bridge.steps - collected)
+        collected, clock = learner.bridge.steps, time.monotonic()
+        learner.learn(rows, 2, update=True, after_row=lambda: True)
         made = max(1, learner.bridge.steps - collected)
         spent = max(0.0, time.monotonic() - clock - made * step)
     finally:
         envs.close()
-    return Trial(begin, 0.0, step, spent / made * config.agent.ppo.rollout, _peak(), 0, learner.parameters)
+    return Trial(begin, step, spent / made * config.agent.ppo.rollout, _peak(), 0, learner.parameters)
 
 
 def _peak() -> int:
@@ -176,64 +197,74 @@ def _peak() -> int:
 
 
 def estimate_study(
-    runs: Sequence[PlannedRun], jobs: int, logistics: Logistics, say: Callable[[str], None]
+    runs: Sequence[PlannedRun],
+    jobs: int,
+    threads: Mapping[str, int],
+    logistics: Logistics,
+    say: Callable[[str], None],
 ) -> str:
     """Try each kind of run once, in a process of its own, and return a table of what the study will take.
+
+    Args:
+        runs: what the study consists of, those first that others wait for.
+        jobs: runs at a time.
+        threads: of a run, by its phase, as the launcher gives them.
+        logistics: how the runs are carried out.
+        say: told one line at a time what a person wants to know.
 
     Raises:
         UserError: a trial failed, with its own sentence.
     """
     groups: dict[tuple[str, ...], list[PlannedRun]] = {}
     for run in runs:
-        config, (mode, why) = run.config, mode_of(run.config, logistics)
-        if why is not None and not groups:
-            say(why)
-        key: tuple[str, ...] = (
-            config.phase,
-            config.intrinsic or "task",
-            config.agent.kind,
-            mode,
-            config.env,
-        )
-        groups.setdefault(key, []).append(run)
-    threads = logistics.threads or max(1, cores() // jobs)
-    lines, seconds, memory, disk = [], 0.0, 0, 0
+        config = run.config
+        groups.setdefault(
+            (config.phase, config.intrinsic or "task", config.agent.kind, config.env), []
+        ).append(run)
+    seconds: dict[str, float] = {}
+    lines, memory, disk = [], 0, 0
     for key, members in groups.items():
         say(f"  trying {', '.join(key)} ...")
-        trial = _warm(members[0].config, dataclasses.replace(logistics, threads=threads))
-        spent = sum(_seconds(run.config, trial) for run in members)
+        trial = _tried(members[0].config, dataclasses.replace(logistics, threads=threads[key[0]]))
+        seconds |= {run.id: _seconds(run.config, trial) for run in members}
+        spent = sum(seconds[run.id] for run in members)
         most = max(_replay_bytes(run.config, trial) for run in members)
-        seconds, memory = seconds + spent, max(memory, trial.peak + most)
+        memory = max(memory, trial.peak + most)
         disk += sum(_replay_bytes(run.config, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
-        lines.append(_line(key, members, trial, spent))
+        steps = sum(run.config.steps for run in members)
+        updates = sum(planned_updates(run.config) for run in members)
+        lines.append(
+            f"{len(members):>4} x {', '.join(key[:3])}: {steps:,} steps at {trial.step * 1000:.2f} ms, "
+            f"{updates:,} updates at {trial.update * 1000:.0f} ms: {duration(spent)}{_compiling(trial)}"
+        )
+    whole = duration(until_all_end(runs, seconds, jobs))
     total = (
-        f"About {duration(seconds / jobs)} with {jobs} at a time (evaluation, logging and W&B not counted), "
-        f"{memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk."
+        f"About {whole} with {jobs} at a time (evaluation, logging and "
+        f"W&B not counted), {memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk."
     )
     return "\n".join([*lines, total])
 
 
-def _line(key: tuple[str, ...], members: Sequence[PlannedRun], trial: Trial, spent: float) -> str:
-    """What a kind of run takes in all, and of what that is made."""
-    steps = sum(run.config.steps for run in members)
-    updates = sum(planned_updates(run.config) for run in members)
-    compiling = "" if key[3] == "eager" else f", {trial.first:.0f} s each to load what is compiled"
-    return (
-        f"{len(members):>4} x {', '.join(key[:4])}: {steps:,} steps at {trial.step * 1000:.2f} ms, "
-        f"{updates:,} updates at {trial.update * 1000:.0f} ms{compiling}: {duration(spent)}"
-    )
+def until_all_end(runs: Sequence[PlannedRun], seconds: Mapping[str, float], jobs: int) -> float:
+    """Return when the last run ends, where each waits for the run that it needs and for a place."""
+    places = [0.0] * jobs
+    ends: dict[str | None, float] = {None: 0.0}
+    waiting: dict[str | None, PlannedRun] = {run.id: run for run in runs}
+    while waiting:
+        run = min((r for r in waiting.values() if r.needs in ends), key=lambda run: ends[run.needs])
+        place = places.index(min(places))
+        ends[run.id] = places[place] = max(places[place], ends[run.needs]) + seconds[run.id]
+        del waiting[run.id]
+    return max(places)
 
 
-def _warm(config: RunConfig, logistics: Logistics) -> Trial:
-    """A trial that finds what it compiles in the cache, as the runs will: the one before it filled that."""
-    trial = _tried(config, logistics)
-    if mode_of(config, logistics)[0] != "eager" and trial.first > COLD_SECONDS:
-        trial = _tried(config, logistics)
-    return trial
+def _compiling(trial: Trial) -> str:
+    """What compiling adds; a run that finds it in the cache needs a few seconds."""
+    return f", and {trial.compiling:.0f} s to compile, once" if trial.compiling > 1 else ""
 
 
 def _seconds(config: RunConfig, trial: Trial) -> float:
-    return trial.begin + trial.first + config.steps * trial.step + planned_updates(config) * trial.update
+    return trial.begin + config.steps * trial.step + planned_updates(config) * trial.update
 
 
 def _replay_bytes(config: RunConfig, trial: Trial) -> int:

@@ -90,7 +90,7 @@ def main() -> None:
         observed, gymnasium.spaces.Discrete(ACTIONS), config, intrinsic, 0, torch.device("cpu")
     )
     if mode != "eager":
-        agent.run_as(mode)  # type: ignore[arg-type]  # a word of the command line
+        agent.run_as(mode)
     batch = rows(spaces, (16, length), task=intrinsic is None)
     work = acting(agent, spaces) if case == "acting" else lambda: agent.update(batch)
     root = Path(agents.__file__).parents[1]
