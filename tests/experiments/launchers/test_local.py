@@ -239,8 +239,10 @@ def test_the_reason_of_a_failure(tmp_path, code, log, reason):
 
 def test_the_report_reads_the_studys_own_factorial_and_contrasts(study_file, tmp_path):
     cells = [{"condition": "scratch"}, {"carries": "world", "condition": "model"}]
-    contrast = {"label": "against itself", "better": "pretrain:model", "baseline": "pretrain:scratch"}
-    study = find_study(str(study_file(factorial=cells, contrasts=[contrast])), None, {})
+    contrast = {"label": "over random data", "better": "pretrain:model", "baseline": "pretrain:control"}
+    conditions = ["scratch", "model", {"name": "control", "plan": "model", "intrinsic": "random-data"}]
+    path = study_file(factorial=cells, contrasts=[contrast], conditions=conditions)
+    study = find_study(str(path), None, {})
     it = Launcher(study, tmp_path / "out", 1, QUIET, "x", print)
     (tmp_path / "out").mkdir()
     it._write_study()
