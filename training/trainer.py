@@ -135,6 +135,9 @@ class Trainer:
                 yield from self._step()
             else:
                 self._collect_beside_updates(self.overlap)
+            if self.collector.failure is not None:
+                self.save()
+                raise self.collector.failure
             if self.env_step // self.config.training.log_every > logged:
                 self._log()
             clock, elapsed = time.monotonic(), time.monotonic() - clock
