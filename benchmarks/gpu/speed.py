@@ -175,6 +175,7 @@ def loop(options: Options, size: str, env: str) -> Iterator[dict[str, Any]]:
             device=options.device,
             threads=1,
             workers=0,
+            compile="auto",
         )
         found = measure_loop(arguments)
         name = "overlap" if overlap else "in turn"
