@@ -57,11 +57,11 @@ $(GPU_VENV)/.installed: benchmarks/gpu/wheels.txt
 
 # Where there is a network: gather those wheels for Python 3.12 on Linux, some 10 MB.
 gpu-wheels: WHEELS ?= build/gpu-wheels
-gpu-wheels: install
-	$(PIP) download --no-deps --only-binary :all: --python-version 3.12 --implementation cp \
+gpu-wheels: | $(BIN)/python
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary :all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
 	  --requirement benchmarks/gpu/wheels.txt --dest $(WHEELS)
-	du --bytes --total $(WHEELS)/*
+	du -ch $(WHEELS)/*
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

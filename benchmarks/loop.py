@@ -49,6 +49,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         workers=arguments.workers,
         wandb="off",
         progress=False,
+        compile=arguments.compile,
     )
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter(), time.process_time()
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that step the environments")
+    parser.add_argument("--compile", default="auto", choices=["auto", "on", "off"])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     show(measure(arguments), arguments.json)

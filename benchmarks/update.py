@@ -26,6 +26,7 @@ from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from agents.program import MODES, WARM_UP
 from benchmarks.against import turns
 from benchmarks.table import show
+from expedition import UserError
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
 from training.runtime import choose_device
@@ -238,7 +239,11 @@ def main() -> int:
     add_arguments(parser)
     add_against(parser)
     arguments = parser.parse_args()
-    show(turns.compare(arguments) if arguments.against else measure(arguments), arguments.json)
+    try:
+        found = turns.compare(arguments) if arguments.against else measure(arguments)
+    except UserError as error:
+        parser.error(str(error))
+    show(found, arguments.json)
     return 0
 
 

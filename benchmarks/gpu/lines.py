@@ -64,7 +64,7 @@ def _loop(size: str, env: str, limit: float) -> Line:
 
 QUICK, COMPILED = ("eager", "captured"), ("compiled",)
 LINES = (
-    Line("device", 40, "speed:device"),
+    Line("device", 60, "speed:device"),
     Line("losses and gradients equal the CPU's", 60, "numerics:losses"),
     Line("eager updates equal the CPU's", 60, "numerics:updates", {"mode": "eager"}),
     # The first line that compiles, as capturing does too; those below find some of it in the cache.

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from agents.compiler import missing
 from agents.fused import FusedAgents
 from agents.program import WARM_UP, Mode
 from benchmarks.gpu.lines import NotRun, Options
@@ -37,18 +38,22 @@ def device(options: Options) -> Iterator[dict[str, Any]]:
         "python": platform.python_version(),
         "cpu cores": os.cpu_count(),
     }
-    if options.rehearsal:
-        return
+    if not options.rehearsal:
+        yield _gpu()
+    yield {"compiler": missing(options.device) or "works"}
+
+
+def _gpu() -> dict[str, Any]:
+    product = torch.ones(256, 256, device="cuda") @ torch.ones(256, 256, device="cuda")
+    assert float(product[0, 0]) == 256
     about = torch.cuda.get_device_properties(0)
-    yield {
+    return {
         "device": about.name,
         "memory GiB": about.total_memory / 2**30,
         "capability": f"{about.major}.{about.minor}",
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
     }
-    product = torch.ones(256, 256, device="cuda") @ torch.ones(256, 256, device="cuda")
-    assert float(product[0, 0]) == 256
 
 
 def _version(package: str) -> str:
@@ -175,6 +180,7 @@ def loop(options: Options, size: str, env: str) -> Iterator[dict[str, Any]]:
             device=options.device,
             threads=1,
             workers=0,
+            compile="auto",
         )
         found = measure_loop(arguments)
         name = "overlap" if overlap else "in turn"
