@@ -92,6 +92,12 @@ def test_the_summary_has_the_promised_form(studied):
     assert str(arguments[1]) in summary["command"]
 
 
+def test_the_workers_get_what_was_asked_for(studied):
+    jobs = [json.loads(path.read_text()) for path in (studied[0] / "logs").glob("*.json")]
+    assert len(jobs) == 6
+    assert all(job["logistics"]["compile"] == "off" for job in jobs)
+
+
 def test_without_contrasts_of_its_own_a_study_compares_with_scratch(studied):
     pairs = [(contrast.better, contrast.baseline) for contrast in read_study(studied[0]).contrasts]
     assert pairs == [("model", "scratch")]
