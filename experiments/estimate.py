@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -196,6 +197,11 @@ def estimate_study(
             config.env,
         )
         groups.setdefault(key, []).append(run)
+    busy = os.getloadavg()[0] / cores()
+    if busy > 0.5:
+        say(
+            f"This machine is busy (load {busy:.1f} a core): left alone, it takes less than what is measured."
+        )
     threads = logistics.threads or max(1, cores() // jobs)
     lines, seconds, memory, disk = [], 0.0, 0, 0
     for key, members in groups.items():

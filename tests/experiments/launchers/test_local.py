@@ -160,7 +160,8 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
         launcher(study_file, folder)
 
 
-def test_plan_only_writes_nothing(study_file, tmp_path, cli):
+def test_plan_only_writes_nothing(study_file, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (1e4, 0.0, 0.0))
     code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
     assert code == 0
     assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based, eager: 96 steps at ")
@@ -169,6 +170,7 @@ def test_plan_only_writes_nothing(study_file, tmp_path, cli):
     assert sum(line.startswith("  ") and " steps" in line for line in err.splitlines()) == 6
     assert "6 runs, 256 steps" in err
     assert "GiB" in err
+    assert "This machine is busy" in err
     assert not (tmp_path / "none").exists()
 
 
