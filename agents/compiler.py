@@ -68,6 +68,20 @@ def missing(device_type: str) -> str | None:
             return "no C++ compiler is found (on Debian: apt-get install g++ python3-dev)"
         if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
             return "Python's headers are missing (on Debian: apt-get install python3-dev)"
+    shared = str(cache_folder())
+    why = _fails(device_type)
+    if why is None or shared == _own_folder():
+        return why
+    os.environ[CACHE] = _own_folder()  # perhaps the cache alone is broken
+    torch.compiler.reset()
+    if _fails(device_type) is not None:
+        return why
+    _log.warning("The compiler's cache %s is broken: delete it, or every run compiles anew.", shared)
+    return None
+
+
+def _fails(device_type: str) -> str | None:
+    """What keeps a small function from being compiled and called, as a clause."""
     try:
         value = compiled(_probe)(torch.ones(64, device=device_type))
     except Exception as error:  # noqa: BLE001  whatever the toolchain raises, training goes on without it

@@ -250,7 +250,8 @@ def studied(tmp_path_factory):
     """Folder and command line of a study of two seeds and two plans on catch-vector; nobody writes to it."""
     folder = tmp_path_factory.mktemp("studied")
     path = write_study_file(folder / "catch.yaml")
-    arguments = ("study", path, "--seeds", 2, "--jobs", 2, "--wandb", "off", "--out", folder / "out")
+    machine = ("--jobs", 2, "--wandb", "off", "--compile", "off")
+    arguments = ("study", path, "--seeds", 2, *machine, "--out", folder / "out")
     assert command_line(*arguments) == 0
     return folder / "out", arguments
 

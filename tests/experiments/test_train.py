@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from agents.compiler import missing
 from experiments.presets import find_study
 from experiments.settings import agent_preset, training_preset
 from experiments.study import planned_runs
@@ -125,3 +126,19 @@ def test_an_evaluation_counts_what_it_does_not_show():
         "With --json also the 2 of one achievement or task each.",
     ]
     assert told_evaluation({"return": 1.0}) == "return  1"
+
+
+def test_without_a_compiler_a_run_that_asks_for_one_trains_and_is_told(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    missing.cache_clear()
+    code, _, err = train("--compile", "on", "--device", "cpu")
+    missing.cache_clear()
+    assert code == 0, err
+    assert err.count("Updates run uncompiled, and slower, because no C++ compiler is found") == 1
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["program"] == "eager"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["updates"] > 0
+
+
+@pytest.mark.parametrize("command", ["pretrain", "train", "finetune", "study"])
+def test_help_names_compiling(cli, command):
+    assert "--compile" in cli(command, "--help")[1]

@@ -92,6 +92,12 @@ def test_the_summary_has_the_promised_form(studied):
     assert str(arguments[1]) in summary["command"]
 
 
+def test_the_workers_get_what_was_asked_for(studied):
+    jobs = [json.loads(path.read_text()) for path in (studied[0] / "logs").glob("*.json")]
+    assert len(jobs) == 6
+    assert all(job["logistics"]["compile"] == "off" for job in jobs)
+
+
 def test_without_contrasts_of_its_own_a_study_compares_with_scratch(studied):
     pairs = [(contrast.better, contrast.baseline) for contrast in read_study(studied[0]).contrasts]
     assert pairs == [("model", "scratch")]
@@ -154,7 +160,8 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
         launcher(study_file, folder)
 
 
-def test_plan_only_writes_nothing(study_file, tmp_path, cli):
+def test_plan_only_writes_nothing(study_file, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (1e4, 0.0, 0.0))
     code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
     assert code == 0
     assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based, eager: 96 steps at ")
@@ -163,6 +170,7 @@ def test_plan_only_writes_nothing(study_file, tmp_path, cli):
     assert sum(line.startswith("  ") and " steps" in line for line in err.splitlines()) == 6
     assert "6 runs, 256 steps" in err
     assert "GiB" in err
+    assert "This machine is busy" in err
     assert not (tmp_path / "none").exists()
 
 
