@@ -209,6 +209,16 @@ class TestWhatShapesTheModel:
         assert parts_reached(agent, rows(), "replay_critic") == {"encoder", "dynamics", "critic"}
         assert parts_reached(agent, rows(), "reward") == {"encoder", "dynamics", "reward"}
 
+    @pytest.mark.parametrize("intrinsic", [None, *INTRINSIC])
+    def test_no_other_loss_does(self, intrinsic):
+        agent, batch = self.agent(intrinsic), rows(reward=intrinsic is None)
+        own = {"reconstruction_vector", "continue", "dynamics_kl", "representation_kl"}
+        own |= set() if intrinsic else {"reward", "replay_critic"}
+        names = {name.removeprefix("loss/") for name in agent.update(batch) if name.startswith("loss/")}
+        parts = {name: parts_reached(agent, batch, name) for name in names - {"total"}}
+        for component in ("encoder", "dynamics"):
+            assert {name for name, reached in parts.items() if component in reached} == own
+
     @pytest.mark.parametrize("intrinsic", [None, "disagreement", "rnd"])
     def test_the_models_own_losses_do_in_both(self, intrinsic):
         agent, batch = self.agent(intrinsic), rows(reward=intrinsic is None)

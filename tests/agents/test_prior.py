@@ -77,6 +77,8 @@ class TestLoss:
     def test_gone_once_decayed(self):
         batch = self.batch(("logits",))
         logits = torch.zeros(2, 5, 4, requires_grad=True)
+        almost = prior().loss(from_network(logits, discrete=True), batch, at(499))["prior"]
+        assert (almost > 0).any()
         found = prior().loss(from_network(logits, discrete=True), batch, at(500))["prior"]
         assert (found == 0).all()
         found.sum().backward()
