@@ -22,28 +22,6 @@ MakeEnvs = Callable[[int], VectorEnv]
 """From a number of environments to as many of them."""
 
 
-class Stopped(Exception):
-    """A stop came while an agent was judged: what was saved before stands, and is judged another time."""
-
-
-def until_stopped(make_envs: MakeEnvs, stopping: Callable[[], bool]) -> MakeEnvs:
-    """Make the same environments, whose `step` raises `Stopped` once `stopping()` holds."""
-
-    def make(num_envs: int) -> VectorEnv:
-        envs = make_envs(num_envs)
-        step = envs.step
-
-        def watched(actions: np.ndarray) -> Rows:
-            if stopping():
-                raise Stopped
-            return step(actions)
-
-        envs.step = watched  # type: ignore[method-assign]
-        return envs
-
-    return make
-
-
 class Policy(Protocol):
     """Whoever can be judged in the environment: an agent, or a baseline."""
 

@@ -11,7 +11,6 @@ from typing import Any
 from agents.fused import FusedAgents, check_alike
 from agents.program import Mode
 from training.config import RunConfig, to_dict
-from training.evaluation import Stopped
 from training.logistics import Logistics
 from training.runtime import StopSignal
 from training.session import Initialiser, Outcome, Session, choose_program
@@ -47,7 +46,7 @@ def execute_together(errands: Sequence[Errand], say: Callable[[str], None] = lam
         UserError: as `execute`; or the runs differ in more than their seeds.
     """
     outcomes: dict[Path, Outcome] = {}
-    with contextlib.suppress(Stopped), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopSignal())
         sessions = []
         for errand in errands:
@@ -68,8 +67,7 @@ def execute_together(errands: Sequence[Errand], say: Callable[[str], None] = lam
         for session in sessions:
             # What has learned to its end is judged later if a stop comes now: its checkpoint is the last one.
             outcomes[session.run_dir] = session.end(session.trainer.done and not stop)
-    stopped = Outcome(None, stop.exit_code)  # before its first step
-    return [outcomes.get(errand.run_dir, stopped) for errand in errands]
+    return [outcomes[errand.run_dir] for errand in errands]
 
 
 def _begin(errand: Errand, stop: StopSignal, say: Callable[[str], None]) -> Session:

@@ -12,7 +12,6 @@ from training.baselines.ppo import execute_ppo, load_policy
 from training.config import RunConfig, to_dict
 from training.evaluation import (
     Policy,
-    Stopped,
     evaluate_policy,
     summarise_episodes,
 )
@@ -60,15 +59,11 @@ def execute(
         say(f"{run_dir} is finished already: nothing to do.")
         return Outcome(finished, 0)
     with only_process(run_dir), StopSignal() as stop:
-        try:
-            with undone_on_failure(run_dir, new):
-                session = Session(config, run_dir, logistics, initialiser, stop, say, program)
-                session.begin()
-            with session.sitting():
-                return session.end(session.learn_offline() and session.trainer.learn())
-        except Stopped:
-            say("Stopped before the first step; run the same command again.")
-            return Outcome(None, stop.exit_code)
+        with undone_on_failure(run_dir, new):
+            session = Session(config, run_dir, logistics, initialiser, stop, say, program)
+            session.begin()
+        with session.sitting():
+            return session.end(session.learn_offline() and session.trainer.learn())
 
 
 def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[str, float]:

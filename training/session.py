@@ -20,13 +20,11 @@ from training.collector import Collector, row_spec
 from training.config import RunConfig
 from training.evaluation import (
     OpenLoop,
-    Stopped,
     by_scope,
     evaluate_policy,
     heldout_sets,
     open_loop,
     summarise_episodes,
-    until_stopped,
 )
 from training.logging.media import film_strip, write_gif, write_png
 from training.logging.progress import Status
@@ -96,7 +94,6 @@ class Session:
         else:
             truncate_after(run_dir, self.checkpoint.step, self.checkpoint.load("loop")["updates"])
         self.make_envs = env_factory(config, logistics)
-        self.make_judges = until_stopped(self.make_envs, lambda: bool(stop))
         self.envs = self.make_envs(training.num_envs)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
@@ -128,7 +125,7 @@ class Session:
         )
 
     def begin(self) -> None:
-        """Start, or resume from the newest checkpoint; raises `Stopped` where a stop came first."""
+        """Start, or resume from the newest checkpoint."""
         self.say(self.replay.describe())
         try:
             if self.checkpoint is None:
@@ -140,31 +137,27 @@ class Session:
             raise
 
     def learn_offline(self) -> bool:
-        """Learn from carried rows before the first step, and judge that; False if a stop came first.
-
-        Where it came while that was judged, `Stopped` is raised: those updates are judged or not counted.
-        """
+        """Learn from carried rows before the first step, and judge that; False if a stop came first."""
         return self.trainer.learn_offline(lambda: self._evaluate("offline"))
 
     def end(self, learned: bool) -> Outcome:
         """Judge what was learned; or, where a stop came first, say where it stands."""
-        with contextlib.suppress(Stopped):
-            if learned:
-                result = self._judge()
-                self._tell("finished")
-                return Outcome(result, 0)
-        self._tell("stopped")
-        self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
-        return Outcome(None, self.stop.exit_code)
+        if not learned:
+            self._tell("stopped")
+            self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
+            return Outcome(None, self.stop.exit_code)
+        result = self._judge()
+        self._tell("finished")
+        return Outcome(result, 0)
 
     @contextlib.contextmanager
     def sitting(self) -> Iterator[None]:
         """Let go of everything in the end; if it ends badly, status.json tells."""
         try:
             yield
-        except BaseException as error:
+        except BaseException:
             with contextlib.suppress(UserError):  # on a full disk the first error says more
-                self._tell("stopped" if isinstance(error, Stopped) else "failed")
+                self._tell("failed")
             raise
         finally:
             self.close()
@@ -213,7 +206,7 @@ class Session:
         """Held-out sets by name; a sitting that does not judge the model does without their steps."""
         training = self.config.training
         return heldout_sets(
-            self.make_judges,
+            self.make_envs,
             training.heldout,
             training.context + training.open_loop,
             self.config.seed + HELDOUT_SEED,
@@ -251,7 +244,7 @@ class Session:
         seed = self.config.seed + EVALUATION_SEED
         episodes = self.config.training.evaluation_episodes
         return summarise_episodes(
-            self.config.env, evaluate_policy(self.agent, self.make_judges, episodes, seed)
+            self.config.env, evaluate_policy(self.agent, self.make_envs, episodes, seed)
         )
 
     def _evaluate(self, moment: str) -> None:

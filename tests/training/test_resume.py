@@ -11,7 +11,6 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from envs import make_vector
 from training import Logistics, RunConfig, TrainingConfig, execute
-from training import session as module
 from training.collector import Collector
 from training.session import build_agent
 from training.storage.checkpoint import open_checkpoint
@@ -245,35 +244,3 @@ def test_checkpoint_holds_every_parameter(tmp_path):
     saved = open_checkpoint(tmp_path)
     held = sum(value.numel() for name in agent.components() for value in saved.load(name).values())
     assert held == sum(value.numel() for value in agent.state_dict().values())
-
-
-def stop_while_judging(monkeypatch):
-    judge = module.evaluate_policy
-
-    def stopping(*arguments):
-        signal.raise_signal(signal.SIGTERM)
-        return judge(*arguments)
-
-    monkeypatch.setattr(module, "evaluate_policy", stopping)
-
-
-def test_a_stop_while_judging_ends_it_and_the_same_command_judges(tmp_path, monkeypatch):
-    settings = config("CartPole-v1", "disagreement", steps=90)
-    execute(settings, tmp_path / "whole", QUIET)
-    with monkeypatch.context() as patch:
-        stop_while_judging(patch)
-        stopped = execute(settings, tmp_path / "parts", QUIET)
-    assert (stopped.result, stopped.exit_code) == (None, 143)
-    assert json.loads((tmp_path / "parts" / "status.json").read_text())["state"] == "stopped"
-    execute(settings, tmp_path / "parts", QUIET)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", "disagreement")
-
-
-def test_a_stop_while_the_beginning_is_judged_leaves_nothing(tmp_path, monkeypatch):
-    said = []
-    with monkeypatch.context() as patch:
-        stop_while_judging(patch)
-        stopped = execute(config("CartPole-v1", None), tmp_path / "run", QUIET, say=said.append)
-    assert (stopped.result, stopped.exit_code) == (None, 143)
-    assert said[-1].startswith("Stopped before the first step")
-    assert not (tmp_path / "run").exists()

@@ -15,14 +15,7 @@ import torch
 from envs import VectorEnv
 from expedition import UserError, __version__
 from training.config import RunConfig, to_dict
-from training.evaluation import (
-    Policy,
-    Stopped,
-    by_scope,
-    evaluate_policy,
-    summarise_episodes,
-    until_stopped,
-)
+from training.evaluation import Policy, by_scope, evaluate_policy, summarise_episodes
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
@@ -136,14 +129,13 @@ class _Session:
     def run(self) -> Outcome:
         """Train and judge."""
         try:
-            with contextlib.suppress(Stopped):
-                if self._learn():
-                    result = self._judge()
-                    self._tell("finished")
-                    return Outcome(result, 0)
-            self._tell("stopped")
-            self.say(f"Saved at step {self._save_me[0]:,}; run the same command again to go on.")
-            return Outcome(None, self.stop.exit_code)
+            if not self._learn():
+                self._tell("stopped")
+                self.say(f"Saved at step {self._save_me[0]:,}; run the same command again to go on.")
+                return Outcome(None, self.stop.exit_code)
+            result = self._judge()
+            self._tell("finished")
+            return Outcome(result, 0)
         except BaseException:
             with contextlib.suppress(UserError):  # on a full disk the first error says more
                 self._tell("failed")
@@ -245,7 +237,7 @@ class _Session:
         config, step = self.config, self.bridge.steps
         episodes = evaluate_policy(
             self.learner.actor(),
-            until_stopped(self.make_envs, lambda: bool(self.stop)),
+            self.make_envs,
             config.training.evaluation_episodes,
             config.seed + EVALUATION_SEED,
         )
