@@ -11,7 +11,7 @@ import torch
 
 from agents import ActState, Agent
 from agents.prior import PriorState
-from envs import TASK, Rows, VectorEnv
+from envs import TASK, EnvironmentFailed, Rows, VectorEnv
 from world_model import Latent, action_width
 
 
@@ -57,6 +57,10 @@ class Collector:
         task_reward: whether the environment's reward is for the learner (phase 2). Otherwise it is stored as
             `task/reward`, which nobody who learns reads.
         seed: of environments and action samples.
+
+    Attributes:
+        failure: what an environment failed with in the last step. Its rows are taken like any others, so that
+            a checkpoint can be written before the failure is told.
     """
 
     def __init__(self, envs: VectorEnv, agent: Agent, replay: RowSink, task_reward: bool, seed: int) -> None:
@@ -64,6 +68,7 @@ class Collector:
         self.agent = agent
         self.replay = replay
         self.reward_name = "reward" if task_reward else TASK + "reward"
+        self.failure: EnvironmentFailed | None = None
         self._rows: Rows | None = None
         self._actions = np.zeros((envs.num_envs, action_width(envs.action_space)), np.float32)
         self._state = agent.initial_state(envs.num_envs, seed)
@@ -96,7 +101,12 @@ class Collector:
 
     def receive(self) -> Collected:
         """Wait for the rows that the actions led to."""
-        self._rows = self.envs.receive()
+        try:
+            self._rows = self.envs.receive()
+        except EnvironmentFailed as failure:
+            if failure.rows is None:
+                raise
+            self._rows, self.failure = failure.rows, failure
         steps = int((~self._rows["is_first"]).sum())
         return Collected(steps, self.envs.pop_episodes(), self._rows)
 

@@ -114,7 +114,7 @@ class Overlap:
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):  # nothing on a CPU
-            while len(collected) < self.steps and env_step < end:
+            while len(collected) < self.steps and env_step < end and self._collector.failure is None:
                 collected.append(self._collector.step(env_step))
                 env_step += collected[-1].steps
         if self._stream is not None:
