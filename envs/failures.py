@@ -12,7 +12,8 @@ logger = logging.getLogger(__name__)
 
 LARGEST = float(np.finfo(np.float32).max)
 """Rewards are stored as float32."""
-_PASSED_THROUGH = ("envs.adapter", "envs.failures", "envs.fit", "envs.lane", "envs.limit", "gymnasium.")
+_OURS = ("adapter", "failures", "fit", "lane", "limit", "registry")
+_PASSED_THROUGH = (*(f"envs.{name}." for name in _OURS), "gymnasium.", "importlib.")
 _STEP = "return observation, reward, terminated, truncated and info from step, as gymnasium.Env does"
 _RESET = (
     "write reset(self, *, seed=None, options=None) and return observation and info, as gymnasium.Env does"
@@ -127,12 +128,12 @@ def number(reward: Any, name: str = "the reward") -> float:
     if type(reward) is float and -LARGEST <= reward <= LARGEST:  # the usual one, fast
         return reward
     try:
-        shape = () if isinstance(reward, float | int) else np.shape(reward)
+        shape = () if isinstance(reward, float | int) else tuple(np.shape(reward))
+        if shape not in ((), (1,)):
+            raise Misfit(f"{name} has the shape {shape}; return one number.")
         value = float(reward if shape == () else reward[0])
-    except (TypeError, ValueError, LookupError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError):
         raise Misfit(f"{name} is a {type(reward).__name__}; return a number.") from None
-    if shape not in ((), (1,)):
-        raise Misfit(f"{name} has the shape {tuple(shape)}; return one number.")
     if not -LARGEST <= value <= LARGEST:  # nan fails both
         raise Misfit(f"{name} is {value}; return a finite number.")
     return value

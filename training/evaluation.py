@@ -20,6 +20,12 @@ STICKY = "_sticky"
 """Ends the names of what is measured on the held-out sequences of the sticky policy."""
 MakeEnvs = Callable[[int], VectorEnv]
 """From a number of environments to as many of them."""
+Check = Callable[[], None]
+"""Called before each step of what takes long; raises an error to leave it (`StopSignal.check`)."""
+
+
+def go_on() -> None:
+    """Never leave what takes long."""
 
 
 class Policy(Protocol):
@@ -32,7 +38,9 @@ class Policy(Protocol):
         """Actions (N, A) as a learner sees them, the next state, and what else there is to say."""
 
 
-def evaluate_policy(agent: Policy, make_envs: MakeEnvs, episodes: int, seed: int) -> list[dict[str, Any]]:
+def evaluate_policy(
+    agent: Policy, make_envs: MakeEnvs, episodes: int, seed: int, check: Check = go_on
+) -> list[dict[str, Any]]:
     """Run the agent's policy, sampled, for a number of episodes.
 
     Every environment contributes the same number of its first episodes (up to one), so that short episodes
@@ -50,6 +58,7 @@ def evaluate_policy(agent: Policy, make_envs: MakeEnvs, episodes: int, seed: int
     try:
         rows, state = envs.reset(seed), agent.initial_state(width, seed)
         while any(quota):
+            check()
             actions, state, _ = agent.act(rows, state, "evaluate")
             rows = envs.step(to_env_actions(actions, envs.action_space))
             for episode in envs.pop_episodes():
@@ -95,7 +104,7 @@ def by_scope(
 
 
 def heldout_sets(
-    make_envs: MakeEnvs, count: int, length: int, seed: int, repeat: float
+    make_envs: MakeEnvs, count: int, length: int, seed: int, repeat: float, check: Check = go_on
 ) -> dict[str, dict[str, np.ndarray]]:
     """Held-out sequences of two policies that no agent chooses: uniformly random, and sticky random.
 
@@ -106,11 +115,14 @@ def heldout_sets(
         By the ending of the names of their measures ("", "_sticky") rows as from `heldout_sequences`.
     """
     shares = {"": 0.0} | ({STICKY: repeat} if repeat else {})
-    return {name: heldout_sequences(make_envs, count, length, seed, share) for name, share in shares.items()}
+    return {
+        name: heldout_sequences(make_envs, count, length, seed, share, check)
+        for name, share in shares.items()
+    }
 
 
 def heldout_sequences(
-    make_envs: MakeEnvs, count: int, length: int, seed: int, repeat: float = 0.0
+    make_envs: MakeEnvs, count: int, length: int, seed: int, repeat: float = 0.0, check: Check = go_on
 ) -> dict[str, np.ndarray]:
     """Sequences of a random policy that no learner ever trains on.
 
@@ -130,7 +142,7 @@ def heldout_sequences(
         rows = envs.reset(seed)
         actions = np.zeros((PARALLEL, action_width(envs.action_space)), np.float32)
         for attempt in range(WINDOWS_A_BLOCK * count):
-            block, rows, actions = _record(envs, rows, actions, length, rng, repeat)
+            block, rows, actions = _record(envs, rows, actions, length, rng, repeat, check)
             whole = ~block["is_first"][:, 1:].any(1)
             keep = whole if attempt < 4 * count else np.ones_like(whole)
             windows += [{k: v[i] for k, v in block.items()} for i in np.flatnonzero(keep)]
@@ -148,10 +160,12 @@ def _record(
     length: int,
     rng: np.random.Generator,
     repeat: float,
+    check: Check,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Record `length` rows of every environment under (repeated) random actions, (N, length, ...)."""
     held: list[dict[str, np.ndarray]] = []
     for _ in range(length):
+        check()
         held.append({**rows, "action": actions * ~rows["is_first"][:, None]})
         drawn = _random_actions(envs.action_space, len(actions), rng)
         if repeat:  # but there is none to repeat at an episode's beginning

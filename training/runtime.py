@@ -44,6 +44,10 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+class Stopped(Exception):
+    """A stop came amid something that is made again from its beginning."""
+
+
 class StopSignal:
     """Notes Ctrl-C and SIGTERM, so that a run can save before it leaves; a second one interrupts at once.
 
@@ -61,6 +65,15 @@ class StopSignal:
     def exit_code(self) -> int:
         """128 and the signal's number, as a shell reports it; 0 where there was none."""
         return 0 if self.received is None else 128 + int(self.received)
+
+    def check(self) -> None:
+        """Leave what is being done if a signal came.
+
+        Raises:
+            Stopped: one came.
+        """
+        if self:
+            raise Stopped
 
     def __enter__(self) -> StopSignal:
         for number in (signal.SIGINT, signal.SIGTERM):

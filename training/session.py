@@ -31,7 +31,7 @@ from training.logging.progress import Status
 from training.logging.sinks import JUDGED, truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
-from training.runtime import StopSignal, choose_device
+from training.runtime import Stopped, StopSignal, choose_device
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.folder import (
     read_json,
@@ -86,6 +86,7 @@ class Session:
         self.config, self.run_dir, self.logistics = config, run_dir, logistics
         self.initialiser, self.stop, self.say = initialiser, stop, say
         training = config.training
+        self.begun = False
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
         # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
@@ -125,30 +126,36 @@ class Session:
         )
 
     def begin(self) -> None:
-        """Start, or resume from the newest checkpoint."""
+        """Start, or resume from the newest checkpoint; a stop amid a start is as if it had not begun."""
         self.say(self.replay.describe())
         try:
             if self.checkpoint is None:
                 self._start()
             else:
                 self._continue(self.checkpoint)
+            self.begun = True
+        except Stopped:
+            pass
         except BaseException:
             self.close()
             raise
 
     def learn_offline(self) -> bool:
         """Learn from carried rows before the first step, and judge that; False if a stop came first."""
-        return self.trainer.learn_offline(lambda: self._evaluate("offline"))
+        return self.begun and self.trainer.learn_offline(self._judge_offline, self._offline.exists())
 
     def end(self, learned: bool) -> Outcome:
         """Judge what was learned; or, where a stop came first, say where it stands."""
-        if not learned:
-            self._tell("stopped")
-            self.say(f"Saved at step {self.trainer.env_step:,}; run the same command again to go on.")
-            return Outcome(None, self.stop.exit_code)
-        result = self._judge()
-        self._tell("finished")
-        return Outcome(result, 0)
+        result = None
+        if learned:
+            with contextlib.suppress(Stopped):  # the checkpoint of the last step is written
+                result = self._judge()
+        self._tell("stopped" if result is None else "finished")
+        if result is not None:
+            return Outcome(result, 0)
+        saved = f"Saved at step {self.trainer.env_step:,}" if self.begun else "Stopped before the first step"
+        self.say(f"{saved}; run the same command again to go on.")
+        return Outcome(None, self.stop.exit_code)
 
     @contextlib.contextmanager
     def sitting(self) -> Iterator[None]:
@@ -211,6 +218,7 @@ class Session:
             training.context + training.open_loop,
             self.config.seed + HELDOUT_SEED,
             training.heldout_repeat,
+            self.stop.check,
         )
 
     def _open_loop(self, moment: str) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
@@ -222,7 +230,10 @@ class Session:
         if not isinstance(model, WorldModel):
             return {"error": {}, "by_horizon": {}}, {}
         context, seed = self.config.training.context, self.config.seed
-        seen = {name: open_loop(model, rows, context, seed) for name, rows in self.heldout.items()}
+        seen = {}
+        for name, rows in self.heldout.items():
+            self.stop.check()
+            seen[name] = open_loop(model, rows, context, seed)
         errors = {name: found.error for name, found in seen.items()}
         horizons = {name: found.by_horizon for name, found in seen.items()}
         return {"error": errors, "by_horizon": horizons}, self._draw(moment, seen[""])
@@ -244,7 +255,7 @@ class Session:
         seed = self.config.seed + EVALUATION_SEED
         episodes = self.config.training.evaluation_episodes
         return summarise_episodes(
-            self.config.env, evaluate_policy(self.agent, self.make_envs, episodes, seed)
+            self.config.env, evaluate_policy(self.agent, self.make_envs, episodes, seed, self.stop.check)
         )
 
     def _evaluate(self, moment: str) -> None:
@@ -253,6 +264,14 @@ class Session:
         publish_json(self.run_dir / f"evaluation_{moment}.json", summary)
         told = {f"evaluation_{moment}/{name}": value for name, value in summary.items()}
         self.sink.write(0, {**told, "updates": self.trainer.updates})
+
+    @property
+    def _offline(self) -> Path:
+        return self.run_dir / "evaluation_offline.json"
+
+    def _judge_offline(self) -> None:
+        self._offline.unlink(missing_ok=True)  # it tells whether the judgement is made
+        self._evaluate("offline")
 
     def _read(self, name: str) -> dict[str, Any]:
         return read_json(self.run_dir / f"{name}.json", "delete the run's folder and start anew")

@@ -19,6 +19,7 @@ from training.collector import Collected, Collector
 from training.config import RunConfig
 from training.logging.sinks import Sink
 from training.overlap import Overlap, chunk_steps
+from training.runtime import Stopped
 from training.spaces import SPACES, check_unchanged, describe_spaces
 from training.storage.batches import draw
 from training.storage.checkpoint import Checkpoint, Checkpointer
@@ -153,33 +154,45 @@ class Trainer:
         self._means.add(metrics)
         self.updates += 1
 
-    def learn_offline(self, judge: Callable[[], None]) -> bool:
+    def learn_offline(self, judge: Callable[[], None], judged: bool) -> bool:
         """Make the updates on carried rows that precede the first step; return False if a stop came first.
 
         Args:
             judge: called after the last of them and before it is saved, so that a checkpoint that has them
-                all is one whose judgement is logged.
+                all is one whose judgement is logged; unless it was left by `Stopped`.
+            judged: whether it has been made in an earlier sitting.
         """
         planned = self.config.training.offline_updates
         saved_at = clock = time.monotonic()
+        if planned and self.updates == planned and self.env_step == 0 and not judged:
+            whole = self._gets_through(judge)
+            self.save()
+            return whole
         while self.updates < planned:
             if self.stopping():
                 self.save()
                 return False
-            if self.updates == planned - 1:
-                self.save()  # a stop while all is judged gives up the last update alone
             self.updated(self.agent.update(self._draw(), self.env_step))
             last = self.updates == planned
             if last or self.updates % max(1, planned // OFFLINE_LINES) == 0:
                 self._log("offline/")
-            if last:
-                judge()
+            whole = not last or self._gets_through(judge)
             clock, elapsed = time.monotonic(), time.monotonic() - clock
             self.seconds += elapsed
             self.report(self.env_step, self.updates, self.seconds)
             if last or clock - saved_at > self.config.training.checkpoint_seconds:
                 self.save()
                 saved_at = time.monotonic()
+            if not whole:
+                return False
+        return True
+
+    @staticmethod
+    def _gets_through(judge: Callable[[], None]) -> bool:
+        try:
+            judge()
+        except Stopped:
+            return False
         return True
 
     def _step(self) -> Iterator[Due]:

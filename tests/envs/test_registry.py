@@ -136,6 +136,16 @@ def test_pictures_are_resized_and_grey_ones_coloured():
     assert (grey == 9).all()
 
 
+def test_pictures_in_a_dict_are_resized_whatever_stands_beside_them():
+    picture, place = spaces.Box(0, 255, (50, 70, 3), np.uint8), spaces.Box(-1, 1, (2,), np.float32)
+    beside = spaces.Dict({"image": picture, "place": place})
+    assert see(beside)["image"].shape == (64, 64, 3)
+    assert see(spaces.Dict({"image": picture}), image_size=32)["image"].shape == (32, 32, 3)
+    assert isinstance(adapt(Recorder(beside)), Adapter)
+    fitting = Recorder(spaces.Dict({"image": spaces.Box(0, 255, (64, 64, 3), np.uint8), "place": place}))
+    assert adapt(fitting) is fitting
+
+
 def test_a_small_grid_of_codes_is_no_picture():
     codes = np.arange(147, dtype=np.uint8).reshape(7, 7, 3)
     assert see(spaces.Box(0, 255, (7, 7, 3), np.uint8), codes)["vector"].tolist() == list(range(147))
@@ -188,6 +198,15 @@ def test_what_fits_is_left_alone():
         (spaces.Discrete(2), spaces.MultiDiscrete([2, 2]), "not supported"),
         (spaces.Sequence(spaces.Discrete(2)), None, "cannot be made a vector"),
         (spaces.Dict({"reward": spaces.Discrete(2)}), None, "'reward'"),
+        # those that would fit as they are, too
+        (spaces.Dict({"is_first": spaces.Box(0, 1, (2,), np.float32)}), None, "'is_first'"),
+        (spaces.Dict({"task/goal": spaces.Box(0, 1, (2,), np.float32)}), None, "'task/goal'.*rename"),
+        (spaces.Dict({"prior/logits": spaces.Box(0, 1, (2,), np.float32)}), None, "'prior/logits'"),
+        (
+            spaces.Dict({"behaviour/log_prob": spaces.Box(0, 1, (2,), np.float32)}),
+            None,
+            "'behaviour/log_prob'",
+        ),
     ],
 )
 def test_spaces_that_cannot_be_brought_to_shape(observation, action, problem):

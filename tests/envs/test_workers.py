@@ -214,7 +214,7 @@ def test_an_error_in_the_very_first_step_is_told_where_it_was(three):
         three.step(np.array([0, 0, 3]))
 
 
-def test_a_late_error_of_the_environment_counts_as_a_lost_worker(capfd, three):
+def test_a_late_error_of_the_environment_counts_as_a_lost_worker(three):
     three.reset(0)
     calm(three, 3)
     rows = three.step(np.array([0, 0, 3]))
@@ -223,10 +223,6 @@ def test_a_late_error_of_the_environment_counts_as_a_lost_worker(capfd, three):
     assert three.pop_episodes() == [{"env": 2, "return": 3.0, "length": 4, "terminal": False, "crashed": 1.0}]
     assert calm(three, 1)[0]["is_first"].tolist() == [False, False, True]
     assert three.restarts == 1
-    told = capfd.readouterr().err
-    assert "episode 0, step 4 failed" in told
-    assert "counter_world.py" in told
-    assert "lane.py" not in told  # their traceback, without our lines
 
 
 def test_a_broken_promise_stops_a_worker_and_leaves_rows_to_go_on_from(three):

@@ -20,7 +20,7 @@ from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
-from training.runtime import StopSignal, choose_device
+from training.runtime import Stopped, StopSignal, choose_device
 from training.session import EVALUATION_SEED, Outcome, judgement
 from training.spaces import SPACES, check_unchanged, describe_spaces
 from training.storage.checkpoint import Checkpoint, Checkpointer
@@ -129,13 +129,15 @@ class _Session:
     def run(self) -> Outcome:
         """Train and judge."""
         try:
-            if not self._learn():
-                self._tell("stopped")
-                self.say(f"Saved at step {self._save_me[0]:,}; run the same command again to go on.")
-                return Outcome(None, self.stop.exit_code)
-            result = self._judge()
-            self._tell("finished")
-            return Outcome(result, 0)
+            result = None
+            if self._learn():
+                with contextlib.suppress(Stopped):  # the checkpoint of the last step is written
+                    result = self._judge()
+            self._tell("stopped" if result is None else "finished")
+            if result is not None:
+                return Outcome(result, 0)
+            self.say(f"Saved at step {self._save_me[0]:,}; run the same command again to go on.")
+            return Outcome(None, self.stop.exit_code)
         except BaseException:
             with contextlib.suppress(UserError):  # on a full disk the first error says more
                 self._tell("failed")
@@ -240,6 +242,7 @@ class _Session:
             self.make_envs,
             config.training.evaluation_episodes,
             config.seed + EVALUATION_SEED,
+            self.stop.check,
         )
         summary = summarise_episodes(config.env, episodes)
         metrics, success = by_scope({"": summary})

@@ -141,6 +141,34 @@ def test_world_generation_is_compiled():
     assert isinstance(internals._noise3, Dispatcher)  # without numba a reset takes 15 times as long
 
 
+UNWRITABLE = """
+import numba.core.caching as caching
+for name in vars(caching).copy():
+    if name.lstrip("_") in ("InTreeCacheLocator", "UserWideCacheLocator"):
+        getattr(caching, name).from_function = classmethod(lambda *_: None)
+import envs
+print(envs.make("crafter").reset(seed=1)[0]["image"].sum())
+import numba
+print(numba.config.CACHE_DIR)
+"""
+
+
+def test_a_world_is_made_where_neither_package_nor_home_can_be_written():
+    environ = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    told = subprocess.run(
+        [sys.executable, "-c", UNWRITABLE],
+        cwd=ROOT,
+        env={**environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    total, cache = told.stdout.split()
+    assert int(total) == make("crafter").reset(seed=1)[0]["image"].sum()
+    assert not pathlib.Path(cache).exists()  # it goes with the process
+
+
 def test_death_terminates():
     env = make("crafter")
     env.reset(seed=0)

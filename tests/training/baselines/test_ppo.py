@@ -14,6 +14,7 @@ from agents import AgentConfig, PPOConfig
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
 from training.baselines.ppo import rollout_rows
+from training.runtime import StopSignal
 from training.session import EVALUATION_SEED
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1, workers=0)
@@ -89,6 +90,21 @@ def interrupt(monkeypatch, row):
     monkeypatch.setattr(Bridge, "step_wait", interrupted)
 
 
+def interrupt_evaluation(monkeypatch, step):
+    """Press Ctrl-C at a step of the evaluation."""
+    count, check = 0, StopSignal.check
+
+    def interrupted(self):
+        nonlocal count
+        count += 1
+        assert count <= step  # it has been obeyed
+        if count == step:
+            signal.raise_signal(signal.SIGINT)
+        check(self)
+
+    monkeypatch.setattr(StopSignal, "check", interrupted)
+
+
 def leaves(value, path=""):
     if isinstance(value, dict):
         for key, item in value.items():
@@ -115,6 +131,11 @@ def test_stopped_and_resumed_equals_never_stopped(env, tmp_path, monkeypatch):
     for row in (7, 31):  # amid the first rollout, and amid the second of the next sitting
         with monkeypatch.context() as patch:
             interrupt(patch, row)
+            outcome = execute(settings, parts, QUIET)
+        assert (outcome.result, outcome.exit_code) == (None, 130)
+    for _ in range(2):  # amid the evaluation
+        with monkeypatch.context() as patch:
+            interrupt_evaluation(patch, 4)
             outcome = execute(settings, parts, QUIET)
         assert (outcome.result, outcome.exit_code) == (None, 130)
     assert execute(settings, parts, QUIET).result is not None
