@@ -32,7 +32,7 @@ class Machine:
     project: str = "expedition"
     """W&B project."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile updates: auto (where it pays), on, off."""
+    """Compile updates: where it pays, on or off."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ class BYOLExploreConfig(NetworkConfig):
     def __post_init__(self) -> None:
         within(self, "agent.intrinsic.byol_explore", "horizon outputs", least=1)
         within(self, "agent.intrinsic.byol_explore", "units", least=0)
+        within(self, "agent.intrinsic.byol_explore", "layers", least=0)
         within(self, "agent.intrinsic.byol_explore", "target_decay", least=0, most=1)
 
 

@@ -24,6 +24,7 @@ class E3BConfig(NetworkConfig):
     def __post_init__(self) -> None:
         within(self, "agent.intrinsic.e3b", "outputs", least=1)
         within(self, "agent.intrinsic.e3b", "units", least=0)
+        within(self, "agent.intrinsic.e3b", "layers", least=0)
         within(self, "agent.intrinsic.e3b", "ridge", above=0)
 
 

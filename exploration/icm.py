@@ -23,6 +23,7 @@ class ICMConfig(NetworkConfig):
     def __post_init__(self) -> None:
         within(self, "agent.intrinsic.icm", "outputs", least=1)
         within(self, "agent.intrinsic.icm", "units", least=0)
+        within(self, "agent.intrinsic.icm", "layers", least=0)
         within(self, "agent.intrinsic.icm", "beta", least=0, most=1)
 
 

@@ -160,17 +160,15 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
         launcher(study_file, folder)
 
 
-def test_plan_only_writes_nothing(study_file, tmp_path, cli, monkeypatch):
-    monkeypatch.setattr("os.getloadavg", lambda: (1e4, 0.0, 0.0))
+def test_plan_only_writes_nothing(study_file, tmp_path, cli):
     code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
     assert code == 0
-    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based, eager: 96 steps at ")
-    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based, eager: 160 steps at ")
+    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
+    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based: 160 steps at ")
     assert " GiB of memory, " in out.splitlines()[2]
     assert sum(line.startswith("  ") and " steps" in line for line in err.splitlines()) == 6
     assert "6 runs, 256 steps" in err
     assert "GiB" in err
-    assert "This machine is busy" in err
     assert not (tmp_path / "none").exists()
 
 
@@ -330,12 +328,12 @@ def test_a_fused_study_says_how_many_processes(study_file, tmp_path):
 
 def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
     folder = tmp_path / "out"
-    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=300, conditions=["model"])
+    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=1500, conditions=["model"])
     assert len(it.groups) == 2
     once(lambda: steps_of(folder, "pretrain-s0*") > 40, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert it.run() == 130
     assert workers(folder) == []
-    assert [steps_of(folder, f"pretrain-s{seed}*") < 300 for seed in (0, 1)] == [True, True]
+    assert [steps_of(folder, f"pretrain-s{seed}*") < 1500 for seed in (0, 1)] == [True, True]
     assert it.run() == 0
     assert len(list((folder / "logs").glob("*.json"))) == 2
     for run in it.runs:
