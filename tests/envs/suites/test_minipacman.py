@@ -365,7 +365,7 @@ def test_what_cannot_be_is_refused():
 def test_suite_and_vector_env():
     with pytest.raises(UserError, match="observe"):
         SUITE.make("", {"observe": "vector"}, 64)
-    env = SerialVectorEnv(lambda: SUITE.make("", {"limit": "30", "num_levels": "4"}, 24), 2)
+    env = SerialVectorEnv(lambda: SUITE.make("", {"limit": "30", "num_levels": "4"}, 24), 2, image_size=24)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     for _ in range(70):
