@@ -67,14 +67,6 @@ class Learner(Protocol):
         ...
 
 
-class Actor(Learner, Protocol):
-    """One that also acts."""
-
-    def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
-        """Filter one row and choose actions."""
-        ...
-
-
 class Program:
     """Operation by operation."""
 
