@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
+from agents.compiler import missing
 from envs import make_vector
 from training import Logistics, RunConfig, TrainingConfig, execute
 from training.collector import Collector
@@ -246,3 +247,19 @@ def test_checkpoint_holds_every_parameter(tmp_path):
     saved = open_checkpoint(tmp_path)
     held = sum(value.numel() for name in agent.components() for value in saved.load(name).values())
     assert held == sum(value.numel() for value in agent.state_dict().values())
+
+
+@pytest.mark.skipif(missing("cpu") is not None, reason="nothing compiles here")
+def test_a_compiled_run_goes_on_compiled_and_as_if_it_had_never_stopped(tmp_path, monkeypatch):
+    """The twin, which compiles soonest; that every region computes the same is tested with the programs."""
+    settings = config("CartPole-v1", None)
+    settings = dataclasses.replace(settings, agent=dataclasses.replace(AGENT, kind="model-free"))
+    fast = dataclasses.replace(QUIET, compile="on")
+    assert execute(settings, tmp_path / "whole", fast).result["updates"] > 10
+    stop_at(monkeypatch, 31)
+    assert execute(settings, tmp_path / "parts", fast).result is None
+    said = []
+    assert execute(settings, tmp_path / "parts", QUIET, say=said.append).result is not None
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["program"] == "compiled"
+    assert not any("uncompiled" in line for line in said)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", None)
