@@ -17,7 +17,7 @@ from agents.compiler import compiled, forgiving, missing, one_at_a_time
 
 why = missing("cpu")
 print("missing:", why)
-with one_at_a_time(), forgiving():
+with one_at_a_time("square"), forgiving():
     function = torch.square if why else compiled(torch.square)
     print("value:", float(function(torch.full((8,), 3.0)).sum()))
 """
@@ -80,7 +80,7 @@ def test_a_cache_that_cannot_be_written_is_replaced(fresh, tmp_path):
 def test_two_compile_at_once_and_a_third_finds_a_broken_cache(tmp_path):
     both = [start(tmp_path), start(tmp_path)]
     assert all("missing: None" in ended(process) for process in both)
-    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "compiling.lock"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert files
     for path in files:
         os.truncate(path, path.stat().st_size // 2)
@@ -108,10 +108,13 @@ def test_a_compiler_that_fails_without_the_cache_too_keeps_its_reason(fresh, tmp
 def test_nobody_waits_for_ever(fresh, tmp_path):
     fresh.setenv(compiler.CACHE, str(tmp_path))
     fresh.setattr(compiler, "PATIENCE", 0.3)
-    with (tmp_path / "compiling.lock").open("w") as other:
+    with compiler.one_at_a_time("a thing"):
+        pass
+    (lock,) = tmp_path.glob("*.lock")
+    with lock.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         began = time.monotonic()
-        with compiler.one_at_a_time():
+        with compiler.one_at_a_time("another"):
+            assert time.monotonic() - began < 0.3
+        with compiler.one_at_a_time("a thing"):
             assert time.monotonic() - began >= 0.3
-    with compiler.one_at_a_time():
-        pass
