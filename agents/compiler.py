@@ -82,8 +82,10 @@ def missing(device_type: str) -> str | None:
 
 def _fails(device_type: str) -> str | None:
     """What keeps a small function from being compiled and called, as a clause."""
+    function = compiled(_probe)
     try:
-        value = compiled(_probe)(torch.ones(64, device=device_type))
+        with torch._dynamo.config.patch(suppress_errors=False):  # here a failure is what is looked for
+            value = function(torch.ones(64, device=device_type))
     except Exception as error:  # noqa: BLE001  whatever the toolchain raises, training goes on without it
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return f"the compiler fails ({reason[0][:200]})"
@@ -98,6 +100,7 @@ def compiled(function: Function) -> Function:
     """Compile a function of tensors of fixed shapes; what cannot be compiled runs as it is, and says so."""
     cache_folder()
     torch._dynamo.config.recompile_limit = 64  # phases, batch sizes and frozen parts of one process
+    torch._dynamo.config.suppress_errors = True  # also what compiles late, as a part that thaws does
     # Cached tables are traced like the rest: right, and told at every first update.
     warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
     return torch.compile(function, dynamic=False)  # type: ignore[return-value]
@@ -133,10 +136,3 @@ def _locked(file: IO[str]) -> bool:
     except OSError:  # some network folders know no locks
         return True
     return True
-
-
-@contextlib.contextmanager
-def forgiving() -> Iterator[None]:
-    """Run what fails to compile as it is, with a warning, instead of ending the run."""
-    with torch._dynamo.config.patch(suppress_errors=True):
-        yield

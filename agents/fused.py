@@ -31,8 +31,17 @@ class _Loss(nn.Module):
     def forward(
         self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (scalar) and metrics."""
-        return self.agent.losses(rows, noise, env_step)
+        """Loss (scalar) and metrics.
+
+        Raises:
+            RuntimeError: a loss replaced a buffer, whose new value would be lost.
+        """
+        held = dict(self.named_buffers())
+        found = self.agent.losses(rows, noise, env_step)
+        replaced = [name for name, buffer in self.named_buffers() if buffer is not held[name]]
+        if replaced:
+            raise RuntimeError(f"a loss must change buffers in place, and replaces {', '.join(replaced)}")
+        return found
 
 
 class FusedAgents:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from agents.compiler import compiled, forgiving, missing, one_at_a_time
+from agents.compiler import compiled, missing, one_at_a_time
 from agents.noise import Noise
 from expedition import UserError, unknown_name
 from world_model import Latent
@@ -122,13 +122,13 @@ class Compiled(Program):
 
     @contextlib.contextmanager
     def _first(self, what: str, rows: Rows) -> Iterator[None]:
-        """The first call compiles: alone on this machine, and with mercy for what does not compile."""
+        """The first call compiles, alone of those with equal shapes on this machine."""
         if what in self._seen:
             yield
             return
         self._seen.add(what)
         shapes = [(name, tuple(x.shape)) for name, x in (*rows.items(), *self.agent.named_parameters())]
-        with one_at_a_time(f"{what} {sorted(shapes)}"), forgiving():
+        with one_at_a_time(f"{what} {sorted(shapes)}"):
             yield
 
 

@@ -13,11 +13,11 @@ from agents import compiler
 
 CHILD = """
 import torch
-from agents.compiler import compiled, forgiving, missing, one_at_a_time
+from agents.compiler import compiled, missing, one_at_a_time
 
 why = missing("cpu")
 print("missing:", why)
-with one_at_a_time("square"), forgiving():
+with one_at_a_time("square"):
     function = torch.square if why else compiled(torch.square)
     print("value:", float(function(torch.full((8,), 3.0)).sum()))
 """

@@ -180,6 +180,19 @@ class TestRefusals:
         with pytest.raises(UserError, match="differ in nothing but their seed"):
             FusedAgents([make(0), frozen])
 
+    def test_a_loss_that_replaces_a_buffer(self):
+        pair = [make(0), make(1)]
+        real = pair[0]._losses
+
+        def replacing(*arguments):
+            scale = pair[0].behaviour.return_scale
+            scale.low = scale.low + 1
+            return real(*arguments)
+
+        pair[0]._losses = replacing
+        with pytest.raises(RuntimeError, match="change buffers in place, and replaces .*return_scale.low"):
+            FusedAgents(pair).update([rows(0), rows(1)])
+
     def test_priors(self):
         agents = [make(0), make(1)]
         teacher = make(2)
