@@ -55,15 +55,18 @@ class Core(nn.Module):
         # Every block reads its own state and the same projections: block-diagonal plus dense.
         fan_in = config.deter // config.blocks + 3 * config.hidden
         self.hidden_own = BlockLinear(config.deter, config.deter, config.blocks, fan_in=fan_in)
-        self.hidden_shared = Linear(3 * config.hidden, config.deter, bias=False, fan_in=fan_in)
+        self.hidden_shared = Linear(2 * config.hidden, config.deter, bias=False, fan_in=fan_in)
+        # A matrix of its own: the optimiser clips each tensor to its own norm.
+        self.hidden_action = Linear(config.hidden, config.deter, bias=False, fan_in=fan_in)
         self.hidden_norm = RMSNorm(config.deter)
         self.gates = BlockLinear(config.deter, 3 * config.deter, config.blocks)
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """Next deterministic state (N, D), from `deter` (N, D), `stoch` (N, S * C) and `action` (N, A)."""
         action = action / action.abs().clamp_min(1.0).detach()  # into [-1, 1]
-        shared = torch.cat([self.deter_in(deter), self.stoch_in(stoch), self.action_in(action)], -1)
-        hidden = F.silu(self.hidden_norm(self.hidden_own(deter) + self.hidden_shared(shared)))  # (N, D)
+        shared = self.hidden_shared(torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1))
+        shared = shared + self.hidden_action(self.action_in(action))
+        hidden = F.silu(self.hidden_norm(self.hidden_own(deter) + shared))  # (N, D)
         gates = rearrange(self.gates(hidden), "n (g p d) -> p n (g d)", p=3, g=self.blocks)
         reset, candidate, update = gates.unbind()
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)

@@ -59,6 +59,7 @@ def plain_core(core, deter, stoch, action):
             [
                 core.hidden_own.weight[k].T,
                 core.hidden_shared.weight[k * width : (k + 1) * width],
+                core.hidden_action.weight[k * width : (k + 1) * width],
             ],
             1,
         )
@@ -105,8 +106,8 @@ class TestCore:
         config = dataclasses.replace(CONFIG, deter=512, hidden=128, blocks=8)
         core = RSSM(config, EMBEDDING, ACTIONS).core
         expected = (512 // 8 + 3 * 128) ** -0.5
-        for weight in (core.hidden_own.weight, core.hidden_shared.weight):
-            assert weight.std().item() == pytest.approx(expected, rel=0.02)
+        for layer in (core.hidden_own, core.hidden_shared, core.hidden_action):
+            assert layer.weight.std().item() == pytest.approx(expected, rel=0.02)
 
 
 class TestHeads:

@@ -56,8 +56,9 @@ def copy_mlp(target, source):
 
 
 def first_layer_blocks(core):
-    """Their first block layer reads [own state, shared input] in each block: its kernel is both of ours."""
-    shared = core.hidden_shared.weight.unflatten(0, (core.blocks, -1)).transpose(1, 2)  # (g, 3h, D / g)
+    """Their first block layer reads [own state, shared input] in each block: its kernel is all of ours."""
+    dense = torch.cat([core.hidden_shared.weight, core.hidden_action.weight], 1)
+    shared = dense.unflatten(0, (core.blocks, -1)).transpose(1, 2)  # (g, 3h, D / g)
     return torch.cat([core.hidden_own.weight, shared], 1)
 
 
