@@ -1,7 +1,7 @@
-"""Brings any gymnasium environment to one shape: a Dict of Boxes to see, Discrete or [-1, 1] to act."""
+"""Brings any gymnasium environment to one shape: images, vectors and symbols to see, and how to act."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
@@ -36,22 +36,24 @@ def adapt(env: gymnasium.Env[Any, Any], image_size: int = 64) -> gymnasium.Env[A
 
 
 class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
-    """Observes uint8 images (h, w, 3) and float32 vectors (d,); acts by Discrete or a Box in [-1, 1].
+    """Observes images (h, w, 3), vectors (d,) and symbols (n,); acts by Discrete or a Box in [-1, 1].
 
-    uint8 boxes (h, w, 1 or 3) of at least 16 pixels a side become images of (image_size, image_size, 3), grey
-    ones repeated; every other box, Discrete (one-hot), MultiBinary, MultiDiscrete or Tuple is flattened to a
-    vector. The entries of a Dict go the same way under their own names; anything else is named `image` or
-    `vector`. Box actions are flattened to (A,), clipped to [-1, 1] and stretched linearly to the bounds;
-    Discrete ones start at 0.
+    Boxes of uint8 (h, w, 1 or 3) with at least 16 pixels a side become images of (image_size, image_size, 3),
+    grey ones repeated; every other box is flattened to a vector. Discrete, MultiBinary and MultiDiscrete
+    become symbols: whole numbers (n,) from 0, a one-dimensional MultiDiscrete. The entries of a Dict or
+    Tuple, also of one inside another, go the same way under their own names and numbers, joined by "/";
+    anything else is named `image`, `vector` or `symbols`.
+
+    Box actions are flattened to (A,), clipped to [-1, 1] and stretched linearly to the bounds; Discrete ones
+    start at 0.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], image_size: int = 64) -> None:
         gymnasium.utils.RecordConstructorArgs.__init__(self, image_size=image_size)
         gymnasium.Wrapper.__init__(self, env)
-        self._is_dict = isinstance(env.observation_space, spaces.Dict)
         encoders = _encoders(env.observation_space, image_size)
         self._encoders = {name: encode for name, (_, encode) in encoders.items()}
-        self.observation_space = spaces.Dict({name: box for name, (box, _) in encoders.items()})
+        self.observation_space = spaces.Dict({name: shown for name, (shown, _) in encoders.items()})
         self.action_space, self._decode = _actions(env.action_space)
 
     def reset(
@@ -68,29 +70,32 @@ class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         return self._encode(observation), number(reward), bool(terminated), bool(truncated), info
 
     def _encode(self, observation: Any) -> dict[str, np.ndarray]:
-        if self._is_dict:
-            return {name: encode(entry(observation, name)) for name, encode in self._encoders.items()}
         return {name: encode(observation) for name, encode in self._encoders.items()}
 
 
 def _fits(observation: spaces.Space[Any], action: spaces.Space[Any], image_size: int) -> bool:
-    if not isinstance(observation, spaces.Dict) or not observation.spaces or _reserved(observation):
+    if not isinstance(observation, spaces.Dict) or not observation.spaces or _unfit_names(observation):
         return False
-    boxes = all(
-        isinstance(box, spaces.Box)
-        and ((_is_picture(box, 3) and box.shape[:2] == (image_size, image_size)) or _is_vector(box))
-        for box in observation.values()
+    seen = all(
+        _is_symbols(part)
+        or _is_vector(part)
+        or (_is_picture(part, 3) and part.shape is not None and part.shape[:2] == (image_size, image_size))
+        for part in observation.values()
     )
     if isinstance(action, spaces.Discrete):
-        return boxes and action.start == 0
+        return seen and action.start == 0
     if not isinstance(action, spaces.Box) or action.dtype != np.float32 or len(action.shape) != 1:
         return False
-    return boxes and bool((action.low == -1).all() and (action.high == 1).all())
+    return seen and bool((action.low == -1).all() and (action.high == 1).all())
 
 
-def _reserved(space: spaces.Dict) -> list[str]:
-    """Return the names of entries that rows have for something else."""
-    return sorted(key for key in space if key in RESERVED or key.startswith(RESERVED_PREFIXES))
+def _unfit_names(space: spaces.Dict) -> list[str]:
+    return [key for key in space if _reserved(key) or "." in key]
+
+
+def _reserved(name: str) -> bool:
+    """Whether rows have the name for something else."""
+    return name in RESERVED or name.startswith(RESERVED_PREFIXES)
 
 
 def _is_picture(space: spaces.Space[Any], *channels: int) -> bool:
@@ -100,35 +105,87 @@ def _is_picture(space: spaces.Space[Any], *channels: int) -> bool:
     return min(height, width) >= SMALLEST_IMAGE and depth in channels  # MiniGrid's (7, 7, 3) holds codes
 
 
-def _is_vector(space: spaces.Box) -> bool:
-    return space.dtype == np.float32 and len(space.shape) == 1
+def _is_vector(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and space.dtype == np.float32 and len(space.shape) == 1
 
 
-def _encoders(space: spaces.Space[Any], image_size: int) -> dict[str, tuple[spaces.Box, _Encode]]:
-    if not isinstance(space, spaces.Dict):
-        name = "image" if _is_picture(space, 1, 3) else "vector"
-        return {name: _encoder(space, name, image_size)}
-    taken = _reserved(space)
-    if taken or not space.spaces:
-        problem = f"has an entry named '{taken[0]}', which is kept for rows" if taken else "has no entries"
+def _is_symbols(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.MultiDiscrete) and len(space.shape) == 1 and not space.start.any()
+
+
+def _encoders(space: spaces.Space[Any], image_size: int) -> dict[str, tuple[spaces.Space[Any], _Encode]]:
+    found: dict[str, tuple[spaces.Space[Any], _Encode]] = {}
+    for path, part in _leaves(space):
+        name, shown, encode = _encoder(part, "/".join(map(str, path)), image_size)
+        if _reserved(name) or name in found:
+            problem = "which is kept for rows" if _reserved(name) else "twice"
+            raise UserError(
+                f"The environment's observation has an entry named '{name}', {problem}: rename its entries "
+                "in a gymnasium wrapper."
+            )
+        found[name] = shown, functools.partial(_encoded, path, encode)
+    if not found:
         raise UserError(
-            f"The environment's observation {problem}: rename its entries in a gymnasium wrapper."
+            "The environment's observation has no entries: show something in a gymnasium wrapper."
         )
-    return {name: _encoder(part, name, image_size) for name, part in space.items()}
+    return found
 
 
-def _encoder(space: spaces.Space[Any], name: str, image_size: int) -> tuple[spaces.Box, _Encode]:
+_Path = tuple[str | int, ...]
+
+
+def _leaves(space: spaces.Space[Any], path: _Path = ()) -> Iterator[tuple[_Path, spaces.Space[Any]]]:
+    """Yield what is neither Dict nor Tuple, with the keys and places that lead to it."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        for key, part in parts:
+            yield from _leaves(part, (*path, key))
+    else:
+        yield path, space
+
+
+def _encoded(path: _Path, encode: _Encode, observation: Any) -> np.ndarray:
+    for key in path:
+        observation = entry(observation, key)
+    return encode(observation)
+
+
+def _encoder(space: spaces.Space[Any], name: str, image_size: int) -> tuple[str, spaces.Space[Any], _Encode]:
+    """Return the name of an entry (without dots, which modules cannot have), how it is shown, and by what."""
+    name = name.replace(".", "_")
     if _is_picture(space, 1, 3):
         box = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        return box, functools.partial(_picture, fit(space, name), image_size)
-    flat = spaces.flatten_space(space) if space.is_np_flattenable else None
-    if not isinstance(flat, spaces.Box) or flat.shape == (0,):
-        raise UserError(
-            f"Observations of the kind {space} cannot be made a vector: use Box, Discrete or a Dict of them."
-        )
-    with np.errstate(over="ignore"):  # float64 bounds may lie beyond float32
-        low, high = flat.low.astype(np.float32), flat.high.astype(np.float32)
-    return spaces.Box(low, high, flat.shape, np.float32), _vector_encoder(space, name)
+        return name or "image", box, functools.partial(_picture, fit(space, name or "image"), image_size)
+    if isinstance(space, spaces.Box) and np.prod(space.shape):
+        with np.errstate(over="ignore"):  # float64 bounds may lie beyond float32
+            low, high = (bound.astype(np.float32).reshape(-1) for bound in (space.low, space.high))
+        fitted = fit(space, name or "vector")
+        shown = spaces.Box(low, high, dtype=np.float32)
+        return name or "vector", shown, lambda seen: fitted(seen).astype(np.float32).reshape(-1)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        return name or "symbols", *_symbols(space, name or "symbols")
+    raise UserError(
+        f"Observations of the kind {space} cannot be read: use Box, Discrete, MultiDiscrete, MultiBinary, or "
+        "a Dict or Tuple of them."
+    )
+
+
+def _symbols(
+    space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, name: str
+) -> tuple[spaces.MultiDiscrete, _Encode]:
+    """Return symbols (n,) from 0; one byte each where their numbers of values fit into one."""
+    start: Any
+    if isinstance(space, spaces.MultiBinary):
+        sizes, start = np.full(int(np.prod(space.shape)), 2), np.int64(0)
+    elif isinstance(space, spaces.Discrete):
+        sizes, start = np.array([space.n]), space.start
+    else:
+        sizes, start = space.nvec.reshape(-1).astype(np.int64), space.start
+    dtype: Any
+    fitted, dtype = fit(space, name), np.uint8 if sizes.max() <= 255 else np.int32
+    return spaces.MultiDiscrete(
+        sizes, dtype=dtype
+    ), lambda seen: (fitted(seen) - start).astype(dtype).reshape(-1)
 
 
 def _picture(fitted: Fit, size: int, shown: Any) -> np.ndarray:
@@ -138,13 +195,6 @@ def _picture(fitted: Fit, size: int, shown: Any) -> np.ndarray:
     if image.shape[:2] == (size, size):
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _vector_encoder(space: spaces.Space[Any], name: str) -> _Encode:
-    fitted = fit(space, name)
-    if isinstance(space, spaces.Box):
-        return lambda shown: fitted(shown).astype(np.float32).reshape(-1)
-    return lambda shown: np.asarray(spaces.flatten(space, fitted(shown)), np.float32)
 
 
 def _actions(space: spaces.Space[Any]) -> tuple[spaces.Space[Any], Callable[[Any], Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.failures import EnvironmentFailed, Misfit, explain, is_told, number, reset_result, step_result
-from envs.fit import BoxFit, FiniteFit, entry
+from envs.fit import entry, row_fit
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ class Lane:
         self.ended = False
         self.episodes: list[dict[str, Any]] = []
         self._index, self._name, self._rows = index, name, rows
-        boxes = env.observation_space.items()  # type: ignore[attr-defined]
-        self._fits = [(k, (FiniteFit if box.dtype == np.float32 else BoxFit)(box, k)) for k, box in boxes]
+        entries = env.observation_space.items()  # type: ignore[attr-defined]
+        self._fits = [(key, row_fit(entry, key)) for key, entry in entries]
         self._tasks = [(task, rows[TASK + task]) for task in task_rewards(env)]
         self._spare = spare
         self._ready: tuple[int, int, Mapping[str, Any]] | None = None

@@ -3,7 +3,7 @@
 import functools
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -81,6 +81,7 @@ class EnvironmentInfo:
     options: Mapping[str, Option] = field(default_factory=dict)
     summarise: Summarise = no_summary
     reachable: int | None = None
+    draw: Callable[[Mapping[str, Any]], Any] | None = None
 
 
 @functools.cache

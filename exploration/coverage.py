@@ -70,8 +70,9 @@ def particle_entropy(points: np.ndarray, neighbours: int, resolution: float = 0.
 class RandomProjection:
     """Fixed random linear features of observations.
 
-    Images count in [0, 1], vectors in symlog units. The features' squared distance is, in expectation over
-    projections, the mean squared difference of the observations' numbers, averaged over their keys.
+    Images count in [0, 1], vectors in symlog units, symbols as ones and zeros. The features' squared distance
+    is, in expectation over projections, the mean squared difference of the observations' numbers, averaged
+    over their keys.
 
     Args:
         space: what is observed.
@@ -81,21 +82,29 @@ class RandomProjection:
     def __init__(self, space: gymnasium.spaces.Dict, features: int) -> None:
         rng = np.random.default_rng(PROJECTION_SEED)
         self.features = features
+        self._classes = {
+            key: int(entry.nvec.max())
+            for key, entry in space.items()
+            if isinstance(entry, gymnasium.spaces.MultiDiscrete)
+        }
         self._weights: dict[str, np.ndarray] = {}
         for key in sorted(space.keys()):
-            size = math.prod(space[key].shape or ())
+            size = math.prod(space[key].shape or ()) * self._classes.get(key, 1)
             weights = rng.standard_normal((size, features), dtype=np.float32)
             self._weights[key] = weights / math.sqrt(size * features * len(space.keys()))
 
     def __call__(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
         """Observations (N, ...) by key -> (N, d) float32."""
-        return sum(_numbers(rows[key]) @ weights for key, weights in self._weights.items())
+        return sum(self._numbers(key, rows[key]) @ weights for key, weights in self._weights.items())
 
-
-def _numbers(values: np.ndarray) -> np.ndarray:
-    """(N, ...) -> (N, D) float32: pixels in [0, 1], other numbers in symlog units."""
-    flat = values.reshape(len(values), -1).astype(np.float32)
-    return flat / 255 if values.dtype == np.uint8 else np.sign(flat) * np.log1p(np.abs(flat))
+    def _numbers(self, key: str, values: np.ndarray) -> np.ndarray:
+        """(N, ...) -> (N, D) float32: pixels in [0, 1], symbols one-hot, other numbers in symlog units."""
+        if key in self._classes:
+            values = values[..., None] == np.arange(self._classes[key])
+        flat = values.reshape(len(values), -1).astype(np.float32)
+        if values.dtype == np.uint8:
+            return flat / 255
+        return flat if values.dtype == bool else np.sign(flat) * np.log1p(np.abs(flat))
 
 
 class Coverage:

@@ -17,6 +17,7 @@ from world_model import WorldModelConfig
 from world_model.encoder import MULTIPLIERS, ImageEncoder
 from world_model.nets import MLP, Linear
 from world_model.spaces import split_observations
+from world_model.symbols import SymbolEntries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +69,20 @@ class RunningMoments(nn.Module):
 
 
 class RandomFeatures(nn.Module):
-    """Convolutions for images and an MLP for vectors, with a linear layer on top."""
+    """Convolutions for images and an MLP for vectors and one-hot symbols, with a linear layer on top."""
 
     def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig, outputs: int) -> None:
         super().__init__()
-        self.images, self.vectors = split_observations(space)
+        self.images, vectors, symbols = split_observations(space)
+        self.others = [*vectors, *symbols]
         width = 0
         if self.images:
             height, wide, _ = next(iter(self.images.values()))
             self.convolutions = ImageEncoder(sum(shape[2] for shape in self.images.values()), config)
             width += config.depth * MULTIPLIERS[config.conv][-1] * (height // 16) * (wide // 16)
-        if self.vectors:
-            self.mlp = MLP(sum(self.vectors.values()), config.units, 2)
+        if self.others:
+            numbers = sum(vectors.values()) + sum(SymbolEntries(symbols).widths.values())
+            self.mlp = MLP(numbers, config.units, 2)
             width += config.units
         self.linear = Linear(width, outputs)
 
@@ -90,8 +93,8 @@ class RandomFeatures(nn.Module):
             images = torch.cat([observations[key] for key in self.images], -1)  # (B, T, h, w, c)
             embedded = self.convolutions(rearrange(images, "b t h w c -> (b t) c h w"))
             parts.append(rearrange(embedded, "(b t) c h w -> b t (c h w)", b=len(images)))
-        if self.vectors:
-            parts.append(self.mlp(torch.cat([observations[key] for key in self.vectors], -1)))
+        if self.others:
+            parts.append(self.mlp(torch.cat([observations[key] for key in self.others], -1)))
         return self.linear(torch.cat(parts, -1))
 
 
@@ -109,19 +112,29 @@ class RND(IntrinsicReward):
         depth = config.depth or model.depth
         narrow = dataclasses.replace(model, depth=depth, conv="strided")
         self.clip = config.clip
-        self.keys = list(space.keys())
-        self.moments = nn.ModuleDict({key: RunningMoments(box.shape or ()) for key, box in space.items()})
+        observed = split_observations(space)
+        self.symbols = SymbolEntries(observed.symbols)
+        shapes = observed.images | {
+            key: (d,) for key, d in {**observed.vectors, **self.symbols.widths}.items()
+        }
+        self.moments = nn.ModuleDict({key: RunningMoments(shape) for key, shape in shapes.items()})
         self.target = RandomFeatures(space, narrow, config.outputs).requires_grad_(False)
         self.predictor = RandomFeatures(space, narrow, config.outputs)
 
     def _moments(self, key: str) -> RunningMoments:
         return cast(RunningMoments, self.moments[key])
 
+    def _numbers(self, key: str, observation: Tensor) -> Tensor:
+        """Images and vectors as floats, symbols as ones and zeros (..., n * C)."""
+        if key in self.symbols:
+            return self.symbols[key].one_hot(observation).flatten(-2)
+        return observation.float()
+
     def normalise(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Observations by running moments, clipped to `clip` deviations."""
         return {
-            key: self._moments(key)(observations[key].float()).clamp(-self.clip, self.clip)
-            for key in self.keys
+            key: self._moments(key)(self._numbers(key, observations[key])).clamp(-self.clip, self.clip)
+            for key in self.moments
         }
 
     def _error(self, observations: Mapping[str, Tensor]) -> Tensor:
@@ -132,8 +145,8 @@ class RND(IntrinsicReward):
 
     def take_in(self, rows: Mapping[str, Tensor]) -> None:
         """Move the observations' moments."""
-        for key in self.keys:
-            self._moments(key).update(rows[key].flatten(0, 1).float())
+        for key in self.moments:
+            self._moments(key).update(self._numbers(key, rows[key].flatten(0, 1)))
 
     def reward_of(self, x: Sequences) -> Tensor:
         """Prediction error of the rows' observations, (B, T)."""

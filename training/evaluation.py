@@ -12,6 +12,9 @@ import torch
 from envs import Rows, VectorEnv, environment_info
 from training.collector import to_env_actions
 from world_model import WorldModel, action_width
+from world_model.decoder import Decoder
+from world_model.distributions import symexp
+from world_model.symbols import negative_log_likelihood
 
 PARALLEL = 8
 """Environments side by side while judging."""
@@ -185,40 +188,92 @@ def _random_actions(space: Any, count: int, rng: np.random.Generator) -> np.ndar
     return rng.uniform(-1, 1, (count, width)).astype(np.float32)
 
 
+Draw = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""From one observation, entries by name, to a uint8 picture (h, w, 3)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class OpenLoop:
     """How well a model predicts held-out sequences from actions alone.
 
     Attributes:
         error: mean squared error over all predicted rows: per pixel in [0, 1] for images, per symlog value
-            for vectors, averaged over the observations.
+            for vectors, per probability for symbols (Brier 1950, over the values); averaged over the entries.
         by_horizon: the same for each predicted row, nearest first.
-        frames: uint8 (T, 3 h, n w, 3) for images: truth, prediction, and their absolute difference, for the
-            first sequences side by side; None for vectors.
+        symbols: of symbols, `accuracy` (share whose most likely value is right) and `nats` (negative
+            log-likelihood of one), averaged over the entries; empty where there are none.
+        frames: uint8 (T, 3 h, n w, 3): truth, prediction, and their absolute difference, for the first
+            sequences side by side; None for what cannot be drawn.
     """
 
     error: float
     by_horizon: list[float]
+    symbols: dict[str, float]
     frames: np.ndarray | None
 
 
 @torch.no_grad()
 def open_loop(
-    model: WorldModel, heldout: dict[str, np.ndarray], context: int, seed: int, show: int = 4
+    model: WorldModel,
+    heldout: dict[str, np.ndarray],
+    context: int,
+    seed: int,
+    show: int = 4,
+    draw: Draw | None = None,
 ) -> OpenLoop:
     """Let the model watch `context` rows of each held-out sequence and predict the others."""
     device = next(model.parameters()).device
     rows = {key: torch.as_tensor(value, device=device) for key, value in heldout.items()}
     generator = torch.Generator(device).manual_seed(seed)
     predictions = model.open_loop(rows, context, generator)
-    errors, frames = [], None
+    errors, rights, nats = [], [], []
     for key, prediction in predictions.items():
-        truth = model.decoder.target(key, rows[key])
-        errors.append((prediction - truth)[:, context:].square().flatten(2).mean((0, 2)))
-        if key in model.decoder.images and frames is None:
-            frames = _frames(truth[:show], prediction[:show])
+        predicted, truth = prediction[:, context:], rows[key][:, context:]
+        if key in model.decoder.symbols:
+            rights.append((predicted.argmax(-1) == truth).float().mean())
+            nats.append(negative_log_likelihood(predicted, truth).mean())
+            predicted = predicted.exp()
+        error = predicted - model.decoder.target(key, truth)
+        errors.append(error.square().flatten(2).mean((0, 2)))
     by_horizon = torch.stack(errors).mean(0)
-    return OpenLoop(float(by_horizon.mean()), [float(x) for x in by_horizon], frames)
+    symbols = {"accuracy": rights, "nats": nats} if rights else {}
+    return OpenLoop(
+        float(by_horizon.mean()),
+        [float(x) for x in by_horizon],
+        {name: float(torch.stack(values).mean()) for name, values in symbols.items()},
+        _film(model.decoder, rows, predictions, show, draw),
+    )
+
+
+def _film(
+    decoder: Decoder,
+    rows: Mapping[str, torch.Tensor],
+    predictions: Mapping[str, torch.Tensor],
+    show: int,
+    draw: Draw | None,
+) -> np.ndarray | None:
+    """Frames of the first image, or of what else can be drawn."""
+    for key in decoder.images:
+        return _frames(decoder.target(key, rows[key][:show]), predictions[key][:show])
+    if draw is None:
+        return None
+    most_likely = {
+        key: value[:show].argmax(-1) if key in decoder.symbols else symexp(value[:show])
+        for key, value in predictions.items()
+    }
+    truth = {key: rows[key][:show] for key in predictions}
+    return _frames(_drawn(truth, draw), _drawn(most_likely, draw))
+
+
+def _drawn(observations: Mapping[str, torch.Tensor], draw: Draw) -> torch.Tensor:
+    """Entries (n, T, ...) by key -> pictures (n, T, h, w, 3) in [0, 1]."""
+    arrays = {key: value.cpu().numpy() for key, value in observations.items()}
+    count, length = next(iter(arrays.values())).shape[:2]
+    pictures = [
+        [draw({key: value[i, t] for key, value in arrays.items()}) for t in range(length)]
+        for i in range(count)
+    ]
+    return torch.from_numpy(np.array(pictures)).float() / 255
 
 
 def _frames(truth: torch.Tensor, predicted: torch.Tensor) -> np.ndarray:

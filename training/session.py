@@ -14,6 +14,7 @@ import torch
 
 from agents import Agent, make_agent
 from agents.program import Mode, Wish, choose_mode
+from envs import environment_info
 from expedition import UserError, __version__
 from training.budget import earlier_moments, most_rows, planned_updates
 from training.collector import Collector, row_spec
@@ -202,7 +203,7 @@ class Session:
         found, film = self._open_loop("start")
         publish_json(self.run_dir / "open_loop_start.json", found)
         if found["error"]:
-            self.sink.write(0, _told_errors(found), film)
+            self.sink.write(0, _told(found), film)
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
@@ -222,7 +223,7 @@ class Session:
         )
 
     def _open_loop(self, moment: str) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-        """Measure and draw open-loop prediction; `error` and `by_horizon` for each held-out set, and a film.
+        """Measure and draw open-loop prediction: measures and `by_horizon` for each held-out set, and a film.
 
         Nothing is measured of an agent without a model that decodes.
         """
@@ -230,13 +231,16 @@ class Session:
         if not isinstance(model, WorldModel):
             return {"error": {}, "by_horizon": {}}, {}
         context, seed = self.config.training.context, self.config.seed
+        draw = environment_info(self.config.env).draw
         seen = {}
         for name, rows in self.heldout.items():
             self.stop.check()
-            seen[name] = open_loop(model, rows, context, seed)
-        errors = {name: found.error for name, found in seen.items()}
+            seen[name] = open_loop(model, rows, context, seed, draw=draw if name == "" else None)
+        measures: dict[str, dict[str, Any]] = {"error": {name: found.error for name, found in seen.items()}}
+        for measure in seen[""].symbols:
+            measures[measure] = {name: found.symbols[measure] for name, found in seen.items()}
         horizons = {name: found.by_horizon for name, found in seen.items()}
-        return {"error": errors, "by_horizon": horizons}, self._draw(moment, seen[""])
+        return {**measures, "by_horizon": horizons}, self._draw(moment, seen[""])
 
     def _draw(self, moment: str, seen: OpenLoop) -> dict[str, Path]:
         """Write prediction as GIF and film strip, where pictures are predicted."""
@@ -287,7 +291,8 @@ class Session:
         metrics, success = by_scope({"": summary, **{f"_{m}": found for m, found in earlier.items()}})
         horizons: dict[str, list[float]] = {}
         for moment, found in (("start", start), ("end", end)):
-            metrics |= {f"open_loop_error_{moment}{name}": x for name, x in found["error"].items()}
+            for measure, name, value in _measures(found):
+                metrics[f"open_loop_{measure}_{moment}{name}"] = value
             horizons |= {f"open_loop_by_horizon_{moment}{name}": x for name, x in found["by_horizon"].items()}
         metrics |= self.trainer.coverage.metrics()
         result = {
@@ -302,7 +307,7 @@ class Session:
             "parameters": sum(p.numel() for p in self.agent.parameters() if p.requires_grad),
             "version": __version__,
         }
-        self.sink.write(step, judgement(summary, config) | _told_errors(end), film)
+        self.sink.write(step, judgement(summary, config) | _told(end), film)
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result
@@ -332,8 +337,15 @@ def judgement(summary: Mapping[str, float], config: RunConfig) -> dict[str, floa
     return {JUDGED + name: value for name, value in told.items()}
 
 
-def _told_errors(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    return {f"open_loop/error{name}": error for name, error in found["error"].items()}
+def _measures(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, float]]:
+    """Measure, held-out set and value of all that was found of open-loop prediction over all its rows."""
+    for measure, by_set in found.items():
+        if measure != "by_horizon":
+            yield from ((measure, name, value) for name, value in by_set.items())
+
+
+def _told(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {f"open_loop/{measure}{name}": value for measure, name, value in _measures(found)}
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:

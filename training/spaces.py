@@ -11,24 +11,42 @@ from expedition import UserError
 
 SPACES = "spaces"
 """Key in the metadata of a checkpoint."""
+SYMBOLS = "symbols"
+"""Stands where images and vectors have their dtype."""
 
 
 def describe_spaces(observation: spaces.Dict, action: spaces.Space[Any]) -> dict[str, Any]:
     """Return both spaces as plain values, without what changes nothing that is learned.
 
-    Observations keep their order, in which the encoder stacks them. Left out are the bounds of vectors, which
-    no network reads, and the number with which a Discrete begins. A Box of actions is always [-1, 1].
+    Observations keep their order, in which the encoder stacks them. Symbols have their numbers of values in
+    the place of a shape. Left out are the bounds of vectors, which no network reads, and the number with
+    which a Discrete begins. A Box of actions is always [-1, 1].
     """
     acts = f"Box({', '.join(map(str, action.shape or ()))})"
     if isinstance(action, spaces.Discrete):
         acts = f"Discrete({action.n})"
-    seen = [[name, str(box.dtype), list(box.shape or ())] for name, box in observation.spaces.items()]
-    return {"observations": seen, "actions": acts}
+    return {
+        "observations": [[name, *_described(entry)] for name, entry in observation.items()],
+        "actions": acts,
+    }
+
+
+def _described(entry: spaces.Space[Any]) -> tuple[str, list[int]]:
+    if isinstance(entry, spaces.MultiDiscrete):
+        return SYMBOLS, [int(size) for size in entry.nvec]
+    return str(entry.dtype), list(entry.shape or ())
 
 
 def told_observations(described: Mapping[str, Any]) -> str:
-    """Return the observations as a sentence names them: `image (64, 64, 3) uint8, vector (4,) float32`."""
-    return ", ".join(f"{name} {tuple(shape)} {dtype}" for name, dtype, shape in described["observations"])
+    """Return the observations as a sentence names them: `image (64, 64, 3) uint8, cells 49 symbols of 7`."""
+    return ", ".join(_told(*entry) for entry in described["observations"])
+
+
+def _told(name: str, kind: str, sizes: list[int]) -> str:
+    if kind != SYMBOLS:
+        return f"{name} {tuple(sizes)} {kind}"
+    values = str(sizes[0]) if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
+    return f"{name} {len(sizes)} {SYMBOLS if len(sizes) > 1 else 'symbol'} of {values}"
 
 
 def check_unchanged(saved: Mapping[str, Any], env_id: str, now: Mapping[str, Any]) -> None:

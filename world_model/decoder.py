@@ -1,4 +1,4 @@
-"""Decoder: features to images and vectors, and the reconstruction losses."""
+"""Decoder: features to images, vectors and symbols, and the reconstruction losses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from world_model.encoder import MULTIPLIERS, init_conv_
 from world_model.nets import MLP, BlockLinear, ChannelNorm, Linear, RMSNorm
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
+from world_model.symbols import SymbolEntries, negative_log_likelihood
 
 # Nearest upsampling puts the taps of a 5x5 kernel on 3x3 pixels of the small image, in four ways: which taps
 # (columns) meet which pixel (rows), for output pixels of even and of odd index.
@@ -121,36 +122,51 @@ class Decoder(nn.Module):
 
     def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig) -> None:
         super().__init__()
-        self.images, self.vectors = split_observations(space)
+        self.images, self.vectors, symbols = split_observations(space)
+        self.symbols = SymbolEntries(symbols)
         if self.images:
             height, width, _ = next(iter(self.images.values()))
             channels = sum(shape[2] for shape in self.images.values())
             self.convolutions = ImageDecoder((height, width, channels), config)
-        if self.vectors:
-            self.mlp = MLP(
-                config.features, config.units, config.vector_layers, outputs=sum(self.vectors.values())
-            )
+        self._widths = self.vectors | self.symbols.widths
+        if self._widths:
+            outputs = sum(self._widths.values())
+            self.mlp = MLP(config.features, config.units, config.vector_layers, outputs=outputs)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Decode features (B, T, F): images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units."""
+        """Decode features (B, T, F), by key.
+
+        Returns:
+            Images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units, and log-probabilities
+            (B, T, n, C) of symbols.
+        """
         decoded: dict[str, Tensor] = {}
         if self.images:
             flat = self.convolutions(rearrange(features, "b t f -> (b t) f")).sigmoid()
             images = rearrange(flat, "(b t) h w c -> b t h w c", b=features.shape[0])
             parts = images.split([shape[2] for shape in self.images.values()], -1)
             decoded |= dict(zip(self.images, parts, strict=True))
-        if self.vectors:
-            parts = self.mlp(features).float().split(list(self.vectors.values()), -1)
-            decoded |= dict(zip(self.vectors, parts, strict=True))
-        return decoded
+        if self._widths:
+            parts = self.mlp(features).float().split(list(self._widths.values()), -1)
+            decoded |= dict(zip(self._widths, parts, strict=True))
+        return decoded | {key: self.symbols[key].log_probs(decoded[key]) for key in self.symbols}
 
     def loss(self, features: Tensor, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Squared error of each observation, summed over its elements, (B, T) by key."""
-        return {
-            key: (prediction - self.target(key, observations[key])).square().flatten(2).sum(-1)
-            for key, prediction in self(features).items()
-        }
+        """How far each observation is from its prediction, summed over its elements, (B, T) by key.
+
+        The squared error of images and vectors, the negative log-likelihood of symbols.
+        """
+        losses: dict[str, Tensor] = {}
+        for key, prediction in self(features).items():
+            if key in self.symbols:
+                losses[key] = negative_log_likelihood(prediction, observations[key]).sum(-1)
+            else:
+                error = prediction - self.target(key, observations[key])
+                losses[key] = error.square().flatten(2).sum(-1)
+        return losses
 
     def target(self, key: str, observation: Tensor) -> Tensor:
-        """What the prediction of `key` is compared with: pixels in [0, 1], or symlog values."""
+        """What the prediction of `key` approaches: pixels in [0, 1], symlog values, or one-hot symbols."""
+        if key in self.symbols:
+            return self.symbols[key].one_hot(observation)
         return observation.float() / 255 if key in self.images else symlog(observation)

@@ -1,4 +1,4 @@
-"""Observation encoder: images through convolutions, vectors through an MLP."""
+"""Observation encoder: images through convolutions, vectors and symbols through an MLP."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from world_model.distributions import symlog
 from world_model.nets import MLP, ChannelNorm, init_truncated_
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
+from world_model.symbols import SymbolEntries
 
 MULTIPLIERS: dict[ConvStyle, tuple[int, ...]] = {"pooled": (2, 3, 4, 4), "strided": (1, 2, 4, 8)}
 """Channels of the four stages over the base depth (DreamerV3's code of 2024, and of 2023); each stage halves
@@ -60,14 +61,16 @@ class Encoder(nn.Module):
 
     def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig) -> None:
         super().__init__()
-        self.images, self.vectors = split_observations(space)
+        self.images, self.vectors, symbols = split_observations(space)
+        self.symbols = SymbolEntries(symbols)
         self.width = 0
         if self.images:
             height, width, _ = next(iter(self.images.values()))
             self.convolutions = ImageEncoder(sum(shape[2] for shape in self.images.values()), config)
             self.width += config.depth * MULTIPLIERS[config.conv][-1] * (height // 16) * (width // 16)
-        if self.vectors:
-            self.mlp = MLP(sum(self.vectors.values()), config.units, config.vector_layers)
+        numbers = sum(self.vectors.values()) + sum(self.symbols.widths.values())
+        if numbers:
+            self.mlp = MLP(numbers, config.units, config.vector_layers)
             self.width += config.units
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
@@ -80,7 +83,7 @@ class Encoder(nn.Module):
             pixels = rearrange(images, "b t h w c -> (b t) c h w").float() / 255 - 0.5
             embedded = self.convolutions(pixels)
             parts.append(rearrange(embedded, "(b t) c h w -> b t (h w c)", b=batch[0]))
-        if self.vectors:
-            vectors = torch.cat([observations[key] for key in self.vectors], -1)  # (B, T, d)
-            parts.append(self.mlp(symlog(vectors)))
+        numbers = [symlog(observations[key]) for key in self.vectors] + self.symbols.one_hot(observations)
+        if numbers:
+            parts.append(self.mlp(torch.cat(numbers, -1)))
         return torch.cat(parts, -1)

@@ -17,7 +17,7 @@ class Filter(nn.Module):
     """Encoder and dynamics, which turn a history of rows into a latent.
 
     Args:
-        observation_space: images and vectors by key.
+        observation_space: images, vectors and symbols by key.
         action_space: Discrete or Box.
         config: widths.
     """

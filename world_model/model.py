@@ -24,7 +24,7 @@ class WorldModel(Filter):
     """Encoder, recurrent dynamics, decoder, reward and continuation heads (DreamerV3, 2024 revision).
 
     Args:
-        observation_space: images and vectors by key.
+        observation_space: images, vectors and symbols by key.
         action_space: Discrete or Box.
         config: widths and loss weights.
     """
@@ -151,8 +151,8 @@ class WorldModel(Filter):
             generator: source of the samples.
 
         Returns:
-            Predictions by key: reconstructions in rows before `context`, open-loop predictions from it
-            on; images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units.
+            Predictions by key as the decoder gives them: reconstructions in rows before `context`, open-loop
+            predictions from it on.
         """
         actions = batch["action"]
         shape = (*actions.shape[:2], self.config.stoch)

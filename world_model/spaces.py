@@ -1,6 +1,8 @@
-"""Which observations are images and which are vectors, and how wide an action is."""
+"""Which observations are images, vectors or symbols, and how wide an action is."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import gymnasium
 import numpy as np
@@ -8,29 +10,42 @@ import numpy as np
 from expedition import UserError
 
 
-def split_observations(space: gymnasium.spaces.Dict) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Return the shapes (h, w, c) of the images and the widths of the vectors, by key.
+class Observed(NamedTuple):
+    """The entries of an observation by kind, in the order of the space."""
+
+    images: dict[str, tuple[int, int, int]]
+    """uint8 (h, w, c)."""
+    vectors: dict[str, int]
+    """float32 (d,)."""
+    symbols: dict[str, tuple[int, ...]]
+    """Whole numbers (n,): how many values each has, counted from 0."""
+
+
+def split_observations(space: gymnasium.spaces.Dict) -> Observed:
+    """Return what is observed by kind.
 
     Raises:
-        UserError: an observation is neither a uint8 image nor a float32 vector, or an image's sides
-            are no multiples of 16.
+        UserError: an entry is no uint8 image, float32 vector or one-dimensional MultiDiscrete from 0, or an
+            image's sides are no multiples of 16.
     """
-    images: dict[str, tuple[int, ...]] = {}
-    vectors: dict[str, int] = {}
-    for key, box in space.spaces.items():
-        shape = box.shape or ()
-        if box.dtype == np.uint8 and len(shape) == 3:
-            images[key] = shape
-        elif box.dtype == np.float32 and len(shape) == 1:
-            vectors[key] = shape[0]
+    observed = Observed({}, {}, {})
+    for key, entry in space.spaces.items():
+        shape = entry.shape or ()
+        if isinstance(entry, gymnasium.spaces.MultiDiscrete) and len(shape) == 1 and not entry.start.any():
+            observed.symbols[key] = tuple(map(int, entry.nvec))
+        elif entry.dtype == np.uint8 and len(shape) == 3:
+            observed.images[key] = (shape[0], shape[1], shape[2])
+        elif entry.dtype == np.float32 and len(shape) == 1:
+            observed.vectors[key] = shape[0]
         else:
             raise UserError(
-                f"Observation '{key}' is {box}: give a uint8 image (h, w, c) or a float32 vector (d,)."
+                f"Observation '{key}' is {entry}: give a uint8 image (h, w, c), a float32 vector (d,) or a "
+                "one-dimensional MultiDiscrete from 0."
             )
-    for key, (height, width, _) in images.items():
+    for key, (height, width, _) in observed.images.items():
         if height % 16 or width % 16:
             raise UserError(f"Image '{key}' is {height}x{width}: its sides must be multiples of 16.")
-    return images, vectors
+    return observed
 
 
 def action_width(space: gymnasium.Space) -> int:

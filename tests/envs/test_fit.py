@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 
 from envs.failures import Misfit
-from envs.fit import FiniteFit, entry, fit
+from envs.fit import BoxFit, FiniteFit, entry, fit, row_fit
 
 PICTURE = spaces.Box(0, 255, (4, 4, 3), np.uint8)
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
@@ -23,8 +23,9 @@ CODES = spaces.Box(0, 9, (3,), np.int64)
         (CODES, np.array([0, 9, 3], np.uint8)),
         (spaces.Discrete(4, start=2), np.int64(5)),
         (spaces.MultiBinary(2), np.array([0, 1], np.int8)),
-        (spaces.Tuple((VECTOR, spaces.Discrete(2))), (np.zeros(3), 1)),
-        (spaces.Dict({"a": VECTOR}), {"a": np.zeros(3), "b": "not asked for"}),
+        (spaces.Discrete(4, start=2), np.array(2, np.uint8)),
+        (spaces.MultiBinary((2, 2)), np.ones((2, 2), bool)),
+        (spaces.MultiDiscrete([3, 2], start=[1, 0]), [3, 1]),
     ],
 )
 def test_what_says_the_same_is_taken(space, shown):
@@ -43,12 +44,13 @@ def test_what_says_the_same_is_taken(space, shown):
         (VECTOR, np.array(["a", "b", "c"]), "holds <U1 where its space says float32"),
         (VECTOR, None, r"has the shape \(\)"),
         (CODES, np.array([1.0, 2.5, 3.0]), "holds float64 where its space says int64"),
-        (spaces.Discrete(4), -1, "'seen' is -1, which is not in its space Discrete"),
-        (spaces.Discrete(4), 1.0, "is 1.0"),
-        (spaces.MultiDiscrete([2, 2]), np.array([0, 2]), r"is array\(\[0, 2\]\)"),
-        (spaces.Tuple((VECTOR, spaces.Discrete(2))), (np.zeros(2), 1), "shape"),
-        (spaces.Dict({"a": VECTOR}), {}, "no entry 'a'; show"),
-        (spaces.Dict({"a": VECTOR}), np.zeros(3), r"no entry 'a' \(it is a ndarray\)"),
+        (spaces.Discrete(4), -1, "'seen' holds -1 where its space says whole numbers from 0 to 3"),
+        (spaces.Discrete(4, start=2), 6, "holds 6 where its space says whole numbers from 2 to 5"),
+        (spaces.Discrete(4), 1.0, "holds float64"),
+        (spaces.MultiDiscrete([2, 3]), np.array([2, 0]), "holds 2"),
+        (spaces.MultiDiscrete([3, 2], start=[1, 0]), [0, 1], "holds 0"),
+        (spaces.MultiDiscrete([2, 2], dtype=np.uint8), np.zeros(3, np.uint8), r"has the shape \(3,\)"),
+        (spaces.MultiBinary(2), [0, 2], "holds 2"),
     ],
 )
 def test_what_says_something_else_is_refused(space, shown, problem):
@@ -74,7 +76,18 @@ def test_what_is_not_finite_is_refused_wherever_it_stands(bad):
             FiniteFit(VECTOR, "seen")(shown)
 
 
+def test_only_vectors_of_a_row_are_asked_to_be_finite():
+    assert isinstance(row_fit(VECTOR, "seen"), FiniteFit)
+    for space in (PICTURE, CODES, spaces.MultiDiscrete([2, 3], dtype=np.uint8)):
+        assert type(row_fit(space, "seen")) is BoxFit
+
+
 def test_an_entry():
     assert entry({"a": 1}, "a") == 1
-    with pytest.raises(Misfit, match="no entry 'a'"):
+    assert entry((5, 6), 1) == 6
+    with pytest.raises(Misfit, match="no entry 'a'; show"):
+        entry({}, "a")
+    with pytest.raises(Misfit, match="no entry '2'"):
+        entry((5, 6), 2)
+    with pytest.raises(Misfit, match=r"no entry 'a' \(it is a ndarray\)"):
         entry(np.zeros(2), "a")

@@ -115,10 +115,10 @@ def test_an_environment_of_ones_own_by_module_and_name(tmp_path, monkeypatch):
     (tmp_path / "line_world.py").write_text(example)
     monkeypatch.syspath_prepend(tmp_path)
     env = make("line_world:Line-v0")
-    assert env.reset(seed=0)[0]["vector"].tolist() == [0, 0, 1, 0, 0]
+    assert env.reset(seed=0)[0]["symbols"].tolist() == [2]
     env.step(1)
     observation, reward, terminated, _, info = env.step(1)
-    assert (observation["vector"].tolist(), reward, terminated) == ([0, 0, 0, 0, 1], 1.0, True)
+    assert (observation["symbols"].tolist(), reward, terminated) == ([4], 1.0, True)
     assert info["episode_metrics"] == {"won": 1.0}
     with pytest.raises(UserError, match="PYTHONPATH"):
         make("no_such_world:Line-v0")
@@ -154,8 +154,43 @@ def test_a_small_grid_of_codes_is_no_picture():
 def test_vectors():
     matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
     assert see(spaces.Box(-np.inf, np.inf, (2, 2), np.float64), matrix)["vector"].tolist() == [1, 2, 3, 4]
-    assert see(spaces.Discrete(3, start=5), np.int64(6))["vector"].tolist() == [0, 1, 0]
-    assert see(spaces.MultiBinary(3), np.array([1, 0, 1], np.int8))["vector"].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("space", "shown", "expected", "sizes"),
+    [
+        (spaces.Discrete(3, start=5), np.int64(6), [1], [3]),
+        (spaces.MultiBinary((3,)), np.array([1, 0, 1], np.int8), [1, 0, 1], [2, 2, 2]),
+        (spaces.MultiBinary((2, 2)), np.eye(2, dtype=bool), [1, 0, 0, 1], [2, 2, 2, 2]),
+        (spaces.MultiDiscrete([3, 2], start=[-1, 4]), np.array([1, 5]), [2, 1], [3, 2]),
+        (spaces.MultiDiscrete([[3, 2], [4, 5]]), [[2, 1], [0, 4]], [2, 1, 0, 4], [3, 2, 4, 5]),
+    ],
+)
+def test_symbols(space, shown, expected, sizes):
+    inner = Recorder(space)
+    inner.shown = shown
+    env = adapt(inner)
+    assert env.observation_space == spaces.Dict({"symbols": spaces.MultiDiscrete(sizes, dtype=np.uint8)})
+    seen = env.reset()[0]["symbols"]
+    assert (seen.dtype, seen.tolist()) == (np.uint8, expected)
+
+
+def test_more_than_a_byte_of_symbols():
+    seen = see(spaces.Discrete(300), 299)["symbols"]
+    assert (seen.dtype, seen.tolist()) == (np.int32, [299])
+
+
+def test_entries_of_tuples_and_nested_dicts_are_named_by_their_path():
+    inner = spaces.Dict({"left.hand": spaces.Discrete(2), "arm": spaces.Box(-1, 1, (2,), np.float32)})
+    space = spaces.Tuple((spaces.Discrete(4), inner))
+    seen = see(space, (3, {"left.hand": 1, "arm": np.ones(2, np.float32)}))
+    assert {name: value.tolist() for name, value in seen.items()} == {
+        "0": [3],
+        "1/left_hand": [1],
+        "1/arm": [1.0, 1.0],
+    }
+    # a name with a dot is no name of a module, also where all else fits
+    assert see(spaces.Dict({"a.b": spaces.Box(-1, 1, (1,), np.float32)}), {"a.b": np.ones(1)})["a_b"] == 1
 
 
 def test_entries_of_a_dict_keep_their_names():
@@ -163,7 +198,7 @@ def test_entries_of_a_dict_keep_their_names():
     seen = see(space, {"camera": np.full((32, 32, 3), 5, np.uint8), "mode": 1})
     assert seen.keys() == {"camera", "mode"}
     assert seen["camera"].shape == (64, 64, 3)
-    assert seen["mode"].tolist() == [0, 1]
+    assert seen["mode"].tolist() == [1]
 
 
 def test_actions_are_stretched_to_their_bounds():
@@ -196,8 +231,10 @@ def test_what_fits_is_left_alone():
     [
         (spaces.Discrete(2), spaces.Box(-np.inf, np.inf, (1,)), "no finite bounds"),
         (spaces.Discrete(2), spaces.MultiDiscrete([2, 2]), "not supported"),
-        (spaces.Sequence(spaces.Discrete(2)), None, "cannot be made a vector"),
+        (spaces.Sequence(spaces.Discrete(2)), None, "cannot be read"),
         (spaces.Dict({"reward": spaces.Discrete(2)}), None, "'reward'"),
+        (spaces.Dict({}), None, "no entries"),
+        (spaces.Dict({"a.b": spaces.Discrete(2), "a_b": spaces.Discrete(2)}), None, "'a_b', twice"),
         # those that would fit as they are, too
         (spaces.Dict({"is_first": spaces.Box(0, 1, (2,), np.float32)}), None, "'is_first'"),
         (spaces.Dict({"task/goal": spaces.Box(0, 1, (2,), np.float32)}), None, "'task/goal'.*rename"),
@@ -247,7 +284,7 @@ class Blank(gymnasium.Env):
 
 SUITE = Suite(
     "theirs",
-    {"blank": Task("Nothing.", "vector float32 (3,)", "Discrete(2)")},
+    {"blank": Task("Nothing.", "symbols 1 of 3", "Discrete(2)")},
     lambda task, options, image_size: Blank(**options),
     options={"cell": Option(0, "where", least=0)},
 )
@@ -256,14 +293,14 @@ SUITE = Suite(
 
 def test_a_package_adds_a_class_by_an_entry_point(entry_points):
     entry_points(blank="their_world:Blank")
-    assert make("blank").reset(seed=0)[0]["vector"].tolist() == [1, 0, 0]
+    assert make("blank").reset(seed=0)[0]["symbols"].tolist() == [0]
     assert "their_world:Blank" in environment_info("blank").description
     assert "crafter" in environments()
 
 
 def test_a_package_adds_a_suite_by_an_entry_point(entry_points):
     entry_points(theirs="their_world:SUITE")
-    assert make("theirs-blank,cell=2").reset(seed=0)[0]["vector"].tolist() == [0, 0, 1]
+    assert make("theirs-blank,cell=2").reset(seed=0)[0]["symbols"].tolist() == [2]
     assert "theirs-blank" in environments()
 
 

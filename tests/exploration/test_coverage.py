@@ -93,6 +93,13 @@ def test_features_of_vectors_are_of_symlog_units_and_average_over_keys():
     assert np.square(found[0] - found[1]).sum() == pytest.approx((1 + 4) / 5 / 2, rel=0.1)
 
 
+def test_features_of_symbols_count_those_that_differ():
+    space = gymnasium.spaces.Dict({"cells": gymnasium.spaces.MultiDiscrete([4, 4, 2, 4], dtype=np.uint8)})
+    rows = {"cells": np.array([[0, 1, 0, 3], [0, 3, 1, 3]], np.uint8)}  # of 16 ones and zeros four differ
+    found = RandomProjection(space, 4000)(rows)
+    assert np.square(found[0] - found[1]).sum() == pytest.approx(4 / 16, rel=0.1)
+
+
 def test_features_are_those_of_every_run():
     one, other = coverage(seed=0), coverage(seed=1)
     for it in (one, other):

@@ -11,6 +11,7 @@ from world_model import for_size
 
 VECTOR = spaces.Dict({"vector": spaces.Box(-np.inf, np.inf, (4,), np.float32)})
 BOTH = spaces.Dict({"image": spaces.Box(0, 255, (16, 16, 3), np.uint8), **VECTOR.spaces})
+ALL = spaces.Dict({"cells": spaces.MultiDiscrete([4, 2], dtype=np.uint8), **BOTH.spaces})
 MODEL = for_size("tiny", units=16, depth=2, vector_layers=1)
 
 
@@ -24,9 +25,12 @@ def observations(space, batch=3, time=5, seed=0, scale=1.0, shift=0.0):
     made = {}
     for key, box in space.spaces.items():
         shape = (batch, time, *box.shape)
-        values = (
-            rng.integers(256, size=shape) if box.dtype == np.uint8 else scale * rng.normal(size=shape) + shift
-        )
+        if isinstance(box, spaces.MultiDiscrete):
+            values = rng.integers(box.nvec, size=shape)
+        elif box.dtype == np.uint8:
+            values = rng.integers(256, size=shape)
+        else:
+            values = scale * rng.normal(size=shape) + shift
         made[key] = torch.tensor(values.astype(box.dtype))
     is_first = torch.zeros(batch, time, dtype=torch.bool)
     return made | {"action": torch.zeros(batch, time, 2), "is_first": is_first}
@@ -58,7 +62,7 @@ class TestRunningMoments:
 
 
 class TestEquations:
-    @pytest.mark.parametrize("space", [VECTOR, BOTH], ids=["vector", "image and vector"])
+    @pytest.mark.parametrize("space", [VECTOR, BOTH, ALL], ids=["vector", "image and vector", "symbols too"])
     def test_reward_is_the_mean_squared_error(self, space):
         module = make(space)
         for seed in range(3):
@@ -67,6 +71,8 @@ class TestEquations:
         normalised = {}
         for key in space:
             value, moments = rows[key], module.moments[key]
+            if key == "cells":
+                value = torch.nn.functional.one_hot(value.long(), 4).flatten(-2)
             deviation = (moments.square / moments.count).sqrt().clamp(min=1e-4)
             normalised[key] = ((value.float() - moments.mean) / deviation).clip(-5, 5)
         assert normalised["vector"].abs().max() == 5  # the clip is at work

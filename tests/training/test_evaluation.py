@@ -164,6 +164,44 @@ def test_the_error_is_the_mean_square_over_the_rows_after_the_context(env, frame
         assert seen.frames is None
 
 
+class Guesser(torch.nn.Module):
+    """Gives each symbol of FrozenLake the same probabilities."""
+
+    def __init__(self, agent, probs):
+        super().__init__()
+        self.decoder, self.probs = agent.world_model.decoder, torch.tensor(probs)
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def open_loop(self, batch, context, generator):
+        return {"symbols": self.probs.log().expand(*batch["symbols"].shape, 16)}
+
+
+def lake(where):
+    image = np.zeros((8, 8, 3), np.uint8)
+    image.reshape(64, 3)[4 * int(where["symbols"][0])] = 255
+    return image
+
+
+def test_symbols_are_told_by_accuracy_and_nats_and_drawn_as_most_likely():
+    held = heldout_sequences(making("FrozenLake-v1"), 5, 6, 0)
+    probs = np.full(16, 0.02, np.float32)
+    probs[4] = 0.7
+    seen = open_loop(Guesser(agent_for("FrozenLake-v1"), probs), held, 2, 0, show=3, draw=lake)
+    judged = held["symbols"][:, 2:, 0]
+    right = judged == 4
+    assert 0 < right.mean() < 1
+    assert seen.symbols["accuracy"] == pytest.approx(right.mean())
+    assert seen.symbols["nats"] == pytest.approx(-np.log(np.where(right, 0.7, 0.02)).mean(), rel=1e-5)
+    brier = [np.square(probs - np.eye(16)[cells]).mean() for cells in judged.T]
+    assert seen.by_horizon == pytest.approx(brier, rel=1e-5)
+    assert seen.frames.shape == (6, 3 * 8, 3 * 8, 3)
+    truth, predicted, difference = np.split(seen.frames[:, :, :8], 3, axis=1)
+    for t, where in enumerate(held["symbols"][0]):
+        assert np.array_equal(truth[t], lake({"symbols": where}))
+        assert np.array_equal(predicted[t], lake({"symbols": [4]}))
+        assert difference[t].any() == (where[0] != 4)
+
+
 def test_a_perfect_model_has_no_error(agent):
     held = heldout_sequences(making("catch-vector"), 3, 5, 0)
     assert open_loop(Oracle(agent, 0.0), held, 2, 0).error == 0.0

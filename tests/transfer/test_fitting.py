@@ -11,7 +11,7 @@ from gymnasium import spaces
 from agents import ActorCriticConfig, AgentConfig
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
-from training.spaces import SPACES, describe_spaces
+from training.spaces import SPACES, describe_spaces, told_observations
 from transfer.fitting import check_spaces
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
@@ -127,6 +127,7 @@ def test_what_is_harmless_or_not_carried_may_differ(explored, tmp_path, plan, en
     assert carried_out(explored, tmp_path / "run", plan, env).exit_code == 0
 
 
+CELLS = spaces.MultiDiscrete([4, 3], dtype=np.uint8)
 TALL = spaces.Box(0, 255, (32, 16, 3), np.uint8)
 WIDE = spaces.Box(0, 255, (16, 32, 3), np.uint8)
 
@@ -138,6 +139,9 @@ WIDE = spaces.Box(0, 255, (16, 32, 3), np.uint8)
         (seen(a=TALL), seen(a=WIDE), False),
         (seen(a=THREE, b=spaces.Box(-1, 1, (2,))), seen(a=spaces.Box(-1, 1, (2,)), b=THREE), False),
         (seen(a=THREE), seen(a=spaces.Box(-np.inf, np.inf, (3,), np.float32)), True),  # bounds are not read
+        (seen(a=CELLS), seen(a=spaces.MultiDiscrete([3, 4], dtype=np.uint8)), False),
+        (seen(a=CELLS), seen(a=spaces.Box(0, 255, (2,), np.uint8)), False),
+        (seen(a=CELLS), seen(a=spaces.MultiDiscrete([4, 3], dtype=np.int64)), True),
     ],
 )
 def test_order_and_shapes_count_and_bounds_do_not(there, here, same):
@@ -149,6 +153,13 @@ def test_order_and_shapes_count_and_bounds_do_not(there, here, same):
     with pytest.raises(UserError, match="learned of the observations"):
         check_spaces(parse_plan("encoder"), "there", known, now)
     check_spaces(parse_plan("scratch"), "there", known, now)
+
+
+def test_observations_in_words():
+    described = describe_spaces(
+        seen(a=THREE, cells=CELLS, mode=spaces.MultiDiscrete([5])), spaces.Discrete(2)
+    )
+    assert told_observations(described) == "a (3,) float32, cells 2 symbols of 4, 3, mode 1 symbol of 5"
 
 
 def test_a_source_without_a_record_is_taken_as_it_is():

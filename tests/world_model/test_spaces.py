@@ -6,11 +6,15 @@ from expedition import UserError
 from world_model import action_width, split_observations
 
 
-def test_images_and_vectors_are_told_apart():
+def test_images_vectors_and_symbols_are_told_apart():
     space = spaces.Dict(
-        {"image": spaces.Box(0, 255, (64, 48, 3), np.uint8), "vector": spaces.Box(-1, 1, (5,), np.float32)}
+        {
+            "image": spaces.Box(0, 255, (64, 48, 3), np.uint8),
+            "vector": spaces.Box(-1, 1, (5,), np.float32),
+            "cells": spaces.MultiDiscrete([3, 2], dtype=np.uint8),
+        }
     )
-    assert split_observations(space) == ({"image": (64, 48, 3)}, {"vector": 5})
+    assert split_observations(space) == ({"image": (64, 48, 3)}, {"vector": 5}, {"cells": (3, 2)})
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,8 @@ def test_images_and_vectors_are_told_apart():
     [
         (spaces.Box(0, 1, (4, 4, 3), np.float32), "give a uint8 image"),
         (spaces.Box(0, 255, (7,), np.uint8), "give a uint8 image"),
+        (spaces.MultiDiscrete([3, 2], start=[1, 0]), "one-dimensional MultiDiscrete from 0"),
+        (spaces.MultiDiscrete([[3, 2]]), "one-dimensional MultiDiscrete from 0"),
         (spaces.Box(0, 255, (60, 64, 3), np.uint8), "60x64: its sides must be multiples of 16"),
     ],
 )

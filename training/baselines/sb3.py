@@ -21,6 +21,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples
@@ -151,7 +152,9 @@ class Residual(nn.Module):
 
 
 class Features(BaseFeaturesExtractor):
-    """Images through residual sections (Espeholt et al. 2018, fig. 3, right), beside the vectors as they are.
+    """Images through residual sections (Espeholt et al. 2018, fig. 3, right), beside all else as it is.
+
+    Symbols come one-hot from Stable-Baselines3's own preprocessing.
 
     Stable-Baselines3's own network cannot read images of 32 pixels.
     """
@@ -160,18 +163,18 @@ class Features(BaseFeaturesExtractor):
         self, observation_space: gymnasium.spaces.Dict, channels: Sequence[int], image_features: int
     ) -> None:
         images = [key for key, box in observation_space.spaces.items() if len(box.shape or ()) == 3]
-        vectors = [key for key in observation_space.spaces if key not in images]
-        widths = [observation_space[key].shape[0] for key in vectors]  # type: ignore[index]
+        others = [key for key in observation_space.spaces if key not in images]
+        widths = [get_flattened_obs_dim(observation_space[key]) for key in others]
         super().__init__(observation_space, image_features * len(images) + sum(widths))
-        self.vectors = vectors
+        self.others = others
         self.images = nn.ModuleDict(
             {key: _image_net(observation_space[key].shape, channels, image_features) for key in images}  # type: ignore[arg-type]
         )
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Images (N, c, h, w) in [0, 1] and vectors (N, d) by key -> (N, features)."""
+        """Images (N, c, h, w) in [0, 1], vectors (N, d) and one-hot symbols (N, d) -> (N, features)."""
         seen = [net(observations[key]) for key, net in self.images.items()]
-        return torch.cat([*seen, *(observations[key] for key in self.vectors)], 1)
+        return torch.cat([*seen, *(observations[key] for key in self.others)], 1)
 
 
 def _image_net(shape: tuple[int, int, int], channels: Sequence[int], width: int) -> nn.Sequential:
@@ -214,7 +217,7 @@ def build_ppo(
         norm_obs=config.normalise_vectors,
         norm_reward=config.normalise_reward,
         gamma=config.discount,
-        norm_obs_keys=list(split_observations(bridge.envs.observation_space)[1]),
+        norm_obs_keys=list(split_observations(bridge.envs.observation_space).vectors),
     )
     share = left if config.anneal else (lambda: 1.0)
     warnings.filterwarnings("ignore", "You have specified a mini-batch size")  # ours are even: `RealSteps`

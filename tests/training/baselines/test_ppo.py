@@ -122,7 +122,7 @@ def held(run_dir):
     return state
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "catch-pixels", "Pendulum-v1"])
+@pytest.mark.parametrize("env", ["CartPole-v1", "catch-pixels", "Pendulum-v1", "FrozenLake-v1"])
 def test_stopped_and_resumed_equals_never_stopped(env, tmp_path, monkeypatch):
     pytest.importorskip("stable_baselines3")
     settings = config(env, anneal=True)
