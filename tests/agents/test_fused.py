@@ -18,6 +18,7 @@ SPACES = {
     "image": gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8)}),
     "vector": gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)}),
 }
+SPACES["symbols"] = gymnasium.spaces.Dict({"cells": gymnasium.spaces.MultiDiscrete([4, 2], dtype=np.uint8)})
 DISCRETE, BOX = gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1, 1, (2,))
 CONFIG = AgentConfig(
     model=for_size("tiny", deter=16, hidden=8, units=8, stoch=4, classes=4, depth=2, vector_layers=1),
@@ -49,9 +50,9 @@ def rows(seed, kind="vector", actions=DISCRETE, intrinsic=None, agent="model-bas
     made = {"is_first": rng.random((BATCH, TIME)) < 0.2, "is_last": np.zeros((BATCH, TIME), bool)}
     made["is_terminal"] = rng.random((BATCH, TIME)) < 0.2
     shape = (BATCH, TIME, *box.shape)
-    made[key] = (rng.integers(256, size=shape) if kind == "image" else rng.normal(size=shape)).astype(
-        box.dtype
-    )
+    drawn = {"image": lambda: rng.integers(256, size=shape), "vector": lambda: rng.normal(size=shape)}
+    drawn["symbols"] = lambda: rng.integers(box.nvec, size=shape)
+    made[key] = drawn[kind]().astype(box.dtype)
     if actions is DISCRETE:
         made["action"] = np.eye(3, dtype=np.float32)[rng.integers(3, size=(BATCH, TIME))]
     else:
@@ -81,6 +82,8 @@ CASES = [
     ("vector", BOX, None),
     ("image", DISCRETE, "disagreement"),
     ("image", BOX, "rnd"),
+    ("symbols", DISCRETE, "disagreement"),
+    ("symbols", BOX, "rnd"),
     *[("vector", DISCRETE, name) for name in ("byol-explore", "icm", "apt", "lbs", "e3b", "random-data")],
     ("vector", DISCRETE, None, "model-free"),
     ("vector", BOX, "rnd", "model-free"),

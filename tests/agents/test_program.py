@@ -14,7 +14,12 @@ from world_model import WorldModelConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 MODEL = WorldModelConfig(deter=16, hidden=8, stoch=4, classes=4, blocks=2, units=8, depth=2, conv="strided")
-SPACE = gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-10, 10, (3,), np.float32)})
+SPACE = gymnasium.spaces.Dict(
+    {
+        "vector": gymnasium.spaces.Box(-10, 10, (3,), np.float32),
+        "cells": gymnasium.spaces.MultiDiscrete([4, 2], dtype=np.uint8),
+    }
+)
 COMPILES = pytest.mark.skipif(compiler_module.missing("cpu") is not None, reason="nothing compiles here")
 
 
@@ -28,6 +33,7 @@ def rows(task=True, batch=2, length=4, seed=0):
     rng = np.random.default_rng(seed)
     found = {
         "vector": rng.normal(size=(batch, length, 3)).astype(np.float32),
+        "cells": rng.integers((4, 2), size=(batch, length, 2)).astype(np.uint8),
         "action": np.eye(3, dtype=np.float32)[rng.integers(3, size=(batch, length))],
         "is_first": np.zeros((batch, length), bool),
         "is_last": np.zeros((batch, length), bool),
@@ -62,7 +68,8 @@ def test_compiled_updates_equal_eager_ones(kind, intrinsic):
 def test_compiled_acting_equals_eager_acting_and_evaluation_is_left_alone(monkeypatch):
     plain, fast = agent(), agent()
     fast.run_as("compiled")
-    seen = {"vector": np.ones((2, 3), np.float32), "is_first": np.array([True, False])}
+    seen = {"vector": np.ones((2, 3), np.float32), "cells": np.ones((2, 2), np.uint8)}
+    seen |= {"is_first": np.array([True, False])}
     states = [one.initial_state(2, 5) for one in (plain, fast)]
     for _ in range(3):
         (a, states[0], kept), (b, states[1], held) = (

@@ -34,6 +34,7 @@ CASES = [
     ("crafter", "disagreement"),
     ("CartPole-v1", "byol-explore"),  # a slow copy, and a reward head
     ("CartPole-v1", "random-data"),
+    ("FrozenLake-v1", "rnd"),  # symbols
     ("CartPole-v1", None),  # phase 2
 ]
 OVERLAP = [("catch-pixels", "disagreement", 0), ("CartPole-v1", None, 1)]
