@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from envs.suites.symbols import symbols
+
 COLUMNS, ROWS = 9, 7
 """Cells of the map that the picture shows, the player in the middle."""
 MATERIALS = (
@@ -81,8 +83,8 @@ def symbol_spaces() -> dict[str, spaces.Space[Any]]:
         "player": [len(PLAYER)],
         "inventory": [MOST + 1] * len(ITEMS),
     }
-    symbols = {name: spaces.MultiDiscrete(size, dtype=np.uint8) for name, size in sizes.items()}
-    return {**symbols, "daylight": spaces.Box(0.0, 1.0, (1,), np.float32)}
+    daylight = spaces.Box(0.0, 1.0, (1,), np.float32)
+    return {**{name: symbols(size) for name, size in sizes.items()}, "daylight": daylight}
 
 
 def encode(world: Any, player: Any) -> dict[str, np.ndarray]:

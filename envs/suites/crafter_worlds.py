@@ -70,7 +70,7 @@ def _landscape(
     """Return how much each cell belongs to the start, to water and to the mountains, (width, height) each."""
 
     def noise(z: int, size: int) -> np.ndarray:
-        return _noise_of_cells(*distance.shape, size, z, table, gradients)
+        return _noise_of_cells(distance.shape[0], distance.shape[1], size, z, table, gradients)
 
     start = 4 - distance
     start += 2 * noise(8, 3)
