@@ -1,10 +1,10 @@
-"""Crafter's worlds as upstream's `worldgen` makes them, number by number, compiled.
+"""Crafter's worlds as upstream's `worldgen` makes them, number by number, map by map instead of cell by cell.
 
-Upstream asks for noise and luck cell by cell, in Python. Here the noise that every cell needs is made as
-whole maps, and one compiled scan decides the cells in upstream's order with upstream's random numbers; a test
-compares worlds, creatures and the generator afterwards.
+What noise alone decides is decided for all cells at once. What takes luck is drawn cell by cell in upstream's
+order, with upstream's random numbers; a test compares worlds, creatures and the generator afterwards.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from numba import njit
 
 from envs.suites.crafter_upstream import internals, objects
 
-_noise3, GRADIENTS3 = internals._noise3, internals.GRADIENTS3
+_noise3, _NUM_GRADIENTS = internals._noise3, len(internals.GRADIENTS3) // 3
 WATER, GRASS, STONE, PATH, SAND, TREE, LAVA, COAL, IRON, DIAMOND = range(1, 11)  # upstream's numbers
+_FINDS = np.array([COAL, IRON, DIAMOND, TREE], np.uint8)
+_FIND_ABOVE = np.array([0.85, 0.75, 0.994, 0.8])
 COW, ZOMBIE, SKELETON = range(3)
-_MOST_DRAWS = 6  # of a cell: three for what it is made of, three for who lives there
-_NUM_GRADIENTS = len(GRADIENTS3) // 3
+_LIVES_ABOVE = np.array([0.985, 0.993, 0.95])
+_MOST_DRAWS = len(_FINDS) + len(_LIVES_ABOVE)  # of a cell
 
 
 def generate_world(world: Any, player: Any) -> None:
@@ -29,17 +31,82 @@ def generate_world(world: Any, player: Any) -> None:
     tables = permutations(world.random.randint(0, 2**31 - 1))
     state = world.random.get_state()
     luck = world.random.random_sample(_MOST_DRAWS * world._mat_map.size)
-    distance = _distance(world.area, player.pos)
-    kinds, draws = _scan(world._mat_map, distance, *_landscape(distance, *tables), luck, *tables)
+    x, y = np.mgrid[: world.area[0], : world.area[1]]
+    distance = np.sqrt((x - player.pos[0]) ** 2 + (y - player.pos[1]) ** 2)
+
+    materials, tunnels, finds = _landscape(x, y, distance, tables)
+    found, draws = _draw_lots(finds, _FIND_ABOVE, luck)
+    materials = np.where(found < 0, materials, _FINDS[found])
+    world._mat_map[:] = materials
+    lives, more = _draw_lots(_habitats(materials, tunnels, distance), _LIVES_ABOVE, luck[draws:])
     world.random.set_state(state)
-    world.random.random_sample(draws)
-    for x, y, kind in kinds:
+    world.random.random_sample(draws + more)
+
+    for cell in zip(*(axis.tolist() for axis in np.nonzero(lives >= 0)), strict=True):
+        kind = lives[cell]
         if kind == COW:
-            world.add(objects.Cow(world, (x, y)))
-        elif kind == ZOMBIE:
-            world.add(objects.Zombie(world, (x, y), player))
+            world.add(objects.Cow(world, cell))
         else:
-            world.add(objects.Skeleton(world, (x, y), player))
+            world.add((objects.Zombie if kind == ZOMBIE else objects.Skeleton)(world, cell, player))
+
+
+def _landscape(
+    x: np.ndarray, y: np.ndarray, distance: np.ndarray, tables: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what noise decides of the cells at (`x`, `y`), maps of (width, height).
+
+    Returns:
+        Materials uint8 where nothing is found, whether a cell is a tunnel, and where _FINDS may be, (4, ...).
+    """
+
+    def noise(x: np.ndarray, y: np.ndarray, z: int, where: np.ndarray) -> np.ndarray:
+        values = np.zeros(x.shape)
+        values[where] = _noise(x[where], y[where], z, *tables)
+        return values
+
+    start, water, mountain = _heights(noise, x, y, distance)
+    away = start <= 0.5
+    rock, plain = away & (mountain > 0.15), away & (mountain <= 0.15)
+    cave = rock & (noise(x / 7, y / 7, 6, rock) > 0.15) & (mountain > 0.3)
+    rock &= ~cave
+    tunnels = rock & (noise(2 * x / 3, y / 5 / 3, 7, rock) > 0.4)
+    tunnels |= rock & (noise(x / 5 / 3, 2 * y / 3, 7, rock) > 0.4)
+    rock &= ~tunnels
+    lava = rock & (mountain > 0.3) & (noise(x / 5, y / 5, 6, rock) > 0.35)
+    shore = plain & (water > 0.25) & (water <= 0.35)
+    sand = shore & (noise(x / 9, y / 9, 4, shore) > -0.2)
+    wet = plain & ~sand & (water > 0.3)
+    grass = plain & ~sand & ~wet
+    kinds = ((PATH, cave | tunnels), (STONE, rock), (LAVA, lava), (SAND, sand), (WATER, wet))
+    materials = np.full(x.shape, GRASS, np.uint8)
+    for material, where in kinds:
+        materials[where] = material
+    coal = rock & (noise(x / 8, y / 8, 1, rock) > 0)
+    iron = rock & (noise(x / 6, y / 6, 2, rock) > 0.4)
+    tree = grass & (noise(x / 7, y / 7, 5, grass) > 0)
+    return materials, tunnels, np.stack([coal, iron, rock & (mountain > 0.18), tree])
+
+
+def _heights(
+    noise: Callable[..., np.ndarray], x: np.ndarray, y: np.ndarray, distance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how much each cell belongs to the start, to water and to the mountains, (width, height) each."""
+    everywhere = np.ones(x.shape, bool)
+    start = 4 - distance
+    start += 2 * noise(x / 3, y / 3, 8, everywhere)
+    start = 1 / (1 + np.exp(-start))
+    water = noise(x / 15, y / 15, 3, everywhere) + 0.15 * noise(x / 5, y / 5, 3, everywhere) + 0.1
+    water -= 2 * start
+    mountain = (noise(x / 15, y / 15, 0, everywhere) + 0.3 * noise(x / 5, y / 5, 0, everywhere)) / 1.3
+    mountain -= 4 * start + 0.3 * water
+    return start, water, mountain
+
+
+def _habitats(materials: np.ndarray, tunnels: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return where COW, ZOMBIE and SKELETON may live, bool (3, width, height)."""
+    grass, path = materials == GRASS, materials == PATH
+    walkable = grass | path | (materials == SAND)
+    return np.stack([grass & (distance > 3), walkable & (distance > 10), path & tunnels])
 
 
 @njit(cache=True)
@@ -58,141 +125,35 @@ def permutations(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return table, gradients
 
 
-def _distance(area: tuple[int, int], centre: np.ndarray) -> np.ndarray:
-    """Return every cell's distance to `centre`, (width, height)."""
-    x, y = np.arange(area[0])[:, None], np.arange(area[1])
-    return np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2)
-
-
-def _landscape(
-    distance: np.ndarray, table: np.ndarray, gradients: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return how much each cell belongs to the start, to water and to the mountains, (width, height) each."""
-
-    def noise(z: int, size: int) -> np.ndarray:
-        return _noise_of_cells(distance.shape[0], distance.shape[1], size, z, table, gradients)
-
-    start = 4 - distance
-    start += 2 * noise(8, 3)
-    start = 1 / (1 + np.exp(-start))
-    water = noise(3, 15) + 0.15 * noise(3, 5) + 0.1
-    water -= 2 * start
-    mountain = (noise(0, 15) + 0.3 * noise(0, 5)) / 1.3
-    mountain -= 4 * start + 0.3 * water
-    return start, water, mountain
+@njit(cache=True)
+def _noise(x: np.ndarray, y: np.ndarray, z: int, table: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Return simplex noise at the points (`x`, `y`, z), (n,)."""
+    values = np.empty(len(x))
+    for i in range(len(x)):
+        values[i] = _noise3(x[i], y[i], z, table, gradients)
+    return values
 
 
 @njit(cache=True)
-def _noise_of_cells(
-    width: int, height: int, size: float, z: float, table: np.ndarray, gradients: np.ndarray
-) -> np.ndarray:
-    """Simplex noise of every cell, (width, height): the same calls that upstream makes one by one."""
-    noise = np.empty((width, height))
+def _draw_lots(may: np.ndarray, above: np.ndarray, luck: np.ndarray) -> tuple[np.ndarray, int]:
+    """Decide, cell by cell, which of several things is there: the first that may be and has luck.
+
+    Args:
+        may: where each may be, bool (things, width, height); only there it takes a random number.
+        above: each one's bound, (things,): it is there if the number is greater.
+        luck: random numbers in [0, 1), as many as could be needed.
+
+    Returns:
+        The thing in each cell, (width, height), -1 for none, and how many random numbers it took.
+    """
+    things, width, height = may.shape
+    drawn, draws = np.full((width, height), -1), 0
     for x in range(width):
         for y in range(height):
-            noise[x, y] = _noise3(x / size, y / size, z, table, gradients)
-    return noise
-
-
-@njit(cache=True)
-def _scan(
-    cells: np.ndarray,
-    distance: np.ndarray,
-    start: np.ndarray,
-    water: np.ndarray,
-    mountain: np.ndarray,
-    luck: np.ndarray,
-    table: np.ndarray,
-    gradients: np.ndarray,
-) -> tuple[list[tuple[int, int, int]], int]:
-    """Fill `cells` with materials; return who lives where, (x, y, kind) in order, and the draws."""
-    width, height = cells.shape
-    tunnels = np.zeros((width, height), np.bool_)
-    draws = 0
-    for x in range(width):
-        for y in range(height):
-            material, tunnels[x, y], draws = _material(
-                x, y, start[x, y], water[x, y], mountain[x, y], luck, draws, table, gradients
-            )
-            cells[x, y] = material
-    lives = [(0, 0, 0) for _ in range(0)]
-    for x in range(width):
-        for y in range(height):
-            kind, draws = _creature(cells[x, y], distance[x, y], tunnels[x, y], luck, draws)
-            if kind >= 0:
-                lives.append((x, y, kind))
-    return lives, draws
-
-
-@njit(cache=True)
-def _material(
-    x: int,
-    y: int,
-    start: float,
-    water: float,
-    mountain: float,
-    luck: np.ndarray,
-    draws: int,
-    table: np.ndarray,
-    gradients: np.ndarray,
-) -> tuple[int, bool, int]:
-    """Decide a cell as upstream's `_set_material`; return material, whether it is a tunnel, and draws."""
-    if start > 0.5:
-        return GRASS, False, draws
-    if mountain > 0.15:
-        return _rock(x, y, mountain, luck, draws, table, gradients)
-    if 0.25 < water <= 0.35 and _noise3(x / 9, y / 9, 4, table, gradients) > -0.2:
-        return SAND, False, draws
-    if water > 0.3:
-        return WATER, False, draws
-    if _noise3(x / 7, y / 7, 5, table, gradients) > 0:
-        return (TREE if luck[draws] > 0.8 else GRASS), False, draws + 1
-    return GRASS, False, draws
-
-
-@njit(cache=True)
-def _rock(
-    x: int, y: int, mountain: float, luck: np.ndarray, draws: int, table: np.ndarray, gradients: np.ndarray
-) -> tuple[int, bool, int]:
-    """Decide a cell in the mountains, where only what is asked for takes luck."""
-    if _noise3(x / 7, y / 7, 6, table, gradients) > 0.15 and mountain > 0.3:
-        return PATH, False, draws
-    if _noise3(2 * x / 3, y / 5 / 3, 7, table, gradients) > 0.4:
-        return PATH, True, draws
-    if _noise3(x / 5 / 3, 2 * y / 3, 7, table, gradients) > 0.4:
-        return PATH, True, draws
-    if _noise3(x / 8, y / 8, 1, table, gradients) > 0:
-        draws += 1
-        if luck[draws - 1] > 0.85:
-            return COAL, False, draws
-    if _noise3(x / 6, y / 6, 2, table, gradients) > 0.4:
-        draws += 1
-        if luck[draws - 1] > 0.75:
-            return IRON, False, draws
-    if mountain > 0.18:
-        draws += 1
-        if luck[draws - 1] > 0.994:
-            return DIAMOND, False, draws
-    if mountain > 0.3 and _noise3(x / 5, y / 5, 6, table, gradients) > 0.35:
-        return LAVA, False, draws
-    return STONE, False, draws
-
-
-@njit(cache=True)
-def _creature(material: int, distance: float, tunnel: bool, luck: np.ndarray, draws: int) -> tuple[int, int]:
-    """Decide who lives in a cell, upstream's `_set_object`; return the kind, -1 for nobody, and the draws."""
-    if material not in (GRASS, PATH, SAND):
-        return -1, draws
-    if distance > 3 and material == GRASS:
-        draws += 1
-        if luck[draws - 1] > 0.985:
-            return COW, draws
-    if distance > 10:
-        draws += 1
-        if luck[draws - 1] > 0.993:
-            return ZOMBIE, draws
-    if material == PATH and tunnel:
-        draws += 1
-        if luck[draws - 1] > 0.95:
-            return SKELETON, draws
-    return -1, draws
+            for thing in range(things):
+                if may[thing, x, y]:
+                    draws += 1
+                    if luck[draws - 1] > above[thing]:
+                        drawn[x, y] = thing
+                        break
+    return drawn, draws
