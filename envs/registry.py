@@ -13,7 +13,7 @@ import gymnasium
 from envs.adapter import adapt
 from envs.failures import in_words, own_traceback
 from envs.limit import DefaultLimit
-from envs.suite import Option, Suite, Summarise, Task, no_summary, read_value, split_id
+from envs.suite import Draw, Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from envs.suites import (
     atari,
     crafter,
@@ -67,6 +67,8 @@ class EnvironmentInfo:
         options: what may follow the name after commas.
         summarise: from episode summaries (`VectorEnv.pop_episodes`) to the suite's measures.
         reachable: how many different names episodes can tell as `reached`; None where that isn't known.
+        draw: from one observation, entries by name, to a picture, uint8 (h, w, 3); None where observations
+            hold pictures themselves or cannot be drawn.
     """
 
     name: str
@@ -81,7 +83,7 @@ class EnvironmentInfo:
     options: Mapping[str, Option] = field(default_factory=dict)
     summarise: Summarise = no_summary
     reachable: int | None = None
-    draw: Callable[[Mapping[str, Any]], Any] | None = None
+    draw: Draw | None = None
 
 
 @functools.cache
@@ -157,6 +159,7 @@ def _tasks() -> dict[str, tuple[Suite, str]]:
 
 def _info(name: str, suite: Suite, task: str, options: Mapping[str, str]) -> EnvironmentInfo:
     described = suite.tasks[task]
+    read = suite.read_options(options)
     return EnvironmentInfo(
         name=name,
         description=described.description,
@@ -169,7 +172,8 @@ def _info(name: str, suite: Suite, task: str, options: Mapping[str, str]) -> Env
         slow_reset=suite.slow_reset,
         options=suite.options,
         summarise=suite.summarise,
-        reachable=suite.reachable(task, suite.read_options(options)),
+        reachable=suite.reachable(task, read),
+        draw=suite.draw(task, read),
     )
 
 

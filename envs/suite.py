@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from expedition import UserError, unknown_name
 
 Value = str | int | float | bool
 Summarise = Callable[[Sequence[Mapping[str, Any]]], dict[str, float]]
 Reachable = Callable[[str, Mapping[str, Any]], int | None]
+Draw = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""From one observation, entries by name, to its picture, uint8 (h, w, 3)."""
 
 _WORDS: dict[str, bool] = {"true": True, "false": False}
 
@@ -28,6 +31,10 @@ def no_summary(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def not_known(task: str, options: Mapping[str, Any]) -> None:
     """Return no number: for an environment that tells nothing, or nobody knows how much there is."""
+
+
+def not_drawn(task: str, options: Mapping[str, Any]) -> None:
+    """Return no function: for observations that hold pictures themselves, or cannot be drawn."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,8 @@ class Suite:
         slow_reset: whether a reset takes so long that workers begin next episodes ahead of time.
         summarise: from episode summaries (`VectorEnv.pop_episodes`) to the suite's measures.
         reachable: (task, all options) -> how many names `info["reached"]` can hold in all, if known.
+        draw: (task, all options) -> what draws an observation of symbols, whichever numbers of its spaces a
+            model dreams up; it imports the packages at its first call. None where there is no such thing.
     """
 
     name: str
@@ -107,6 +116,7 @@ class Suite:
     slow_reset: bool = False
     summarise: Summarise = no_summary
     reachable: Reachable = not_known
+    draw: Callable[[str, Mapping[str, Any]], Draw | None] = not_drawn
 
     def id(self, task: str) -> str:
         """Return the id of a task."""

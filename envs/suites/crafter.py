@@ -13,7 +13,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.suite import Suite, Task
+from envs.suite import Draw, Option, Suite, Task
+from envs.suites.crafter_symbols import symbol_spaces
 from expedition import UserError
 
 NUM_ACTIONS, NUM_ACHIEVEMENTS = 17, 22
@@ -23,9 +24,10 @@ _PREFIX = "achievement/"
 class Crafter(gymnasium.Env[Any, Any]):
     """Crafter with gymnasium's reset, step and render.
 
-    Observation: `image` uint8 (image_size, image_size, 3). Action: Discrete(17). Reward: 1 for a step that
-    unlocks something for the first time in the episode, plus a tenth of the change in health. Death
-    terminates; `length` steps truncate (10,000 upstream).
+    Observation: `image` uint8 (image_size, image_size, 3); or what it shows as small integers, the entries of
+    `crafter_symbols.symbol_spaces`; or both. The episode is the same whichever is chosen. Action:
+    Discrete(17). Reward: 1 for a step that unlocks something for the first time in the episode, plus a tenth
+    of the change in health. Death terminates; `length` steps truncate (10,000 upstream).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
@@ -35,6 +37,7 @@ class Crafter(gymnasium.Env[Any, Any]):
         image_size: int = 64,
         render_size: int = 256,
         length: int = 10_000,
+        observe: str = "pixels",
         render_mode: str | None = "rgb_array",
     ) -> None:
         """Build the world; importing upstream takes a second the first time.
@@ -43,6 +46,7 @@ class Crafter(gymnasium.Env[Any, Any]):
             image_size: height and width of the observation, in pixels; at least 18, two for each cell.
             render_size: height and width of what `render` returns, in pixels.
             length: steps until the episode is cut off; 0 for never.
+            observe: "pixels", "symbols" or "both".
             render_mode: "rgb_array" or None.
 
         Raises:
@@ -54,10 +58,11 @@ class Crafter(gymnasium.Env[Any, Any]):
 
         self.render_mode = render_mode
         self._render_size = (render_size, render_size)
-        self._upstream = crafter_mends.upstream(image_size, length)
-        self._making_world = functools.partial(crafter_mends.cell_noise, self._upstream._area)
+        pixels, symbols = observe != "symbols", observe != "pixels"
+        self._upstream = crafter_mends.Upstream(image_size, length, pixels, symbols)
+        image = {"image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)}
         self.observation_space = spaces.Dict(
-            {"image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)}
+            {**(image if pixels else {}), **(symbol_spaces() if symbols else {})}
         )
         self.action_space = spaces.Discrete(NUM_ACTIONS)
 
@@ -70,10 +75,8 @@ class Crafter(gymnasium.Env[Any, Any]):
         from the generator that the last seed began.
         """
         super().reset(seed=seed)
-        self._upstream._seed = int(self.np_random.integers(2**31 - 1)) if seed is None else int(seed)
-        self._upstream._episode = 0
-        with self._making_world():
-            return {"image": self._upstream.reset()}, {}
+        seed = int(self.np_random.integers(2**31 - 1)) if seed is None else int(seed)
+        return self._upstream.begin(seed), {}
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Act once. `info`: `inventory` and `achievements` (name -> count), `player_pos` (x, y).
@@ -83,16 +86,18 @@ class Crafter(gymnasium.Env[Any, Any]):
         """
         if not 0 <= action < NUM_ACTIONS:
             raise gymnasium.error.InvalidAction(f"Crafter has actions 0 to {NUM_ACTIONS - 1}, not {action}.")
-        image, reward, done, details = self._upstream.step(int(action))
-        terminated = details["discount"] == 0
-        info: dict[str, Any] = {name: details[name] for name in ("inventory", "achievements")}
-        info["player_pos"] = tuple(details["player_pos"].tolist())  # upstream's array would be shared
-        if done:
-            info["episode_metrics"] = {
-                _PREFIX + name: float(count) for name, count in details["achievements"].items()
-            }
-            info["reached"] = [name for name, count in details["achievements"].items() if count]
-        return {"image": image}, float(reward), terminated, bool(done) and not terminated, info
+        observation, reward, dead, over = self._upstream.act(int(action))
+        player = self._upstream._player
+        info: dict[str, Any] = {
+            "inventory": player.inventory.copy(),
+            "achievements": player.achievements.copy(),
+            "player_pos": tuple(player.pos.tolist()),
+        }
+        if dead or over:
+            counts = player.achievements.items()
+            info["episode_metrics"] = {_PREFIX + name: float(count) for name, count in counts}
+            info["reached"] = [name for name, count in counts if count]
+        return observation, float(reward), dead, over and not dead, info
 
     def render(self) -> np.ndarray | None:
         """Draw (render_size, render_size, 3) uint8 and leave the world's random numbers as they were."""
@@ -133,6 +138,18 @@ def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
+@functools.cache
+def _drawer() -> Draw:
+    from envs.suites import crafter_views  # needs the package
+
+    return crafter_views.drawer()
+
+
+def draw_symbols(observation: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Draw one observation of symbols as Crafter does, uint8 (128, 128, 3); its night has no noise."""
+    return _drawer()(observation)
+
+
 SUITE = Suite(
     "crafter",
     {
@@ -142,10 +159,16 @@ SUITE = Suite(
             "Discrete(17)",
         )
     },
-    lambda task, options, image_size: Crafter(image_size),
+    lambda task, options, image_size: Crafter(image_size, **options),
+    options={
+        "observe": Option(
+            "pixels", "an image, what it shows in numbers, or both", ("pixels", "symbols", "both")
+        )
+    },
     packages=("crafter", "numba", "opensimplex"),
     extra="crafter",
     slow_reset=True,
     summarise=summarise,
     reachable=lambda task, options: NUM_ACHIEVEMENTS,
+    draw=lambda task, options: None if options["observe"] == "pixels" else draw_symbols,
 )

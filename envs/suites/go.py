@@ -11,11 +11,15 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.suite import Suite, Task
+from envs.suite import Draw, Suite, Task
+from envs.suites.symbols import symbols
 from expedition import UserError
 
 SIZE = 9
 PASS = SIZE * SIZE
+CODES = ("empty", "own stone", "opponent's stone", "empty, no move allowed")
+"""By number, what the entry `cells` says of a point."""
+EMPTY, OWN, OTHER, BARRED = range(4)
 _BLACK = 0
 _CELL = 28  # pixels
 
@@ -38,10 +42,10 @@ class GoState:
 class Go(gymnasium.Env[Any, Any]):
     """9x9 Go: the agent is Black and moves first, White moves uniformly at random, passing included.
 
-    Observation: `vector` float32 (324,), four planes of 9x9, row by row from the lowest: own stones, the
-    opponent's, empty points, points where a move is legal. Action: Discrete(82): a point, or 81 to pass; an
-    illegal move counts as a pass. Reward: 1 won, -1 lost by Tromp-Taylor area score with komi 7.5, else 0.
-    Two passes in a row, or 162 moves of both together, end and score the game: terminal.
+    Observation: `cells` MultiDiscrete (81,), row by row from the lowest a number into CODES. Action:
+    Discrete(82): a point, or 81 to pass; an illegal move counts as a pass. Reward: 1 won, -1 lost by
+    Tromp-Taylor area score with komi 7.5, else 0. Two passes in a row, or 162 moves of both together, end and
+    score the game: terminal.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 2}
@@ -54,7 +58,7 @@ class Go(gymnasium.Env[Any, Any]):
         self._game = pyspiel.load_game("go", {"board_size": SIZE})
         self._position: Any = None
         self._illegal = 0
-        self.observation_space = spaces.Dict({"vector": spaces.Box(0.0, 1.0, (4 * PASS,), np.float32)})
+        self.observation_space = spaces.Dict({"cells": symbols([len(CODES)] * PASS)})
         self.action_space = spaces.Discrete(PASS + 1)
 
     def reset(
@@ -117,24 +121,32 @@ class Go(gymnasium.Env[Any, Any]):
             return None
         if self._position is None:
             raise gymnasium.error.ResetNeeded("Call reset before render: there is no game yet.")
-        at = (np.arange(SIZE * _CELL) % _CELL) - _CELL // 2
-        lines = (at[:, None] == 0) | (at == 0)
-        image = np.where(lines[..., None], (60, 45, 20), (220, 180, 110)).astype(np.uint8)
-        stone = at[:, None] ** 2 + at**2 < (0.45 * _CELL) ** 2
-        for plane, colour in zip(self._planes()[:2], ((20, 20, 20), (240, 240, 240)), strict=True):
-            image[stone & plane[::-1].repeat(_CELL, 0).repeat(_CELL, 1).astype(bool)] = colour
-        return image
-
-    def _planes(self) -> np.ndarray:
-        """Return open-spiel's planes (4, 9, 9): black, white, empty, whose move."""
-        return np.array(self._position.observation_tensor(_BLACK), np.float32).reshape(4, SIZE, SIZE)
+        return draw_board(self._observe(), _CELL)
 
     def _observe(self) -> dict[str, np.ndarray]:
-        vector = np.array(self._position.observation_tensor(_BLACK), np.float32)
-        vector[3 * PASS :] = 0.0
+        planes = np.array(self._position.observation_tensor(_BLACK)).reshape(4, PASS)  # black, white, ...
+        cells = np.full(PASS, BARRED, np.uint8)
         legal = np.array(self._position.legal_actions(), np.int64)  # none when the game is over
-        vector[3 * PASS + legal[legal < PASS]] = 1.0
-        return {"vector": vector}
+        cells[legal[legal < PASS]] = EMPTY
+        cells[planes[0] == 1] = OWN
+        cells[planes[1] == 1] = OTHER
+        return {"cells": cells}
+
+
+def draw_board(observation: Mapping[str, np.ndarray], cell: int = _CELL // 2) -> np.ndarray:
+    """Draw the stones of an observation, uint8 (9 * cell, 9 * cell, 3), the lowest row below."""
+    at = (np.arange(SIZE * cell) % cell) - cell // 2
+    lines = (at[:, None] == 0) | (at == 0)
+    image = np.where(lines[..., None], (60, 45, 20), (220, 180, 110)).astype(np.uint8)
+    stone = at[:, None] ** 2 + at**2 < (0.45 * cell) ** 2
+    cells = observation["cells"].reshape(SIZE, SIZE)[::-1].repeat(cell, 0).repeat(cell, 1)
+    for code, colour in ((OWN, (20, 20, 20)), (OTHER, (240, 240, 240))):
+        image[stone & (cells == code)] = colour
+    return image
+
+
+def _draw(task: str, options: Mapping[str, Any]) -> Draw:
+    return draw_board
 
 
 def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -148,9 +160,10 @@ def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 SUITE = Suite(
     "go",
-    {"9x9": Task("Go on 9x9 points against a random opponent.", "vector float32 (324,)", "Discrete(82)")},
+    {"9x9": Task("Go on 9x9 points against a random opponent.", "cells uint8 (81,)", "Discrete(82)")},
     lambda task, options, image_size: Go(),
     packages=("pyspiel",),
     extra="go",
     summarise=summarise,
+    draw=_draw,
 )

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.suite import Option
+from envs.suites.symbols import symbols
 from expedition import UserError
 
 Observation = dict[str, np.ndarray]
@@ -27,7 +28,7 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """(rows, columns) of up, down, left and right; the opposite of direction d is d ^ 1."""
 END = 2**31
 """Levels are numbered from 0 to one below this."""
-LARGE = 256
+LARGE, DRAWN = 256, 128  # pixels a side of what `render` returns, and of drawn symbols
 _WORD = 2**64 - 1
 
 
@@ -178,7 +179,7 @@ class Canvas:
 
 
 OPTIONS: Mapping[str, Option] = {
-    "observe": Option("pixels", "an image, or a vector of the cells' planes", ("pixels", "symbols")),
+    "observe": Option("pixels", "an image, or the cells' codes", ("pixels", "symbols")),
     "num_levels": Option(0, "how many levels are played; 0 for all from start_level on", least=0),
     "start_level": Option(0, "the first of these levels", least=0),
 }
@@ -198,7 +199,7 @@ class LevelGame(gymnasium.Env[Any, Any]):
         num_actions: int,
         canvas: Canvas,
         large: Canvas,
-        planes: int,
+        sizes: Mapping[str, list[int]],
         *,
         observe: str,
         image_size: int,
@@ -207,7 +208,7 @@ class LevelGame(gymnasium.Env[Any, Any]):
         limit: int,
         render_mode: str | None,
     ) -> None:
-        """Set the spaces; `planes` is the length of the vector.
+        """Set the spaces; `sizes` are those of the symbols, how many values each has, by entry.
 
         Raises:
             UserError: there are no such levels.
@@ -219,9 +220,10 @@ class LevelGame(gymnasium.Env[Any, Any]):
         self._levels, self._limited = (start_level, num_levels or END - start_level), num_levels > 0
         self._limit, self._num_actions = limit, num_actions
         self._state: State = None
-        image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-        vector = spaces.Box(0.0, 1.0, (planes,), np.float32)
-        self.observation_space = spaces.Dict({"image": image} if self._pixels else {"vector": vector})
+        entries: dict[str, spaces.Space[Any]] = {name: symbols(size) for name, size in sizes.items()}
+        if self._pixels:
+            entries = {"image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)}
+        self.observation_space = spaces.Dict(entries)
         self.action_space = spaces.Discrete(num_actions)
 
     def reset(
@@ -283,11 +285,15 @@ class LevelGame(gymnasium.Env[Any, Any]):
     def _observe(self, state: State) -> Observation:
         if self._pixels:
             return {"image": self._canvas.draw(self._seen(state))}
-        return {"vector": self._vector(state)}
+        return self._symbols(state)
 
     def _seen(self, state: State) -> bytes | bytearray:
         """Return the part of the board that is observed."""
         return self._board(state)
+
+    def _symbols(self, state: State) -> Observation:
+        """Return the entries of symbols, uint8 each."""
+        return {"cells": np.frombuffer(self._seen(state), np.uint8).copy()}
 
     @abstractmethod
     def _begin(self, level: int, dice: Dice) -> State: ...
@@ -300,9 +306,6 @@ class LevelGame(gymnasium.Env[Any, Any]):
 
     @abstractmethod
     def _board(self, state: State) -> bytes | bytearray: ...
-
-    @abstractmethod
-    def _vector(self, state: State) -> np.ndarray: ...
 
 
 def means(episodes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.suite import Option, Suite, Task
+from envs.suite import Draw, Option, Suite, Task
 from envs.suites.gridworlds import BLUE, GREEN, RED
 from envs.suites.gridworlds import FLOOR as FLOOR_COLOUR
 from envs.suites.gridworlds import WALL as WALL_COLOUR
 from envs.suites.levels import (
+    DRAWN,
     FLOOR,
     LARGE,
     MOVES,
@@ -38,7 +39,9 @@ from envs.suites.levels import (
 )
 from expedition import UserError
 
-AGENT, GOAL, GOLD, SILVER, DANGER = 2, 3, 4, 5, 6  # codes on a board, beside those of walls and floor
+CODES = ("wall", "floor", "agent", "goal", "gold", "silver", "red")
+"""By number, what a cell of a board holds."""
+AGENT, GOAL, GOLD, SILVER, DANGER = 2, 3, 4, 5, 6
 TILES = (GOLD, GOLD, SILVER, SILVER, DANGER, DANGER)
 REWARDS: Mapping[str, Mapping[int, float]] = {
     "goal": {GOAL: 1.0},
@@ -49,8 +52,6 @@ METRICS = ("cells_visited", "coverage", "goal_reached", "gold", "silver", "red",
 WINDOW = 7
 SMALLEST = 7
 _PALETTE = (WALL_COLOUR, FLOOR_COLOUR, BLUE, GREEN, (250, 210, 60), (225, 225, 230), RED)
-_SHOWN = (WALL, AGENT, GOAL, GOLD, SILVER, DANGER)
-_PLANES = np.array([[code == shown for code in range(len(_PALETTE))] for shown in _SHOWN], np.float32)
 
 
 class Level(NamedTuple):
@@ -83,10 +84,9 @@ class Mazes(LevelGame):
     """One of the two tasks above.
 
     Observation: `image` uint8 (image_size, image_size, 3): walls dark, floor grey, agent blue, goal green,
-    tiles gold, silver and red; or `vector` float32 (6 * size**2,), planes of walls, agent, goal, gold, silver
-    and red.
-    With view "local" both show only the 7 x 7 cells around the agent (what lies outside is wall), the vector
-    being (294,). Actions: up, down, left, right. `info["level"]`: the level's number.
+    tiles gold, silver and red; or `cells` MultiDiscrete (size**2,), row by row a number into CODES.
+    With view "local" both show only the 7 x 7 cells around the agent (what lies outside is wall). Actions:
+    up, down, left, right. `info["level"]`: the level's number.
 
     On the last step `info["episode_metrics"]` has `cells_visited`, `coverage` (share of the level's cells),
     `goal_reached`, the share of the `gold`, `silver` and `red` tiles taken, and `success`: the goal was
@@ -130,7 +130,7 @@ class Mazes(LevelGame):
             len(MOVES),
             Canvas(_PALETTE, seen, seen, image_size),
             Canvas(_PALETTE, size, size, max(LARGE, size)),
-            len(_SHOWN) * seen**2,
+            {"cells": [len(CODES)] * seen**2},
             observe=observe,
             image_size=image_size,
             num_levels=num_levels,
@@ -178,9 +178,6 @@ class Mazes(LevelGame):
         inner[:] = np.frombuffer(board, np.uint8).reshape(inner.shape)
         return padded[y : y + WINDOW, x : x + WINDOW].tobytes()
 
-    def _vector(self, state: State) -> np.ndarray:
-        return _PLANES.take(np.frombuffer(self._seen(state), np.uint8), axis=1).ravel()
-
 
 @functools.lru_cache(1024)
 def _level(number: int, size: int, loops: float) -> Level:
@@ -214,6 +211,14 @@ def _build(task: str, options: Mapping[str, Any], image_size: int) -> Mazes:
     return Mazes(task, image_size=image_size, **options)
 
 
+def _draw(task: str, options: Mapping[str, Any]) -> Draw | None:
+    if options["observe"] == "pixels":
+        return None
+    seen = options["size"] if options["view"] == "full" else WINDOW
+    canvas = Canvas(_PALETTE, seen, seen, max(DRAWN, seen))
+    return lambda observation: canvas.draw(np.asarray(observation["cells"], np.uint8).tobytes())
+
+
 def _cells(task: str, options: Mapping[str, Any]) -> int | None:
     """Cells of all levels: `n` rooms and the `n - 1` openings that join them without a loop, in each."""
     rooms = (options["size"] // 2) ** 2
@@ -241,4 +246,5 @@ SUITE = Suite(
     },
     summarise=functools.partial(means, names=METRICS),
     reachable=_cells,
+    draw=_draw,
 )

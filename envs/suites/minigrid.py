@@ -11,12 +11,16 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.suite import Option, Suite, Task
+from envs.suite import Draw, Option, Suite, Task
+from envs.suites.symbols import symbols
 from expedition import UserError
 
 VIEW = 7
 """Cells that the agent sees in each direction; itself it sees in the middle of the lowest row."""
 NUM_TYPES, NUM_COLOURS, NUM_STATES = 11, 6, 3
+"""Values of the three numbers that tell of a cell, upstream's `OBJECT_TO_IDX`, `COLOR_TO_IDX` and
+`STATE_TO_IDX`."""
+_DRAWN = 18 * VIEW  # pixels a side of a picture that is drawn from symbols
 
 _FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Empty": ("Reach the goal of an empty room.", ("5x5", "Random-5x5", "8x8", "16x16")),
@@ -60,8 +64,8 @@ class MiniGrid(gymnasium.Env[Any, Any]):
     """One MiniGrid task, seen through the agent's eyes.
 
     Observation: `image` uint8 (image_size, image_size, 3), the 7x7 cells before the agent in whole pixels
-    each and black beyond; or `vector` float32 (980,), for each cell (column by column) one-hot of the type
-    (11), the colour (6) and the state (3). Action: Discrete(7): left, right, forward, pick up, drop, toggle,
+    each and black beyond; or `cells` MultiDiscrete (147,), for each cell (column by column) the numbers of
+    its type (11), colour (6) and state (3). Action: Discrete(7): left, right, forward, pick up, drop, toggle,
     done; the first 3 in Dynamic-Obstacles. Reward: 1 - 0.9 * steps / limit for success, -1 for a collision.
     Success, lava and collisions terminate; the task's limit truncates.
     """
@@ -93,13 +97,12 @@ class MiniGrid(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self._upstream = _upstream(task)
         self._tiles = _Tiles(image_size) if observe == "pixels" else None
-        depth = NUM_TYPES + NUM_COLOURS + NUM_STATES
         if self._tiles:
             image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
             self.observation_space = spaces.Dict({"image": image})
         else:
-            vector = spaces.Box(0.0, 1.0, (VIEW * VIEW * depth,), np.float32)
-            self.observation_space = spaces.Dict({"vector": vector})
+            cells = symbols([NUM_TYPES, NUM_COLOURS, NUM_STATES] * VIEW**2)
+            self.observation_space = spaces.Dict({"cells": cells})
         self.action_space = spaces.Discrete(int(self._upstream.action_space.n))
         self._visited: set[str] = set()
 
@@ -144,9 +147,7 @@ class MiniGrid(gymnasium.Env[Any, Any]):
         """Show the (7, 7, 3) codes of upstream's view: [column, row, (type, colour, state)]."""
         if self._tiles:
             return {"image": self._tiles.draw(codes)}
-        sizes = (NUM_TYPES, NUM_COLOURS, NUM_STATES)
-        parts = [np.eye(size, dtype=np.float32)[codes[..., n]] for n, size in enumerate(sizes)]
-        return {"vector": np.concatenate(parts, axis=-1).ravel()}
+        return {"cells": codes.astype(np.uint8).ravel()}
 
 
 def _upstream(task: str) -> Any:
@@ -195,6 +196,13 @@ class _Tiles:
         )
 
 
+def _draw(task: str, options: Mapping[str, Any]) -> Draw | None:
+    if options["observe"] == "pixels":
+        return None
+    tiles = _Tiles(_DRAWN)
+    return lambda observation: tiles.draw(observation["cells"].reshape(VIEW, VIEW, 3))
+
+
 def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the mean over episodes of `success`."""
     rows = [row["success"] for row in episodes if "success" in row]
@@ -216,4 +224,5 @@ SUITE = Suite(
     packages=("minigrid",),
     extra="minigrid",
     summarise=summarise,
+    draw=_draw,
 )

@@ -35,8 +35,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.suite import Option, Suite, Task
-from envs.suites.levels import FLOOR, LARGE, MOVES, OPTIONS, Canvas, Dice, LevelGame, Maze, carve, means, put
+from envs.suite import Draw, Option, Suite, Task
+from envs.suites.levels import (
+    DRAWN,
+    FLOOR,
+    LARGE,
+    MOVES,
+    OPTIONS,
+    WALL,
+    Canvas,
+    Dice,
+    LevelGame,
+    Maze,
+    Observation,
+    carve,
+    means,
+    put,
+)
 
 HEIGHT, WIDTH = 15, 19
 FOOD, PILL, PACMAN, GHOST = 2, 3, 4, 5  # codes on a board; a ghost's is GHOST + power
@@ -45,9 +60,23 @@ METRICS = ("cells_visited", "coverage", "stages_cleared", "food_eaten", "pills_e
 FOOD_REWARD, PILL_REWARD, GHOST_REWARD = 1.0, 2.0, 5.0
 _NUM_PILLS, _MARGIN, _WHIM = 2, 5, 0.05
 _SPEED, _FASTER, _FRIGHT = 0.5, 0.1, 0.5
-_PLANES = 6
-# Codes WALL, FLOOR, FOOD and PILL in the planes of walls, food and pills.
-_FIXED = np.array([[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], np.float32)
+CODES = (
+    "wall",
+    "floor",
+    "food",
+    "pill",
+    "pacman",
+    "pacman on food",
+    "pacman on a pill",
+    "ghost",
+    "ghost on food",
+    "ghost on a pill",
+    "pacman and a ghost",
+)
+"""By number, what the entry `cells` says of a cell."""
+_PACMAN_ON, _GHOST_ON, _BOTH = 4, 7, 10
+# What a picture shows of each of them, as a code on a board.
+_SHOWN = np.array([WALL, FLOOR, FOOD, PILL, *[PACMAN] * 3, *[GHOST] * 3, PACMAN], np.uint8)
 # The source's colours: the redder a ghost, the less time is left to eat it.
 _PALETTE = [(255, 255, 255), (0, 0, 0), (0, 0, 255), (0, 255, 255), (0, 255, 0)]
 _PALETTE += [(255, 255 * power // POWER, 0) for power in range(POWER + 1)]
@@ -82,9 +111,10 @@ class Minipacman(LevelGame):
     """Eat all food, flee the ghosts, or hunt them after a power pill; rules and source above.
 
     Observation: `image` uint8 (image_size, image_size, 3): walls white, floor black, food blue, pills cyan,
-    Pacman green, ghosts red, yellow while they can be eaten; or `vector` float32 (1710,), 6 planes of 15 x
-    19: walls, food, pills, Pacman, ghosts (1 - power / 20) and ghosts to be eaten (power / 20). Directions of
-    ghosts are not shown. Actions: up, down, left, right, stay. `info["level"]`: the maze's number.
+    Pacman green, ghosts red, yellow while they can be eaten; or `cells` MultiDiscrete (285,), row by row a
+    number into CODES, and `power` MultiDiscrete (1,), for how many steps ghosts can be eaten, 0 to 20.
+    Directions of ghosts are not shown. Actions: up, down, left, right, stay. `info["level"]`: the maze's
+    number.
 
     On the last step `info["episode_metrics"]` has `cells_visited`, `coverage` (share of the maze's cells),
     `stages_cleared`, `food_eaten`, `pills_eaten` and `ghosts_eaten`.
@@ -118,7 +148,7 @@ class Minipacman(LevelGame):
             len(MOVES) + 1,
             Canvas(_PALETTE, HEIGHT, WIDTH, image_size),
             Canvas(_PALETTE, HEIGHT, WIDTH, LARGE),
-            _PLANES * HEIGHT * WIDTH,
+            {"cells": [len(CODES)] * (HEIGHT * WIDTH), "power": [POWER + 1]},
             observe=observe,
             image_size=image_size,
             num_levels=num_levels,
@@ -151,15 +181,12 @@ class Minipacman(LevelGame):
         board[state.pacman] = PACMAN
         return board
 
-    def _vector(self, state: State) -> np.ndarray:
-        cells = HEIGHT * WIDTH
-        vector = np.zeros(_PLANES * cells, np.float32)
-        vector[: 3 * cells] = _FIXED.take(np.frombuffer(state.board, np.uint8), axis=1).ravel()
-        vector[3 * cells + state.pacman] = 1
+    def _symbols(self, state: State) -> Observation:
+        cells = bytearray(state.board)
+        cells[state.pacman] += _PACMAN_ON - FLOOR
         for cell, _ in state.ghosts:
-            vector[4 * cells + cell] = 1 - state.power / POWER
-            vector[5 * cells + cell] = state.power / POWER
-        return vector
+            cells[cell] = _BOTH if cell == state.pacman else _GHOST_ON + state.board[cell] - FLOOR
+        return {"cells": np.frombuffer(cells, np.uint8), "power": np.array([state.power], np.uint8)}
 
 
 @functools.lru_cache(1024)
@@ -251,6 +278,19 @@ def _build(task: str, options: Mapping[str, Any], image_size: int) -> Minipacman
     return Minipacman(image_size=image_size, **options)
 
 
+def _draw(task: str, options: Mapping[str, Any]) -> Draw | None:
+    if options["observe"] == "pixels":
+        return None
+    canvas = Canvas(_PALETTE, HEIGHT, WIDTH, DRAWN)
+
+    def draw(observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        board = _SHOWN[observation["cells"]]
+        board[board == GHOST] += int(observation["power"][0])
+        return canvas.draw(board.tobytes())
+
+    return draw
+
+
 SUITE = Suite(
     "minipacman",
     {
@@ -267,4 +307,5 @@ SUITE = Suite(
         "loops": Option(0.2, "share of the walls left between rooms that is opened", least=0),
     },
     summarise=functools.partial(means, names=METRICS),
+    draw=_draw,
 )

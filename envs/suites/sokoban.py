@@ -12,27 +12,31 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.suite import Option, Suite, Task
+from envs.suite import Draw, Option, Suite, Task
 from envs.suites.gridworlds import BLUE, FLOOR, GREEN, RED, WALL
+from envs.suites.symbols import symbols
 from expedition import UserError
 
 NUM_LEVELS = 1000
 _GRID = 10
 _LEVELS = "jumanji/assets/boxoban/unfiltered-test.npy"
 _IS_WALL, _IS_TARGET, _IS_AGENT, _IS_BOX = 1, 2, 3, 4  # envpool's codes
-# Edge and inside, by a cell's kind: 1 wall, else 0, 2 with a box, 4 with the agent; on a target 6 more.
-_COLOURS = {1: (WALL, WALL), 0: (FLOOR, FLOOR), 2: (FLOOR, RED), 4: (FLOOR, BLUE)}
-_COLOURS.update({6: (GREEN, FLOOR), 8: (GREEN, RED), 10: (GREEN, BLUE)})
+CODES = ("floor", "wall", "box", "agent", "target", "box on target", "agent on target")
+"""By number, what a cell holds."""
+_EDGES = (FLOOR, WALL, FLOOR, FLOOR, GREEN, GREEN, GREEN)
+_INSIDES = (FLOOR, WALL, RED, BLUE, FLOOR, RED, BLUE)
+_TARGET = 4
+_DRAWN = 12  # pixels of a cell that is drawn from symbols
 
 
 class Sokoban(gymnasium.Env[Any, Any]):
     """Push four boxes onto four targets; they cannot be pulled.
 
     Observation: `image` uint8 (image_size, image_size, 3) from above, in whole pixels a cell and black
-    beyond: walls dark, boxes red, agent blue, a green edge on targets; or `vector` float32 (400,), four
-    planes of 10x10 (walls, targets, agent, boxes), flattened. Action: Discrete(4): up, right, down, left.
-    Reward: -0.1 a step, 1 for a box pushed onto a target, -1 for one pushed off, 10 for the last. Solving the
-    level terminates, 120 steps truncate.
+    beyond: walls dark, boxes red, agent blue, a green edge on targets; or `cells` MultiDiscrete (100,), row
+    by row a number into CODES. Action: Discrete(4): up, right, down, left. Reward: -0.1 a step, 1 for a box
+    pushed onto a target, -1 for one pushed off, 10 for the last. Solving the level terminates, 120 steps
+    truncate.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
@@ -76,9 +80,7 @@ class Sokoban(gymnasium.Env[Any, Any]):
             image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
             self.observation_space = spaces.Dict({"image": image})
         else:
-            self.observation_space = spaces.Dict(
-                {"vector": spaces.Box(0.0, 1.0, (4 * _GRID**2,), np.float32)}
-            )
+            self.observation_space = spaces.Dict({"cells": symbols([len(CODES)] * _GRID**2)})
         self.action_space = spaces.Discrete(4)
 
     def reset(
@@ -123,7 +125,7 @@ class Sokoban(gymnasium.Env[Any, Any]):
 
     def render(self) -> np.ndarray | None:
         """Draw the level, uint8 (320, 320, 3)."""
-        return _draw(self._large, self._kinds()) if self.render_mode else None
+        return _draw(self._large, self._codes()) if self.render_mode else None
 
     def close(self) -> None:
         """Free the level."""
@@ -131,20 +133,20 @@ class Sokoban(gymnasium.Env[Any, Any]):
             self._pool.close()
             self._pool = None
 
-    def _kinds(self) -> np.ndarray:
+    def _codes(self) -> np.ndarray:
+        """Return a number into CODES for each cell, uint8 (10, 10)."""
         moves, stays = self._cells[..., 0], self._cells[..., 1]
-        kinds = 2 * (moves == _IS_BOX) + 4 * (moves == _IS_AGENT) + 6 * (stays == _IS_TARGET)
-        return np.where(stays == _IS_WALL, 1, kinds)
+        codes = 2 * (moves == _IS_BOX) + 3 * (moves == _IS_AGENT)
+        codes = np.where(stays == _IS_TARGET, _TARGET + np.maximum(codes - 1, 0), codes)
+        return np.where(stays == _IS_WALL, 1, codes).astype(np.uint8)
 
     def _observe(self) -> dict[str, np.ndarray]:
         if self._size:
             image = np.zeros((self._size, self._size, 3), np.uint8)
-            picture = _draw(self._small, self._kinds())
+            picture = _draw(self._small, self._codes())
             image[: len(picture), : len(picture)] = picture
             return {"image": image}
-        moves, stays = self._cells[..., 0], self._cells[..., 1]
-        planes = (stays == _IS_WALL, stays == _IS_TARGET, moves == _IS_AGENT, moves == _IS_BOX)
-        return {"vector": np.stack(planes).ravel().astype(np.float32)}
+        return {"cells": self._codes().ravel()}
 
 
 def _folder() -> Path:
@@ -162,19 +164,26 @@ def _folder() -> Path:
 
 
 def _atlas(cell: int) -> np.ndarray:
-    """Return a picture (cell, cell, 3) of each kind of cell, by its number."""
-    atlas = np.zeros((max(_COLOURS) + 1, cell, cell, 3), np.uint8)
+    """Return a picture of each of CODES, (7, cell, cell, 3)."""
+    atlas = np.zeros((len(CODES), cell, cell, 3), np.uint8)
     edge = max(1, cell // 6)
-    for kind, (edging, inside) in _COLOURS.items():
-        atlas[kind] = edging
-        atlas[kind, edge : cell - edge, edge : cell - edge] = inside
+    for code, (edging, inside) in enumerate(zip(_EDGES, _INSIDES, strict=True)):
+        atlas[code] = edging
+        atlas[code, edge : cell - edge, edge : cell - edge] = inside
     return atlas
 
 
-def _draw(atlas: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Put the pictures of (10, 10) kinds side by side."""
+def _draw(atlas: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Put the pictures of (10, 10) codes side by side."""
     edge = _GRID * atlas.shape[1]
-    return atlas[kinds].transpose(0, 2, 1, 3, 4).reshape(edge, edge, 3)
+    return atlas[codes].transpose(0, 2, 1, 3, 4).reshape(edge, edge, 3)
+
+
+def _drawing(task: str, options: Mapping[str, Any]) -> Draw | None:
+    if options["observe"] == "pixels":
+        return None
+    atlas = _atlas(_DRAWN)
+    return lambda observation: _draw(atlas, observation["cells"].reshape(_GRID, _GRID))
 
 
 def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -188,11 +197,12 @@ SUITE = Suite(
     {"": Task("Push four boxes onto four targets.", "image uint8 (64, 64, 3)", "Discrete(4)")},
     lambda task, options, image_size: Sokoban(image_size=image_size, **options),
     options={
-        "observe": Option("pixels", "a picture from above, or planes of 0 and 1", ("pixels", "symbols")),
+        "observe": Option("pixels", "a picture from above, or the cells' codes", ("pixels", "symbols")),
         "num_levels": Option(0, "how many levels are played; 0 for all from the first on", least=0),
         "start_level": Option(0, "the first of these levels, of 1000", least=0),
     },
     packages=("envpool",),
     extra="sokoban",
     summarise=summarise,
+    draw=_drawing,
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PriorConfig
+from envs.suites import mazes
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
 from training.collector import Collector
@@ -98,14 +99,14 @@ def rows_of(folder):
     return {name: value[0] for name, value in saved["tail"].items()}
 
 
-def collected(vectors, first):
+def collected(cells, first):
     """What collecting pays by what is seen: the tile that lay where the agent stands now, (rows,)."""
-    planes = vectors.reshape(len(vectors), 6, 49)  # walls, agent, goal, gold, silver, red
-    paid = np.zeros(len(vectors), np.float32)
-    for t in range(1, len(vectors)):
+    codes = np.asarray(cells).reshape(len(cells), 49, -1)
+    codes = codes[..., 0] if codes.shape[-1] == 1 else codes.argmax(-1)  # symbols, or one-hot
+    paid = np.zeros(len(codes), np.float32)
+    for t in range(1, len(codes)):
         if not first[t]:
-            here = planes[t, 1].argmax()
-            paid[t] = planes[t - 1, 3:, here] @ [1.0, 0.5, -1.0]
+            paid[t] = mazes.REWARDS["collect"].get(codes[t - 1, (codes[t] == mazes.AGENT).argmax()], 0.0)
     return paid
 
 
@@ -160,10 +161,10 @@ def test_relabelled_rows_have_the_reward_that_their_pictures_show(explored, tmp_
     carried_out("relabel", explored, tmp_path / "run", steps=2)
     old, new = rows_of(explored), rows_of(tmp_path / "run")
     held = len(old["is_first"])
-    expected = collected(old["vector"], old["is_first"])
+    expected = collected(old["cells"], old["is_first"])
     assert np.count_nonzero(expected) > 3
     assert np.array_equal(new["reward"][:held], expected)
-    assert np.array_equal(new["vector"][:held], old["vector"])
+    assert np.array_equal(new["cells"][:held], old["cells"])
     assert np.array_equal(new["action"][:held], old["action"])
     manifest = json.loads((tmp_path / "run" / "transfer.json").read_text())["components"]
     assert manifest["replay"]["mode"] == "relabel"

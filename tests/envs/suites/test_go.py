@@ -3,7 +3,8 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs.suites.go import PASS, SUITE, Go, summarise
+from envs import environment_info
+from envs.suites.go import BARRED, EMPTY, OTHER, OWN, PASS, SUITE, Go, summarise
 from expedition import UserError
 
 pyspiel = pytest.importorskip("pyspiel")
@@ -16,7 +17,7 @@ def follow(env, actions):
 
 def same(ours, theirs):
     return all(
-        np.array_equal(a[0]["vector"], b[0]["vector"]) and a[1:] == b[1:]
+        np.array_equal(a[0]["cells"], b[0]["cells"]) and a[1:] == b[1:]
         for a, b in zip(ours, theirs, strict=True)
     )
 
@@ -26,13 +27,13 @@ def some_actions(seed, count):
 
 
 def test_gymnasiums_checker_passes():
-    check_env(SUITE.make("9x9", {}, 64))
+    check_env(Go())
 
 
 def test_the_list_says_what_is_made():
     env = SUITE.make("9x9", {}, 64)
-    box = env.observation_space["vector"]
-    assert SUITE.tasks["9x9"].observation == f"vector {box.dtype} {box.shape}"
+    space = env.observation_space["cells"]
+    assert SUITE.tasks["9x9"].observation == f"cells {space.dtype} {space.shape}"
     assert SUITE.tasks["9x9"].action == str(env.action_space)
 
 
@@ -54,10 +55,12 @@ def test_games_are_open_spiels():
                 legal = state.legal_actions()
                 state.apply_action(legal[generator.integers(len(legal))])
             observation, reward, over, truncated, info = env.step(action)
-            planes = observation["vector"].reshape(4, 9, 9)
-            assert np.array_equal(planes[:3], np.reshape(state.observation_tensor(0), (4, 9, 9))[:3])
+            cells = observation["cells"]
+            black, white, empty, _ = np.reshape(state.observation_tensor(0), (4, 81))
             legal = np.zeros(81) if over else state.legal_actions_mask()[:81]
-            assert np.array_equal(planes[3].ravel(), legal)
+            for code, points in ((OWN, black), (OTHER, white), (EMPTY, legal), (BARRED, empty - legal)):
+                assert np.array_equal(cells == code, points)
+            assert env.observation_space.contains(observation)
             assert (over, truncated, info["illegal"]) == (state.is_terminal(), False, illegal)
             assert reward == (state.returns()[0] if over else 0)
         wins.append(info["episode_metrics"]["win"])
@@ -107,11 +110,11 @@ def test_a_restored_moment_goes_on_exactly_and_as_often_as_wanted():
     env.reset(seed=5)
     follow(env, some_actions(1, 10))
     moment = env.clone()
-    seen = env._observe()["vector"]
+    seen = env._observe()["cells"]
     actions = some_actions(2, 15)
     once = follow(env, actions)
     for copy in (env, other, env):
-        assert np.array_equal(copy.restore(moment)["vector"], seen)
+        assert np.array_equal(copy.restore(moment)["cells"], seen)
         assert same(follow(copy, actions), once)
 
 
@@ -139,11 +142,22 @@ def test_render_draws_stones_where_they_are():
     assert (board.shape, board.dtype) == ((252, 252, 3), np.uint8)
     assert board[-14, 10].tolist() == [20, 20, 20]
     white = (board == 240).all(-1)
-    row, column = np.argwhere(env._planes()[1])[0]
+    row, column = np.argwhere(env._observe()["cells"].reshape(9, 9) == OTHER)[0]
     assert (
         white[252 - 28 * (row + 1) : 252 - 28 * row, 28 * column : 28 * (column + 1)].sum() == white.sum() > 0
     )
     assert (empty != board).any(-1).mean() < 0.02
+
+
+def test_observations_are_drawn_as_the_board_is():
+    env = Go()
+    observation, _ = env.reset(seed=0)
+    for action in some_actions(1, 20):
+        observation = env.step(action)[0]
+    small = environment_info("go-9x9").draw(observation)
+    assert (small.shape, small.dtype) == ((126, 126, 3), np.uint8)
+    # The middle of each point, of the large and the small picture alike.
+    assert np.array_equal(small[10::14, 10::14], env.render()[20::28, 20::28])
 
 
 def test_bad_input_is_refused():

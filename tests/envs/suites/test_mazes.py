@@ -7,7 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 from envs import SerialVectorEnv, environment_info
 from envs.suites.levels import Dice, carve
-from envs.suites.mazes import AGENT, DANGER, FLOOR, GOAL, GOLD, SILVER, SUITE, TILES, WALL, Mazes
+from envs.suites.mazes import AGENT, CODES, DANGER, FLOOR, GOAL, GOLD, SILVER, SUITE, TILES, WALL, Mazes
 from expedition import UserError
 
 
@@ -176,7 +176,7 @@ def test_a_branch_taken_up_again_repeats_itself():
 
     def branch(env):
         rows = [env.step(action) for action in actions]
-        return [(row[0]["vector"].tobytes(), *row[1:]) for row in rows], env.reset()[1]["level"]
+        return [(row[0]["cells"].tobytes(), *row[1:]) for row in rows], env.reset()[1]["level"]
 
     first = branch(env)
     assert first[0][-1][3]  # up to the limit and into the next episode
@@ -211,9 +211,21 @@ def test_symbols_are_the_board():
     now = env.clone()
     board = bytearray(now.board)
     board[now.agent] = AGENT
-    planes = observation["vector"].reshape(6, 81)
-    for plane, code in zip(planes, (WALL, AGENT, GOAL, GOLD, SILVER, DANGER), strict=True):
-        assert np.array_equal(plane, [cell == code for cell in board])
+    assert observation["cells"].tolist() == list(board)
+    assert env.observation_space.contains(observation)
+    named = {name: CODES.index(name) for name in CODES}
+    assert list(named.values()) == [WALL, FLOOR, AGENT, GOAL, GOLD, SILVER, DANGER]
+
+
+@pytest.mark.parametrize("view", ["full", "local"])
+def test_symbols_are_drawn_as_the_picture(view):
+    env, image_env = Mazes(observe="symbols", view=view), Mazes(image_size=128, view=view)
+    draw = environment_info(f"mazes-collect,observe=symbols,view={view}").draw
+    observation, _ = env.reset(seed=2)
+    for action in (0, 1, 2, 3) * 5:
+        assert np.array_equal(draw(observation), image_env._observe(env.clone())["image"])
+        observation = env.step(action)[0]
+    assert environment_info("mazes-goal").draw is None
 
 
 def test_the_local_view_is_the_window_around_the_agent():
@@ -221,16 +233,16 @@ def test_the_local_view_is_the_window_around_the_agent():
     env.reset(seed=3)
     rng, seen = np.random.default_rng(0), set()
     for _ in range(150):
-        near = env.step(int(rng.integers(4)))[0]["vector"].reshape(6, 7, 7)
+        near = env.step(int(rng.integers(4)))[0]["cells"].reshape(7, 7)
         now = env.clone()
-        full = whole._observe(now)["vector"].reshape(6, 15, 15)
+        full = whole._observe(now)["cells"].reshape(15, 15)
         row, column = divmod(now.agent, 15)
         seen.add((row, column))
         for y in range(7):
             for x in range(7):
                 at = (row + y - 3, column + x - 3)
                 inside = min(at) >= 0 and max(at) < 15
-                assert np.array_equal(near[:, y, x], full[(slice(None), *at)] if inside else np.eye(6)[0])
+                assert near[y, x] == (full[at] if inside else WALL)
     assert any(min(cell) < 3 or max(cell) > 11 for cell in seen)
 
 
@@ -262,14 +274,14 @@ def test_what_cannot_be_is_refused():
 
 
 def test_suite_and_vector_env():
-    options = {"limit": "25", "size": "9", "view": "local", "observe": "symbols", "loops": "0.2"}
+    options = {"limit": "25", "size": "9", "view": "local", "loops": "0.2"}
     env = SerialVectorEnv(lambda: SUITE.make("goal", options, 64), 2)
     env.reset(seed=0)
     rng, paid = np.random.default_rng(0), 0.0
     for _ in range(103):
         rows = env.step(rng.integers(4, size=2))
         paid += np.abs(rows["task/collect"]).sum()
-    assert rows["vector"].shape == (2, 294)
+    assert rows["image"].shape == (2, 64, 64, 3)
     assert paid > 0
     episodes = env.pop_episodes()
     assert len(episodes) == 8

@@ -4,12 +4,13 @@ import pytest
 from gymnasium.error import InvalidAction
 from gymnasium.utils.env_checker import check_env
 
+from envs import environment_info
 from envs.suites.minigrid import SUITE, UPSTREAM_IDS, MiniGrid, summarise
 from expedition import UserError
 
 pytest.importorskip("minigrid")
 from minigrid.core.constants import COLOR_NAMES
-from minigrid.wrappers import OneHotPartialObsWrapper, RGBImgPartialObsWrapper
+from minigrid.wrappers import RGBImgPartialObsWrapper
 
 LEFT, RIGHT, FORWARD = 0, 1, 2
 VARIED = ["doorkey-8x8", "obstructedmaze-2dlh", "lavacrossings9n1", "memorys13", "dynamic-obstacles-6x6"]
@@ -45,30 +46,46 @@ def test_missions_need_no_reading():
 @pytest.mark.parametrize("task", VARIED)
 def test_what_is_seen_and_earned_is_upstreams(task):
     upstream = gymnasium.make(UPSTREAM_IDS[task][0], render_mode="rgb_array")
-    pictures, codes = RGBImgPartialObsWrapper(upstream, tile_size=9), OneHotPartialObsWrapper(upstream)
-    image_env, vector_env = MiniGrid(task), MiniGrid(task, "symbols")
+    pictures = RGBImgPartialObsWrapper(upstream, tile_size=9)
+    image_env, symbol_env = MiniGrid(task), MiniGrid(task, "symbols")
     random = np.random.RandomState(0)
     for episode in range(6):
         raw, _ = upstream.reset(seed=episode)
-        rows = [env.reset(seed=episode)[0] for env in (image_env, vector_env)]
+        rows = [env.reset(seed=episode)[0] for env in (image_env, symbol_env)]
         ended = False
         for _ in range(60):
-            image, vector = rows[0]["image"], rows[1]["vector"]
+            image = rows[0]["image"]
             assert np.array_equal(image[:63, :63], pictures.observation(raw)["image"])
             assert not image[63:].any()
             assert not image[:, 63:].any()
-            assert np.array_equal(vector, codes.observation(raw)["image"].ravel())
+            assert np.array_equal(rows[1]["cells"], raw["image"].ravel())
+            assert symbol_env.observation_space.contains(rows[1])
             if ended:
                 break
             action = random.randint(upstream.action_space.n)
             raw, reward, terminated, truncated, _ = upstream.step(action)
             ended = terminated or truncated
             rows = []
-            for env in (image_env, vector_env):
+            for env in (image_env, symbol_env):
                 observation, *rest, info = env.step(action)
                 assert rest == [reward, terminated, truncated and not terminated]
                 assert ("episode_metrics" in info) == ended
                 rows.append(observation)
+
+
+def test_symbols_are_drawn_as_the_picture_and_so_is_what_a_model_dreams():
+    task, random = "obstructedmaze-2dlh", np.random.RandomState(0)
+    env, image_env = MiniGrid(task, "symbols"), MiniGrid(task, image_size=126)
+    draw = environment_info(f"minigrid-{task},observe=symbols").draw
+    rows = [made.reset(seed=0)[0] for made in (env, image_env)]
+    for _ in range(100):
+        assert np.array_equal(draw(rows[0]), rows[1]["image"])
+        action = random.randint(7)
+        rows = [made.step(action)[0] for made in (env, image_env)]
+    env.observation_space.seed(0)
+    for _ in range(30):
+        assert draw(env.observation_space.sample()).shape == (126, 126, 3)
+    assert environment_info("minigrid-unlock").draw is None
 
 
 def test_success_terminates():

@@ -10,9 +10,10 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs import SerialVectorEnv
+from envs import SerialVectorEnv, environment_info
 from envs.suites.levels import END, Dice, Maze, carve, put
 from envs.suites.minipacman import (
+    CODES,
     FLOOR,
     FOOD,
     HEIGHT,
@@ -40,7 +41,7 @@ digest, dice, env = hashlib.sha256(), Dice(0), Minipacman(observe="symbols")
 env.reset(seed=3)
 for _ in range(2000):
     observation, reward, terminated, truncated, info = env.step(dice.below(5))
-    digest.update(observation["vector"].tobytes() + repr((reward, terminated, info["level"])).encode())
+    digest.update(observation["cells"].tobytes() + repr((reward, terminated, info["level"])).encode())
     if terminated or truncated:
         env.reset()
 print(digest.hexdigest())
@@ -303,23 +304,55 @@ def test_pictures_and_symbols_show_the_state():
     now = env.clone()._replace(power=15)
     env.restore(now)
     image = env._observe(now)["image"]
-    planes = Minipacman(observe="symbols")._observe(now)["vector"].reshape(6, HEIGHT, WIDTH)
-    walls, food, pills, pacman, ghosts, edible = planes
+    seen = Minipacman(observe="symbols")._observe(now)
+    names = np.array(CODES)[seen["cells"]].reshape(HEIGHT, WIDTH)
     colours = np.zeros((HEIGHT, WIDTH, 3))
-    for plane, colour in (
-        (walls, (255, 255, 255)),
-        (food, (0, 0, 255)),
-        (pills, (0, 255, 255)),
-        (edible, (255, 191, 0)),
-        (pacman, (0, 255, 0)),
+    for name, colour in (
+        ("wall", (255, 255, 255)),
+        ("food", (0, 0, 255)),
+        ("pill", (0, 255, 255)),
+        ("ghost", (255, 191, 0)),
+        ("pacman", (0, 255, 0)),
     ):
-        colours[plane > 0] = colour
+        colours[np.char.startswith(names, name)] = colour
     rows = (np.arange(57) * HEIGHT) // 57
     assert np.array_equal(image, colours[rows][:, np.arange(57) // 3])
     ((ghost, _),) = now.ghosts
-    assert ghosts.flat[ghost] == 0.25
-    assert edible.flat[ghost] == 0.75
-    assert (pills.sum(), pacman.sum(), walls.sum() + food.sum()) == (2, 1, HEIGHT * WIDTH)
+    assert names.flat[ghost] == "ghost on food"
+    assert names.flat[now.pacman] == "pacman on food"
+    assert (names == "pill").sum() == 2
+    assert seen["power"].tolist() == [15]
+
+
+def test_symbols_tell_what_lies_below_and_who_meets():
+    env = Minipacman(observe="symbols")
+    env.reset(seed=0)
+    now = env.clone()
+    pill = now.board.index(PILL)
+    gone = put(now.board, now.pacman, FLOOR)
+    floor = next(cell for cell in env.maze(now.level).floor if cell not in (pill, now.pacman))
+    gone = put(gone, floor, FLOOR)
+    ghosts = ((pill, 0), (now.pacman, 1), (floor, 2))
+    cells = env._observe(now._replace(board=gone, ghosts=ghosts))["cells"]
+    names = [CODES[cells[cell]] for cell in (pill, now.pacman, floor)]
+    assert names == ["ghost on a pill", "pacman and a ghost", "ghost"]
+    cells = env._observe(now._replace(pacman=pill, ghosts=()))["cells"]
+    assert CODES[cells[pill]] == "pacman on a pill"
+
+
+def test_symbols_are_drawn_as_the_picture():
+    env, image_env = Minipacman(observe="symbols"), Minipacman(image_size=128)
+    draw, dice = environment_info("minipacman,observe=symbols").draw, Dice(2)
+    observation, _ = env.reset(seed=2)
+    for _ in range(300):
+        assert env.observation_space.contains(observation)
+        assert np.array_equal(draw(observation), image_env._observe(env.clone())["image"])
+        observation, _, ended, cut, _ = env.step(dice.below(5))
+        if ended or cut:
+            observation, _ = env.reset()
+    env.observation_space.seed(0)
+    assert draw(env.observation_space.sample()).shape == (128, 128, 3)
+    assert environment_info("minipacman").draw is None
 
 
 def test_the_limit_truncates_and_the_last_step_tells():

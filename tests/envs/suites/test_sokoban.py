@@ -5,8 +5,9 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
+from envs import environment_info
 from envs.suites.gridworlds import BLUE, FLOOR, GREEN, RED, WALL
-from envs.suites.sokoban import NUM_LEVELS, SUITE, Sokoban, summarise
+from envs.suites.sokoban import CODES, NUM_LEVELS, SUITE, Sokoban, summarise
 from expedition import UserError
 
 envpool = pytest.importorskip("envpool")
@@ -36,6 +37,12 @@ def walk(level, actions):
         yield np.stack([walls, targets, here, boxes]), (after - before) - 0.1 + 10 * (after == 4), after
 
 
+def planes_of(observation):
+    """Walls, targets, agent and boxes, bool (4, 10, 10), by the names of the codes."""
+    names = np.array(CODES)[observation["cells"]].reshape(10, 10)
+    return np.stack([np.char.find(names, word) >= 0 for word in ("wall", "target", "agent", "box")])
+
+
 def test_gymnasiums_checker_passes():
     check_env(Sokoban(image_size=32))
 
@@ -61,7 +68,8 @@ def test_levels_and_rules():
                 assert mine == pytest.approx(reward)
                 assert (terminated, truncated) == (False, step == 120)
                 pushed += reward > 0
-            assert np.array_equal(observation["vector"], planes.ravel())
+            assert np.array_equal(planes_of(observation), planes)
+            assert env.observation_space.contains(observation)
         assert info["episode_metrics"] == {"success": 0.0, "boxes": float(expected[-1][2])}
     assert pushed > 0
 
@@ -90,12 +98,12 @@ def test_the_seed_settles_the_level():
 
 
 def test_pictures_show_the_planes():
-    image_env, vector_env = Sokoban(), Sokoban("symbols")
+    image_env, symbol_env = Sokoban(), Sokoban("symbols")
+    draw = environment_info("sokoban,observe=symbols").draw
     for seed in range(5):
         image = image_env.reset(seed=seed)[0]["image"]
-        walls, targets, agent, boxes = (
-            vector_env.reset(seed=seed)[0]["vector"].reshape(4, 10, 10).astype(bool)
-        )
+        observation, _ = symbol_env.reset(seed=seed)
+        walls, targets, agent, boxes = planes_of(observation)
         cells = image[:60, :60].reshape(10, 6, 10, 6, 3)
         assert not image[60:].any()
         assert not image[:, 60:].any()
@@ -104,6 +112,8 @@ def test_pictures_show_the_planes():
         assert np.array_equal((cells[:, 0, :, 0] == GREEN).all(-1), targets)
         assert np.array_equal((cells[:, 0, :, 0] == FLOOR).all(-1), ~walls & ~targets)
         assert np.array_equal(image_env.render()[::32, ::32], cells[:, 0, :, 0])
+        assert np.array_equal(draw(observation)[::12, ::12], cells[:, 0, :, 0])
+        assert np.array_equal(draw(observation)[6::12, 6::12], cells[:, 3, :, 3])
 
 
 def test_bad_input_is_refused():
