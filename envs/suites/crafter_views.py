@@ -110,7 +110,7 @@ def drawer() -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
 
     It draws whatever the numbers say, a cow on water too; a night has no noise.
     """
-    textures = engine.Textures(engine.pathlib.Path(constants.root) / "assets")
+    textures = engine.Textures(constants.root / "assets")
     world = engine.World((1, 1), constants.materials, (1, 1))
     map_view, item_view = _CalmLocalView(world, textures), CachedItemView(textures)
     unit = np.full(2, _DRAWN // COLUMNS)
