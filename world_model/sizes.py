@@ -10,6 +10,10 @@ from expedition import UserError, unknown_name, within
 ConvStyle = Literal["pooled", "strided"]
 
 
+LOSS_SETTINGS = ("free_nats", "scale_dynamics", "scale_representation", "horizon")
+"""Settings that decide how a world model goes on learning; all others, which weights fit and what they mean."""
+
+
 @dataclasses.dataclass(frozen=True)
 class WorldModelConfig:
     """Settings of a world model; `for_size` gives those of a named size.
