@@ -133,7 +133,7 @@ def _default(kind: type, arguments: list[str]) -> Any:
 
 
 def _preset(kind: type, arguments: list[str], values: dict[str, Any]) -> Any:
-    """A command with the presets of its size and phase; a flag, a file or the command itself names the size."""
+    """A command with the presets of its phase and size, which a flag, a file or the command itself names."""
     from experiments.commands import DEFAULT_SIZE, Pretrain
     from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
 

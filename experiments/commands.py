@@ -91,16 +91,15 @@ class Train:
 class Finetune:
     """Phase 2: carry components of a pre-training run into the task with its real reward.
 
-    Size and settings come from the pre-training run, but for the entropy, which is phase 2's own, and what a
-    file or flags say (--agent.optimizer.lr). The same command run again goes on where it stopped. More flags:
-    --help-all.
+    Size and settings come from the pre-training run, but for the actor's entropy, which is phase 2's own,
+    and what file or flags say. The same command run again goes on where it stopped. More flags: --help-all.
     """
 
     source: Annotated[Path | None, arg(name="from")] = None
     """Folder of the pre-training run; not needed for a plan that carries nothing (--plan scratch)."""
     plan: str = "model+policy"
-    """What is carried: one of `expedition list plans`, alone or with changes (model+policy,actor=freeze:9000);
-    or encoder=copy,dynamics=freeze:9000,... by component."""
+    """What is carried: one of `expedition list plans`, also with changes (model+policy,actor=freeze:9000), or
+    by component (encoder=copy,dynamics=copy)."""
     env: str | None = None
     """Environment id; by default the one that was explored."""
     size: str | None = None
@@ -150,9 +149,7 @@ class Baseline:
 class StudyCommand:
     """Run a whole study: pre-train, fine-tune in every condition, and report what each part was worth.
 
-    The same command run again goes on where it stopped. Groups of its file are flags too:
-    --agent.optimizer.lr 1e-3, --finetune-agent.behaviour.entropy 3e-3 (phase 2 alone), --pretrain.batch 8,
-    --finetune.learning-starts 500.
+    Run again, it goes on where it stopped. Its file's settings are flags: --finetune-agent.optimizer.lr 1e-3.
     """
 
     name: Positional[str]

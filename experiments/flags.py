@@ -1,4 +1,4 @@
-"""Flags of `expedition study` for single settings of its groups: `--finetune-agent.behaviour.entropy 3e-3`."""
+"""Flags of `expedition study` for the settings in its groups: `--finetune-agent.behaviour.entropy 3e-3`."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def agent_preset(size: str) -> AgentConfig:
 def finetune_preset(size: str) -> tuple[Setting, ...]:
     """Settings of an agent that phase 2 has for itself at a named size, whatever phase 1 explored with.
 
-    An explorer needs entropy to outlast a reward that fades; an agent that looks for a task's reward does not.
+    An explorer needs entropy to outlast a reward that fades; who works for a task's reward does not.
     """
     entropy = 3e-3 if size == "tiny" else ActorCriticConfig().entropy
     return as_settings({"behaviour": {"entropy": entropy}})

@@ -190,8 +190,8 @@ class Study:
         strange = misfits(self.agent, self.finetuning_agent)
         if strange:
             raise UserError(
-                f"Phase 2 cannot have another {' and '.join(strange)} than phase 1, whose weights it carries: "
-                "set it in `agent`, for both."
+                f"Phase 2 carries weights of phase 1 and cannot have another {' and '.join(strange)}: "
+                "set that in `agent`, for both."
             )
         for condition in self.conditions:
             check_thaws(condition.transfer, _learnable(self.finetune, condition.transfer))

@@ -11,7 +11,8 @@ ConvStyle = Literal["pooled", "strided"]
 
 
 LOSS_SETTINGS = ("free_nats", "scale_dynamics", "scale_representation", "horizon")
-"""Settings that decide how a world model goes on learning; all others, which weights fit and what they mean."""
+"""Settings that say how a world model goes on learning; the others decide which weights fit and what they
+mean."""
 
 
 @dataclasses.dataclass(frozen=True)

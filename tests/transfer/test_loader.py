@@ -310,7 +310,7 @@ def test_training_on_carried_rows_stays_finite(source_dir, tmp_path, plan):
         (
             "model+policy",
             {"agent": dataclasses.replace(AGENT, behaviour=ActorCriticConfig(imagination=3, layers=2))},
-            "'actor' of .* does not fit",
+            "another behaviour.layers .* weights do not fit",
         ),
     ],
 )

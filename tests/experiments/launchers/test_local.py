@@ -302,12 +302,12 @@ def test_cores_are_shared_out(study_file, tmp_path, monkeypatch):
 
 
 def test_seeds_of_a_condition_are_fused_but_beside_priors(study_file):
-    plans = ["scratch", "model", "policy", "encoder=freeze:9", "encoder=freeze"]
+    plans = ["scratch", "model", "policy", "encoder=freeze:30", "encoder=freeze"]
     study = find_study(str(study_file(conditions=plans)), None, {"seeds": 2})
     runs = planned_runs(study)
     told = [[(run.plan, run.seed) for run in group] for group in in_groups(runs, fused=True)]
     fused = [[(plan, 0), (plan, 1)] for plan in (None, "scratch", "model", "encoder=freeze")]
-    alone = [[(plan, seed)] for plan in ("policy", "encoder=freeze:9") for seed in (0, 1)]
+    alone = [[(plan, seed)] for plan in ("policy", "encoder=freeze:30") for seed in (0, 1)]
     assert sorted(told, key=str) == sorted(fused + alone, key=str)
     assert in_groups(runs, fused=False) == [[run] for run in runs]
 
