@@ -166,7 +166,8 @@ def with_settings(base: T, settings: Iterable[Setting]) -> T:
         UserError: as `overlay`.
     """
     for setting in settings:
-        base = overlay(base, nested(setting.name, setting.value))
+        value = list(setting.value) if isinstance(setting.value, tuple) else setting.value
+        base = overlay(base, nested(setting.name, value))
     return base
 
 

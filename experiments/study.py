@@ -340,7 +340,7 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
             finetune=training_preset(size),
         )
     if "finetune_agent" in values:
-        values["finetune_agent"] = [dataclasses.asdict(s) for s in _own(base, values["finetune_agent"])]
+        values["finetune_agent"] = [to_dict(s) for s in _own(base, values["finetune_agent"])]
     if isinstance(values.get("conditions"), list):
         values["conditions"] = [
             {"name": item, "plan": item} if isinstance(item, str) else item for item in values["conditions"]

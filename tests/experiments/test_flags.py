@@ -11,7 +11,7 @@ def test_flags_reach_into_groups_and_leave_the_others():
     words = "quickstart --finetune-agent.behaviour.entropy 2e-3 --seeds 3 --agent.behaviour.no-center"
     words += " --finetune_agent.optimizer.lr=1e-4 --finetune.learning-starts 600 --out a.b --jobs=1"
     groups, left = grouped_flags(words.split())
-    assert left == "quickstart --seeds 3 --out a.b --jobs=1".split()
+    assert left == ["quickstart", "--seeds", "3", "--out", "a.b", "--jobs=1"]
     study = find_study("quickstart", None, groups)
     learner = study.finetuning_agent
     assert (learner.behaviour.entropy, learner.optimizer.lr, learner.behaviour.center) == (2e-3, 1e-4, False)

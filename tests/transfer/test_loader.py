@@ -320,6 +320,16 @@ def test_what_does_not_fit_is_refused_and_leaves_no_folder(plan, changes, senten
     assert not (tmp_path / "run").exists()
 
 
+def test_what_only_decides_how_it_learns_may_differ(source_dir, tmp_path):
+    learner = dataclasses.replace(
+        AGENT,
+        model=dataclasses.replace(AGENT.model, horizon=20, free_nats=0.1, scale_dynamics=0.5),
+        behaviour=dataclasses.replace(AGENT.behaviour, entropy=0.5, imagination=2),
+        optimizer=dataclasses.replace(AGENT.optimizer, lr=1e-3),
+    )
+    assert carried_out("all", source_dir, tmp_path / "run", agent=learner).result is not None
+
+
 def test_a_plan_that_carries_needs_a_source():
     with pytest.raises(UserError, match=r"say from which run with --from"):
         Transfer(parse_plan("model"), None, settings())
