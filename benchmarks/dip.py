@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from expedition import UserError
 from experiments.flags import grouped_flags
 from experiments.launchers.worker import carry_out
 from experiments.presets import find_study
@@ -32,7 +33,7 @@ from experiments.study import PlannedRun, Study, planned_runs
 from training import Logistics
 
 STUDY = "walker2023-mazes"
-ENV = "mazes-goal,size=7,limit=100,num_levels=1,observe=vector"
+ENV = "mazes-goal,size=7,limit=100,num_levels=1,observe=symbols"
 PLANS = ("model+policy", "model+policy,actor=freeze:1200")
 QUIET = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
 
@@ -59,9 +60,12 @@ def curve(folder: Path, steps: int, windows: int) -> np.ndarray:
 
 
 def dip(curves: np.ndarray) -> np.ndarray:
-    """How far the lowest window lies below the first in which an episode ended, (seeds, windows) -> (seeds,)."""
-    first = np.array([one[~np.isnan(one)][0] for one in curves])
-    return first - np.nanmin(curves, 1)
+    """How far each seed's lowest window lies below its first, (seeds, windows) -> (seeds,).
+
+    Windows in which no episode ended do not count; NaN for a seed that has no other.
+    """
+    lived = [one[~np.isnan(one)] for one in curves]
+    return np.array([one[0] - one.min() if len(one) else np.nan for one in lived])
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
@@ -108,12 +112,12 @@ def table(found: Mapping[str, Any], windows: int) -> str:
 
 
 def _line(name: str, cells: Sequence[tuple[float, float]], width: int) -> str:
-    return f"{name:>12}" + "".join(f"{f'{mean:.3f} +- {error:.3f}':>{width}}" for mean, error in cells)
+    told = ["-" if np.isnan(mean) else f"{mean:.3f} +- {error:.3f}" for mean, error in cells]
+    return f"{name:>12}" + "".join(f"{cell:>{width}}" for cell in told)
 
 
 def main() -> int:
     """Measure, print."""
-    groups, left = grouped_flags(sys.argv[1:])
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--env", default=ENV)
     parser.add_argument("--plans", nargs="+", default=list(PLANS))
@@ -124,8 +128,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("build/dip"))
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args(left)
-    found = measure(studied(arguments, groups), arguments.out, arguments.windows, arguments.jobs)
+    try:
+        groups, left = grouped_flags(sys.argv[1:])
+        arguments = parser.parse_args(left)
+        found = measure(studied(arguments, groups), arguments.out, arguments.windows, arguments.jobs)
+    except UserError as error:
+        parser.error(str(error))
     print(json.dumps(found, indent=1) if arguments.json else table(found, arguments.windows))
     return 0
 
