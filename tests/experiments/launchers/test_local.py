@@ -340,3 +340,17 @@ def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
         assert json.loads((folder / run.id / "result.json").read_text())["environment_steps"] >= 40
         config = json.loads((folder / run.id / "config.json").read_text())
         assert config["seed"] == run.seed
+
+
+def test_a_study_says_what_phase_2_sets_for_itself(study_file, tmp_path):
+    said = []
+    own = {"optimizer": {"lr": 0.5}}
+    study = find_study(str(study_file(finetune_agent=own)), None, {})
+    Launcher(study, tmp_path / "out", 1, Logistics(wandb="off"), "x", said.append).announce()
+    assert (
+        "  Phase 2 sets for itself (phase 1 had): behaviour.entropy 0.003 (0.01), optimizer.lr 0.5 (0.001)"
+        in said
+    )
+    study = dataclasses.replace(study, finetune_agent=())
+    Launcher(study, tmp_path / "out", 1, Logistics(wandb="off"), "x", said.append).announce()
+    assert sum("Phase 2 sets" in line for line in said) == 1
