@@ -37,6 +37,10 @@ class Freezer:
             if until is not None and env_step >= until:
                 self._release(name)
 
+    def rests(self, name: str) -> bool:
+        """Whether a component does not learn now."""
+        return name in self._resting
+
     def state_dict(self) -> dict[str, Any]:
         """Names of the components that rest."""
         return {"resting": sorted(self._resting)}

@@ -52,7 +52,9 @@ class ModelFreeAgent(Agent):
     ) -> dict[str, Tensor]:
         """Losses of actor and critic on every replayed row but the last, (B, T - 1)."""
         config, features = self.config.behaviour, latents.features
-        shared = features if self.config.model_free.actor_gradient else features.detach()
+        # An actor that rests must not be taught through what it reads either.
+        shapes = self.config.model_free.actor_gradient and not self.freezer.rests("actor")
+        shared = features if shapes else features.detach()
         policy = self.behaviour.policy(shared[:, :-1])  # (B, T - 1, A)
         log_probs = policy.log_prob_clipped(rows["action"][:, 1:])
         logits = self.behaviour.critic(features)

@@ -46,6 +46,7 @@ def catalogue() -> Catalogue:
                         "seeds": study.seeds,
                         "pretrain_steps": study.pretrain_steps,
                         "finetune_steps": study.finetune_steps,
+                        "finetune_agent": {own.name: own.value for own in study.finetune_agent},
                     }
                     for budget, study in preset.budgets.items()
                 },

@@ -75,10 +75,12 @@ def _run(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in _HANDLERS:
         raise unknown_name("command", name, _HANDLERS)
-    command = parse(name, rest)
     if name == "study":
-        return _study(command, shlex.join(["expedition", *arguments]))
-    return _HANDLERS[name](command)
+        from experiments.flags import grouped_flags
+
+        groups, rest = grouped_flags(rest)
+        return _study(parse(name, rest), groups, shlex.join(["expedition", *arguments]))
+    return _HANDLERS[name](parse(name, rest))
 
 
 def parse(name: str, arguments: list[str]) -> Any:
@@ -131,18 +133,20 @@ def _default(kind: type, arguments: list[str]) -> Any:
 
 
 def _preset(kind: type, arguments: list[str], values: dict[str, Any]) -> Any:
-    """A command with the presets of its size, which a flag, a file or the command itself names."""
-    from experiments.commands import DEFAULT_SIZE
-    from experiments.settings import agent_preset, training_preset
+    """A command with the presets of its phase and size, which a flag, a file or the command itself names."""
+    from experiments.commands import DEFAULT_SIZE, Pretrain
+    from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
 
     size = _peek(arguments, "--size")
     size = str(values.get("size", DEFAULT_SIZE)) if size is None else size
-    return kind(size=size, agent=agent_preset(size), training=training_preset(size))
+    own = () if kind is Pretrain else finetune_preset(size)
+    return kind(size=size, agent=with_settings(agent_preset(size), own), training=training_preset(size))
 
 
 def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
-    """Fine-tuning with the settings of its source; without one, with those of its size."""
+    """Fine-tuning with its source's settings, but for phase 2's own; without a source, with its size's."""
     from experiments.commands import Finetune
+    from experiments.settings import finetune_preset, with_settings
     from transfer.loader import open_source
 
     source = _peek(arguments, "--from")
@@ -150,7 +154,8 @@ def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
     if source is None:
         return _preset(Finetune, arguments, values)
     found = open_source(Path(source)).config
-    return Finetune(Path(source), size=found.size, agent=found.agent, training=found.training)
+    agent = with_settings(found.agent, finetune_preset(found.size))
+    return Finetune(Path(source), size=found.size, agent=agent, training=found.training)
 
 
 def _grouped(values: dict[str, Any]) -> dict[str, Any]:
@@ -214,6 +219,7 @@ def _pretrain(command: Pretrain) -> int:
 
 
 def _finetune(command: Finetune) -> int:
+    from experiments.telling import told_phase_2
     from transfer.loader import open_source
     from transfer.plan import parse_plan
 
@@ -227,6 +233,9 @@ def _finetune(command: Finetune) -> int:
     source = open_source(command.source)
     if command.size != source.config.size:
         raise UserError(f"The size is that of {command.source}, '{source.config.size}': leave --size out.")
+    own = told_phase_2(source.config.agent, command.agent)
+    if own:
+        _say(own)
     return _phase_2(command, command.env or source.config.env, source.config.size, plan, source)
 
 
@@ -293,7 +302,7 @@ def _told(outcome: Outcome, out: Path) -> int:
     return outcome.exit_code
 
 
-def _study(command: StudyCommand, typed: str) -> int:
+def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     from experiments.launchers.local import Launcher
     from experiments.presets import find_study
     from experiments.reporting.publish import publish
@@ -302,7 +311,7 @@ def _study(command: StudyCommand, typed: str) -> int:
         name: getattr(command, name)
         for name in ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps", "seeds")
     }
-    study = find_study(command.name, command.budget, overrides)
+    study = find_study(command.name, command.budget, overrides | groups)
     folder = command.out or Path("runs") / study.name
     launcher = Launcher(study, folder, command.jobs, _logistics(command), typed, _say, command.fused)
     launcher.announce()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, Suppress, arg
 
 from agents import AgentConfig, PPOConfig
-from experiments.settings import agent_preset, training_preset
+from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
 from training import TrainingConfig
 
 DEFAULT_SIZE = "12m"
@@ -81,7 +81,9 @@ class Train:
     config: Path | None = None
     """YAML or JSON file of settings; flags win over it."""
     machine: Annotated[Machine, arg(name="")] = Machine()
-    agent: AgentConfig = dataclasses.field(default_factory=lambda: agent_preset(DEFAULT_SIZE))
+    agent: AgentConfig = dataclasses.field(
+        default_factory=lambda: with_settings(agent_preset(DEFAULT_SIZE), finetune_preset(DEFAULT_SIZE))
+    )
     training: TrainingConfig = dataclasses.field(default_factory=lambda: training_preset(DEFAULT_SIZE))
 
 
@@ -89,14 +91,15 @@ class Train:
 class Finetune:
     """Phase 2: carry components of a pre-training run into the task with its real reward.
 
-    Size and settings come from the pre-training run. The same command run again goes on where it stopped.
-    More flags: --help-all.
+    Size and settings come from the pre-training run, but for the actor's entropy, which is phase 2's own,
+    and what file or flags say. The same command run again goes on where it stopped. More flags: --help-all.
     """
 
     source: Annotated[Path | None, arg(name="from")] = None
     """Folder of the pre-training run; not needed for a plan that carries nothing (--plan scratch)."""
     plan: str = "model+policy"
-    """What is carried: one of `expedition list plans`, or encoder=copy,dynamics=freeze:9,... by component."""
+    """What is carried: one of `expedition list plans`, also with changes (model+policy,actor=freeze:9000), or
+    by component (encoder=copy,dynamics=copy)."""
     env: str | None = None
     """Environment id; by default the one that was explored."""
     size: str | None = None
@@ -146,7 +149,7 @@ class Baseline:
 class StudyCommand:
     """Run a whole study: pre-train, fine-tune in every condition, and report what each part was worth.
 
-    The same command run again goes on where it stopped.
+    Run again, it goes on where it stopped. Its file's settings are flags: --finetune-agent.optimizer.lr 1e-3.
     """
 
     name: Positional[str]

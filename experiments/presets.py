@@ -10,7 +10,7 @@ from typing import Any
 
 from agents import AgentConfig
 from expedition import unknown_name
-from experiments.settings import agent_preset, training_preset
+from experiments.settings import agent_preset, finetune_preset, merged, training_preset
 from experiments.study import Condition, Contrast, Study, overlaid, study_file
 
 BUDGETS = ("laptop", "gpu", "paper")
@@ -69,6 +69,7 @@ def _quickstart() -> Study:
         finetune_steps=2_000,
         conditions=carried("scratch", "policy", "model", "model+policy"),
         agent=agent_preset("tiny"),
+        finetune_agent=finetune_preset("tiny"),
         pretrain=dataclasses.replace(training_preset("tiny"), evaluation_episodes=8),
         finetune=dataclasses.replace(training_preset("tiny"), evaluation_episodes=16),
     )
@@ -91,6 +92,7 @@ def _walker(name: str, description: str, env: str, size: str, **settings: Any) -
         finetune_steps=steps[1],
         conditions=conditions,
         agent=agent,
+        finetune_agent=settings.pop("finetune_agent", finetune_preset(size)),
         pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
         finetune=preset,
         contrasts=tuple(c for c in CONTRASTS if names.issuperset(c.conditions)),
@@ -257,7 +259,7 @@ def find_study(name: str, budget: str | None, overrides: Mapping[str, Any]) -> S
     Args:
         name: a known name, or the path of a .yaml or .json file with an optional line `base: quickstart`.
         budget: one of `BUDGETS`; None for what the file says, or the laptop's.
-        overrides: settings that flags change; those that are None are left alone.
+        overrides: settings that flags change, nested; those that are None are left alone.
 
     Raises:
         UserError: an unknown name, a missing file, a bad setting.
@@ -273,7 +275,7 @@ def find_study(name: str, budget: str | None, overrides: Mapping[str, Any]) -> S
         raise unknown_name("study", name, known)
     if budget not in known[name].budgets:
         raise unknown_name(f"budget of {name}", budget, known[name].budgets)
-    values |= {key: value for key, value in overrides.items() if value is not None}
+    values = merged(values, {key: value for key, value in overrides.items() if value is not None})
     base = known[name].budgets[budget]
     return _described(overlaid(base, values), base, values)
 

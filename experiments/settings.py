@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +17,19 @@ from world_model import SIZES, for_size
 
 T = TypeVar("T")
 
+Value = bool | int | float | str | tuple[int, ...]
+
 SHORT_PPO, LONG_PPO = 20_000, 500_000
 """Environment steps below and above which PPO is tuned otherwise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting by its place among others', to be laid over them."""
+
+    name: str
+    """Names of its groups and its own, as `behaviour.entropy`."""
+    value: Value
 
 
 def agent_preset(size: str) -> AgentConfig:
@@ -38,6 +49,15 @@ def agent_preset(size: str) -> AgentConfig:
         intrinsic=IntrinsicConfig(disagreement=DisagreementConfig(networks=5, layers=1)),
         optimizer=OptimizerConfig(lr=3e-3, beta2=0.95, warmup=100, actor_scale=0.1),
     )
+
+
+def finetune_preset(size: str) -> tuple[Setting, ...]:
+    """Settings of an agent that phase 2 has for itself at a named size, whatever phase 1 explored with.
+
+    An explorer needs entropy to outlast a reward that fades; who works for a task's reward does not.
+    """
+    entropy = 3e-3 if size == "tiny" else ActorCriticConfig().entropy
+    return as_settings({"behaviour": {"entropy": entropy}})
 
 
 def ppo_preset(env: str, steps: int) -> PPOConfig:
@@ -120,3 +140,49 @@ def overlay(base: T, values: Mapping[str, Any], where: str = "") -> T:
         else:
             plain[name] = value
     return from_dict(type(base), plain)
+
+
+def as_settings(values: Mapping[str, Any]) -> tuple[Setting, ...]:
+    """Nested settings one by one, in the order of their names."""
+    return tuple(
+        Setting(name, tuple(value) if isinstance(value, list) else value)
+        for name, value in sorted(flattened(values).items())
+    )
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their whole names, as `behaviour.entropy`."""
+    flat: dict[str, Any] = {}
+    for raw, value in values.items():
+        name = prefix + str(raw).replace("-", "_")
+        flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def with_settings(base: T, settings: Iterable[Setting]) -> T:
+    """Return `base` with these settings laid over it.
+
+    Raises:
+        UserError: as `overlay`.
+    """
+    for setting in settings:
+        value = list(setting.value) if isinstance(setting.value, tuple) else setting.value
+        base = overlay(base, nested(setting.name, value))
+    return base
+
+
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """A setting of a whole name such as `behaviour.entropy`, within its groups."""
+    first, _, rest = name.partition(".")
+    return {first: nested(rest, value) if rest else value}
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings of which the second win, dashes and underscores in names being one."""
+    result = dict(under)
+    for name, value in over.items():
+        key = next((key for key in under if str(key).replace("-", "_") == name), name)
+        below = under.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Collection, Mapping, Set
 from pathlib import Path
@@ -11,10 +12,21 @@ from typing import Any, get_args
 from agents import AgentConfig, Kind, PPOConfig
 from envs import environment_info
 from expedition import UserError, unknown_name, within
-from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
+from experiments.settings import (
+    Setting,
+    agent_preset,
+    as_settings,
+    finetune_preset,
+    overlay,
+    ppo_preset,
+    read_settings,
+    training_preset,
+    with_settings,
+)
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Factorial
+from transfer.fitting import check_thaws, misfits
 from transfer.plan import TransferPlan, parse_plan
 from world_model import SIZES
 
@@ -129,6 +141,7 @@ class Study:
     conditions: tuple[Condition, ...]
     """What is compared. In a file: names of plans, plans spelled out, or groups of settings."""
     agent: AgentConfig
+    """Of both phases, but for what `finetune_agent` says."""
     pretrain: TrainingConfig
     finetune: TrainingConfig
     seeds: int = 1
@@ -139,6 +152,8 @@ class Study:
     """Comparisons that the report prints beside the contributions; none for each condition over scratch."""
     factorial: tuple[Cell, ...] = ()
     """What the contributions cross; none for model and policy, by the names of their plans."""
+    finetune_agent: tuple[Setting, ...] = ()
+    """Settings of phase 2 alone, laid over `agent`. In a file: a group of settings like `agent`."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
@@ -158,6 +173,28 @@ class Study:
         for env in (self.env, *self.tasks):
             environment_info(env)
         self._check_named(names)
+        self._check_phase_2()
+
+    def _check_phase_2(self) -> None:
+        """Refuse settings of phase 2 that would not fit what is carried, or that nothing would read."""
+        if self.agent.kind != "model-based" or any(s.name == "kind" for s in self.finetune_agent):
+            raise UserError(
+                "Which kind of agent explores or learns is said by a study's conditions: name `explorer` and "
+                "`learner` there, and leave `kind` out of the agent's settings."
+            )
+        unread = [s.name for s in self.finetune_agent if s.name.startswith("intrinsic.")]
+        if unread:
+            raise UserError(
+                f"Phase 2 has no intrinsic reward: set {unread[0]} in `agent`, not in `finetune_agent`."
+            )
+        strange = misfits(self.agent, self.finetuning_agent)
+        if strange:
+            raise UserError(
+                f"Phase 2 carries weights of phase 1 and cannot have another {' and '.join(strange)}: "
+                "set that in `agent`, for both."
+            )
+        for condition in self.conditions:
+            check_thaws(condition.transfer, _learnable(self.finetune, condition.transfer))
 
     def _check_named(self, known: Collection[str]) -> None:
         named = [("contrast", name) for contrast in self.contrasts for name in contrast.conditions]
@@ -202,6 +239,11 @@ class Study:
             told = ", ".join(cell.carries or "nothing" for cell in self.factorial)
             raise UserError(f"A factorial names each set of components once, not {told}.")
         return Factorial(tuple(components), cells)
+
+    @functools.cached_property
+    def finetuning_agent(self) -> AgentConfig:
+        """Settings of the agent in phase 2."""
+        return with_settings(self.agent, self.finetune_agent)
 
     @property
     def finetune_envs(self) -> tuple[str, ...]:
@@ -263,7 +305,7 @@ def _finetuned(
     study: Study, condition: Condition, env: str, seed: int, source: PlannedRun | None
 ) -> PlannedRun:
     """The run of phase 2 of a condition on one task."""
-    agent = dataclasses.replace(study.agent, kind=condition.learner)
+    agent = dataclasses.replace(study.finetuning_agent, kind=condition.learner)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
         agent = dataclasses.replace(agent, ppo=ppo_preset(env, study.finetune_steps))
     training = _learnable(study.finetune, condition.transfer)
@@ -291,8 +333,14 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
     if "size" in values and values["size"] != base.size:
         size = str(values["size"])
         base = dataclasses.replace(
-            base, agent=agent_preset(size), pretrain=training_preset(size), finetune=training_preset(size)
+            base,
+            agent=agent_preset(size),
+            finetune_agent=finetune_preset(size),
+            pretrain=training_preset(size),
+            finetune=training_preset(size),
         )
+    if "finetune_agent" in values:
+        values["finetune_agent"] = [to_dict(s) for s in _own(base, values["finetune_agent"])]
     if isinstance(values.get("conditions"), list):
         values["conditions"] = [
             {"name": item, "plan": item} if isinstance(item, str) else item for item in values["conditions"]
@@ -300,6 +348,15 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
         names = {str(item.get("name")) for item in values["conditions"] if isinstance(item, Mapping)}
         base = _fitting(base, names)
     return overlay(base, values)
+
+
+def _own(base: Study, values: Any) -> list[Setting]:
+    """Settings of phase 2 alone: the base's, and over them those of a group in a file."""
+    if not isinstance(values, Mapping):
+        raise UserError("The setting 'finetune_agent' is a group: indent its settings below it.")
+    overlay(base.agent, values)  # refuses what no agent has
+    found = {setting.name: setting for setting in (*base.finetune_agent, *as_settings(values))}
+    return [found[name] for name in sorted(found)]
 
 
 def _fitting(study: Study, names: Set[str]) -> Study:

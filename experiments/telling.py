@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agents import AgentConfig
 from experiments.reporting.summary import METRICS, PRETRAINING
+from experiments.settings import flattened
+from training import to_dict
 
 SHOWN = tuple(dict.fromkeys([*METRICS, *PRETRAINING]))
 """What a report shows, in its order; a run has some of them."""
@@ -28,6 +31,13 @@ def told_evaluation(summary: Mapping[str, float]) -> str:
     return _aligned(lines) + (
         f"\nWith --json also the {left} of one achievement or task each." if left else ""
     )
+
+
+def told_phase_2(explorer: AgentConfig, learner: AgentConfig) -> str:
+    """Settings of the agent in phase 2 that are not those of phase 1, in a line; empty where all are."""
+    there, here = (flattened(to_dict(agent)) for agent in (explorer, learner))
+    own = [f"{name} {here[name]} ({there.get(name)})" for name in here if here[name] != there.get(name)]
+    return f"Phase 2 sets for itself (phase 1 had): {', '.join(own)}" if own else ""
 
 
 def _aligned(lines: Mapping[str, str]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from agents import AgentConfig
 from expedition import UserError
+from training import TrainingConfig
 from training.spaces import SPACES, told_observations
-from transfer.plan import TransferPlan
+from transfer.plan import COMPONENTS, TransferPlan
+from world_model.sizes import LOSS_SETTINGS
 
 _SEEING = ("encoder", "decoder", "actor", "replay")
 """What knows observations by their names and order; a copied actor comes with its encoder anyway."""
@@ -45,3 +49,30 @@ def check_spaces(
             f"Plan '{plan.name}' carries the {seeing[0]}, which learned of the observations "
             f"{told_observations(there)} of '{source_env}' and not of {told_observations(here)}: {advice}."
         )
+
+
+def misfits(there: AgentConfig, here: AgentConfig) -> list[str]:
+    """Names of the settings in which two agents differ so that weights of one mean nothing in the other.
+
+    What only decides how weights go on learning may differ: learning rates, entropy, discount, loss weights.
+    """
+    shaping = [f.name for f in dataclasses.fields(there.model) if f.name not in LOSS_SETTINGS]
+    found = [f"model.{n}" for n in shaping if getattr(there.model, n) != getattr(here.model, n)]
+    return found + ["behaviour.layers"] * (there.behaviour.layers != here.behaviour.layers)
+
+
+def check_thaws(plan: TransferPlan, training: TrainingConfig) -> None:
+    """Refuse a `freeze:N` that ends before anything learns.
+
+    Raises:
+        UserError: naming the component and the step of the first update.
+    """
+    if training.offline_updates:
+        return  # it rests in those
+    for component in COMPONENTS:
+        step = plan.thaw_step(component)
+        if step is not None and step <= training.learning_starts:
+            raise UserError(
+                f"Plan '{plan.name}': the {component} thaws at step {step:,}, and nothing learns before step "
+                f"{training.learning_starts:,} (training.learning_starts): freeze it for longer, or copy it."
+            )

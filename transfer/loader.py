@@ -26,7 +26,7 @@ from training import (
 from training.budget import most_rows
 from training.spaces import describe_spaces
 from training.storage.replay import RowSpec, saved_rows
-from transfer.fitting import check_spaces
+from transfer.fitting import check_spaces, check_thaws, misfits
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 from transfer.relabel import recorded_reward
 
@@ -92,14 +92,24 @@ class Transfer:
                 f"Plan '{plan.name}' brings no rows with rewards, so there is nothing to learn from before "
                 "the first step: use replay=relabel, or leave out offline_updates."
             )
-        copied = [name for name in COMPONENTS if plan[name] in CARRIED and name != "replay"]
-        if source is not None and copied and source.config.agent.model != config.agent.model:
-            raise UserError(
-                f"The model in {source.run_dir} has the size '{source.config.size}' and its own widths, this "
-                f"run's is '{config.size}': weights do not fit; fine-tune with the source's settings."
-            )
-
+        self._check_weights()
         self._check_kinds()
+        check_thaws(plan, config.training)
+
+    def _check_weights(self) -> None:
+        """Refuse networks of other widths, or of another meaning, than those that are copied."""
+        copied = [name for name in COMPONENTS if self.plan[name] in CARRIED and name != "replay"]
+        if self.source is None or not copied:
+            return
+        strange = misfits(self.source.config.agent, self.config.agent)
+        if not {"actor", "critic"} & set(copied):
+            strange = [name for name in strange if name.startswith("model.")]
+        if strange:
+            raise UserError(
+                f"The agent in {self.source.run_dir} has another {' and '.join(strange)} (its size is "
+                f"'{self.source.config.size}', this run's '{self.config.size}'): weights do not fit; "
+                "fine-tune with the source's settings."
+            )
 
     def _check_kinds(self) -> None:
         """Refuse what means nothing to, or from, a model-free agent, and anything to PPO."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from expedition import UserError, unknown_name
@@ -159,21 +159,31 @@ PLANS: dict[str, tuple[str, TransferPlan]] = {
 
 
 def parse_plan(text: str) -> TransferPlan:
-    """Return a named plan, or one spelled out as `encoder=copy,dynamics=freeze:5000,...`.
+    """Return a named plan, one with changes, or one spelled out.
+
+    Args:
+        text: `model+policy`; `model+policy,actor=freeze:5000`; `encoder=copy,dynamics=freeze:5000,...`.
 
     Raises:
         UserError: unknown names, or a plan that cannot mean anything.
     """
-    if "=" not in text:
-        if text not in PLANS:
-            raise unknown_name("plan", text, PLANS)
-        return PLANS[text][1]
+    first, *changes = text.split(",")
+    if "=" in first:
+        return TransferPlan(text, _spelled(text, text.split(",")))
+    if first not in PLANS:
+        raise unknown_name("plan", first, PLANS)
+    named = PLANS[first][1]
+    return TransferPlan(text, {**named.modes, **_spelled(text, changes)}) if changes else named
+
+
+def _spelled(text: str, parts: Sequence[str]) -> dict[str, str]:
+    """Modes by component, of parts such as `encoder=copy`."""
     modes: dict[str, str] = {}
-    for part in text.split(","):
+    for part in parts:
         component, equals, mode = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise UserError(f"Plan '{text}': write each part as component=mode, such as encoder=copy.")
         if component in modes:
             raise UserError(f"Plan '{text}' names the {component} twice.")
         modes[component] = mode
-    return TransferPlan(text, modes)
+    return modes

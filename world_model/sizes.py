@@ -10,6 +10,11 @@ from expedition import UserError, unknown_name, within
 ConvStyle = Literal["pooled", "strided"]
 
 
+LOSS_SETTINGS = ("free_nats", "scale_dynamics", "scale_representation", "horizon")
+"""Settings that say how a world model goes on learning; the others decide which weights fit and what they
+mean."""
+
+
 @dataclasses.dataclass(frozen=True)
 class WorldModelConfig:
     """Settings of a world model; `for_size` gives those of a named size.

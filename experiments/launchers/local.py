@@ -19,6 +19,7 @@ from envs import cores
 from expedition import UserError, __version__
 from experiments.launchers.worker import Job, Task
 from experiments.study import PlannedRun, Study, planned_runs
+from experiments.telling import told_phase_2
 from training import Logistics, fingerprint, read_result, to_dict
 from training.logging.wandb_sink import resolve_wandb_mode
 from training.runtime import StopSignal, choose_device
@@ -88,6 +89,9 @@ class Launcher:
         """Say what will be run, and how much memory its replays may take."""
         study, config = self.study, self.runs[0].config
         self.say(f"Study {study.name}: {study.description}")
+        own = told_phase_2(study.agent, study.finetuning_agent)
+        if own:
+            self.say(f"  {own}")
         for run in self.runs:
             after = f" after {run.needs}" if run.needs else ""
             self.say(f"  {run.id}: {run.config.env}, {run.config.steps:,} steps{after}")

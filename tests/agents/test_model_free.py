@@ -11,6 +11,7 @@ from scipy import stats
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, ModelFreeAgent, OptimizerConfig, PriorConfig
 from agents.base import LOG_PROB, rows_on
+from agents.config import ModelFreeConfig
 from agents.prior import PolicyPrior
 from world_model import for_size
 
@@ -283,3 +284,19 @@ def test_bf16_stays_near_fp32_and_leaves_weights_in_fp32(actions):
         found[precision] = {name: value.item() for name, value in metrics.items()}
     assert found["bf16"] != found["fp32"]
     assert found["bf16"]["loss/critic"] == pytest.approx(found["fp32"]["loss/critic"], rel=0.05)
+
+
+def test_an_actor_that_rests_is_not_taught_through_what_it_reads():
+    """While it rests, the critic alone shapes encoder and core; then the actor does so too."""
+    critics_alone = dataclasses.replace(CONFIG, model_free=ModelFreeConfig(actor_gradient=False))
+    both, critics = make(), make(config=critics_alone)
+    before = weights(both)
+    for agent in (both, critics):
+        agent.freeze("actor", until=3)
+    for step in (1, 2, 3):
+        for agent in (both, critics):
+            agent.update(rows(seed=step), env_step=step)
+        moved = changed(both, before)
+        assert any(name.startswith("behaviour.critic.") for name in moved)
+        assert any(name.startswith("behaviour.actor.") for name in moved) == (step == 3)
+        assert bool(changed(both, weights(critics))) == (step == 3)

@@ -65,6 +65,21 @@ def test_compiled_updates_equal_eager_ones(kind, intrinsic):
 
 
 @COMPILES
+def test_an_actor_that_thaws_learns_in_compiled_updates_too():
+    plain, fast = agent(), agent()
+    fast.run_as("compiled")
+    for one in (plain, fast):
+        one.freeze("actor", until=2)
+    before = parameters(plain.behaviour.actor)
+    for step in range(5):
+        for one in (plain, fast):
+            one.update(rows(seed=step), env_step=step)
+        # The warm-up's first step moves nothing.
+        assert torch.equal(parameters(fast.behaviour.actor), before) == (step < 3)
+        torch.testing.assert_close(parameters(fast), parameters(plain), rtol=1e-3, atol=1e-5)
+
+
+@COMPILES
 def test_compiled_acting_equals_eager_acting_and_evaluation_is_left_alone(monkeypatch):
     plain, fast = agent(), agent()
     fast.run_as("compiled")

@@ -15,6 +15,7 @@ import pytest
 from expedition import __version__
 from experiments import cli as module
 from experiments.commands import COMMANDS
+from experiments.settings import finetune_preset, with_settings
 from training import Logistics, fingerprint, read_config, session, to_dict
 from training.storage.folder import only_process
 from transfer.plan import PLANS
@@ -72,7 +73,10 @@ def test_fine_tuning_under_each_plan(cli, pretrained, tmp_path, plan):
     assert (config["phase"], config["env"], config["steps"]) == ("finetune", "catch-vector", 40)
     assert config["transfer"]["plan"] == plan
     assert (config["transfer"]["source"] is None) == (plan == "scratch")
-    assert config["agent"] == to_dict(read_config(pretrained).agent)  # settings come from the source
+    own = with_settings(read_config(pretrained).agent, finetune_preset("tiny"))
+    assert config["agent"] == to_dict(own)  # the source's settings, but for phase 2's own
+    if plan != "scratch":
+        assert "Phase 2 sets for itself (phase 1 had): behaviour.entropy 0.003 (0.01)" in err
     assert json.loads((tmp_path / "run" / "transfer.json").read_text())["plan"] == plan
     assert state(tmp_path / "run") == "finished"
 
@@ -167,13 +171,19 @@ def test_the_last_size_wins_and_brings_its_presets():
 def test_fine_tuning_starts_from_the_sources_settings(pretrained, tmp_path):
     source = read_config(pretrained)
     command = module.parse("finetune", ["--from", str(pretrained)])
-    assert (command.agent, command.training) == (source.agent, source.training)
+    own = with_settings(source.agent, finetune_preset("tiny"))
+    assert (command.agent, command.training) == (own, source.training)
+    assert own != source.agent
     file = tmp_path / "tune.yaml"
     file.write_text(f"from: {pretrained}\nplan: model\ntraining: {{batch: 3}}\nout: {tmp_path / 'x'}\n")
     command = module.parse("finetune", ["--config", str(file), "--training.log-every", "7"])
     assert (command.source, command.plan, command.out) == (pretrained, "model", tmp_path / "x")
     assert (command.training.batch, command.training.log_every) == (3, 7)
-    assert command.agent == source.agent
+    assert command.agent == own
+    file.write_text(f"from: {pretrained}\nagent: {{behaviour: {{entropy: 0.02}}, model: {{horizon: 9}}}}\n")
+    command = module.parse("finetune", ["--config", str(file), "--agent.optimizer.lr", "0.5"])
+    learner = command.agent
+    assert (learner.behaviour.entropy, learner.model.horizon, learner.optimizer.lr) == (0.02, 9, 0.5)
 
 
 def test_the_resolved_settings_are_written_into_the_run(pretrain, tmp_path):

@@ -8,7 +8,8 @@ from agents import PPOConfig
 from expedition import UserError
 from experiments.presets import presets
 from experiments.settings import ppo_preset
-from experiments.study import Cell, Condition, Contrast, planned_runs
+from experiments.study import Cell, Condition, Contrast, Study, overlaid, planned_runs
+from training import from_dict, to_dict
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 
@@ -95,6 +96,70 @@ def test_ids_follow_the_settings():
     assert not set(base) & set(ids(dataclasses.replace(QUICK, agent=deeper)))
     # Name and description are no settings.
     assert ids(dataclasses.replace(QUICK, name="other", description="x")) == base
+
+
+def own(**groups):
+    return overlaid(QUICK, {"finetune_agent": groups})
+
+
+def test_phase_2_has_settings_of_its_own_over_those_of_both():
+    study = own(optimizer={"lr": 1e-4, "warmup": 7}, model={"horizon": 50})
+    assert {s.name: s.value for s in study.finetune_agent} == {
+        "behaviour.entropy": 3e-3,  # the base's stays
+        "model.horizon": 50,
+        "optimizer.lr": 1e-4,
+        "optimizer.warmup": 7,
+    }
+    first, *others = planned_runs(study)
+    assert first.config.agent == QUICK.agent
+    assert {run.config.agent for run in others} == {study.finetuning_agent}
+    learner = study.finetuning_agent
+    assert (learner.optimizer.lr, learner.optimizer.warmup, learner.model.horizon) == (1e-4, 7, 50)
+    # What both have still reaches phase 2, where that says nothing.
+    both = overlaid(study, {"agent": {"optimizer": {"lr": 1.0, "clip": 0.7}, "behaviour": {"lam": 0.5}}})
+    assert (both.agent.optimizer.lr, both.finetuning_agent.optimizer.lr) == (1.0, 1e-4)
+    assert both.finetuning_agent.optimizer.clip == 0.7
+    assert both.finetuning_agent.behaviour.lam == 0.5
+
+
+def test_what_phase_2_sets_for_itself_leaves_phase_1_its_name():
+    base, other = ids(), ids(own(behaviour={"entropy": 0.5}))
+    assert [a == b for a, b in zip(base, other, strict=True)] == [True, False, False, False, False]
+    assert ids(own(behaviour={"entropy": 3e-3})) == base
+
+
+def test_settings_of_phase_2_are_frozen_and_survive_their_plain_form():
+    study = own(ppo={"units": [8, 8], "anneal": True}, precision="bf16")
+    assert study.finetuning_agent.ppo.units == (8, 8)
+    assert from_dict(Study, to_dict(study)) == study
+    assert hash(study) == hash(from_dict(Study, to_dict(study)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        study.finetune_agent[0].value = 1
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"finetune_agent": {"behavior": {}}}, "Unknown setting 'behavior': did you mean behaviour"),
+        ({"finetune_agent": {"behaviour": {"entrpy": 1}}}, "in behaviour 'entrpy': did you mean entropy"),
+        ({"finetune_agent": {"behaviour": 3}}, "'behaviour' is a group"),
+        ({"finetune_agent": ["behaviour"]}, "'finetune_agent' is a group"),
+        ({"finetune_agent": {"behaviour": {"entropy": -1}}}, "entropy is -1"),
+        ({"finetune_agent": {"behaviour": {"entropy": None}}}, "'entropy' must be a number"),
+        ({"finetune_agent": {"model": {"units": 8}}}, "cannot have another model.units: set that in `agent`"),
+        ({"finetune_agent": {"behaviour": {"layers": 1}}}, "cannot have another behaviour.layers"),
+        ({"finetune_agent": {"intrinsic": {"clip": True}}}, "Phase 2 has no intrinsic reward: .* in `agent`"),
+        ({"finetune_agent": {"kind": "model-free"}}, "name `explorer` and `learner` there"),
+        ({"agent": {"kind": "model-free"}}, "name `explorer` and `learner` there"),
+        (
+            {"conditions": ["model+policy,actor=freeze:512"]},
+            "the actor thaws at step 512, and nothing learns",
+        ),
+    ],
+)
+def test_settings_of_phase_2_that_mean_nothing(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        overlaid(QUICK, values)
 
 
 def test_plans_spelled_out_have_ids_that_are_folders():

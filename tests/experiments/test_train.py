@@ -8,7 +8,7 @@ import pytest
 
 from agents.compiler import missing
 from experiments.presets import find_study
-from experiments.settings import agent_preset, training_preset
+from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
 from experiments.study import planned_runs
 from experiments.telling import told_evaluation, told_result
 from training import fingerprint, read_config
@@ -67,7 +67,7 @@ def test_a_size_brings_its_presets(cli, refused, tmp_path):
         env = ("--env", "catch-vector") if words == ("train",) else ()
         assert cli(*words, *flags, *env, "--out", tmp_path / "run")[0] == 0
         found = read_config(tmp_path / "run")
-        assert found.agent == agent_preset("tiny")
+        assert found.agent == with_settings(agent_preset("tiny"), finetune_preset("tiny"))
         assert found.training.batch == training_preset("tiny").batch
     assert "Unknown size 'tinny'" in refused("train", "--size", "tinny")
     assert "Unknown size ''" in refused("finetune", "--plan", "scratch", "--size", "")

@@ -310,7 +310,7 @@ def test_training_on_carried_rows_stays_finite(source_dir, tmp_path, plan):
         (
             "model+policy",
             {"agent": dataclasses.replace(AGENT, behaviour=ActorCriticConfig(imagination=3, layers=2))},
-            "'actor' of .* does not fit",
+            "another behaviour.layers .* weights do not fit",
         ),
     ],
 )
@@ -318,6 +318,16 @@ def test_what_does_not_fit_is_refused_and_leaves_no_folder(plan, changes, senten
     with pytest.raises(UserError, match=sentence):
         carried_out(plan, source_dir, tmp_path / "run", **changes)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_only_decides_how_it_learns_may_differ(source_dir, tmp_path):
+    learner = dataclasses.replace(
+        AGENT,
+        model=dataclasses.replace(AGENT.model, horizon=20, free_nats=0.1, scale_dynamics=0.5),
+        behaviour=dataclasses.replace(AGENT.behaviour, entropy=0.5, imagination=2),
+        optimizer=dataclasses.replace(AGENT.optimizer, lr=1e-3),
+    )
+    assert carried_out("all", source_dir, tmp_path / "run", agent=learner).result is not None
 
 
 def test_a_plan_that_carries_needs_a_source():

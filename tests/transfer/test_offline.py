@@ -309,11 +309,43 @@ def test_frozen_up_to_a_step(explored, tmp_path, monkeypatch):
     assert manifest["encoder"]["mode"] == "freeze:40"
 
 
+HELD = "model+policy,actor=freeze:40"
+"""The critic learns alone up to step 40."""
+
+
 @pytest.mark.parametrize("calls", [(18, 22), (20, 21), (30,)], ids=str)
-def test_stops_on_both_sides_of_the_border_change_nothing(calls, explored, tmp_path, monkeypatch):
-    carried_out(FROZEN, explored, tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("plan", "kind"), [(FROZEN, "model-based"), (HELD, "model-based"), (HELD, "model-free")]
+)
+def test_stops_on_both_sides_of_the_border_change_nothing(plan, kind, calls, explored, tmp_path, monkeypatch):
+    agent = dataclasses.replace(AGENT, kind=kind)
+    carried_out(plan, explored, tmp_path / "whole", agent=agent)
     stop_at(monkeypatch, "receive", *calls)
     for _ in calls:
-        assert carried_out(FROZEN, explored, tmp_path / "parts").result is None
-    assert carried_out(FROZEN, explored, tmp_path / "parts").result is not None
+        assert carried_out(plan, explored, tmp_path / "parts", agent=agent).result is None
+    assert carried_out(plan, explored, tmp_path / "parts", agent=agent).result is not None
     assert ended(tmp_path / "whole") == ended(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("kind", ["model-based", "model-free"])
+def test_the_critic_learns_while_a_carried_actor_is_held(kind, explored, tmp_path, monkeypatch):
+    agent = dataclasses.replace(AGENT, kind=kind)
+    carried = open_source(explored).checkpoint.load("actor")
+    stop_at(monkeypatch, "receive", 19)  # to step 38
+    assert carried_out(HELD, explored, tmp_path / "run", agent=agent).result is None
+    monkeypatch.undo()
+    held = open_checkpoint(tmp_path / "run")
+    assert all(torch.equal(held.load("actor")[key], carried[key]) for key in carried)
+    steps = {k: float(s["step"]) for k, s in held.load("training")["optimizer"].items() if "behaviour" in k}
+    assert steps.keys() == {key for key in steps if key.startswith("behaviour.critic.")}
+    assert min(steps.values()) > 0
+    assert carried_out(HELD, explored, tmp_path / "run", agent=agent).result is not None
+    moved = open_checkpoint(tmp_path / "run").load("actor")
+    assert not any(torch.equal(moved[key], carried[key]) for key in carried)
+
+
+def test_a_component_that_thaws_before_anything_learns_is_refused(explored, tmp_path):
+    plan = f"model+policy,actor=freeze:{TRAINING.learning_starts}"
+    with pytest.raises(UserError, match="the actor thaws at step 24, and nothing learns before step 24"):
+        carried_out(plan, explored, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -126,3 +126,19 @@ def test_impossible_plans_and_typos_get_one_sentence(text, sentence):
     assert message.endswith((".", "?"))
     # One sentence: no full stop before the last.
     assert ". " not in message
+
+
+def test_a_named_plan_with_changes():
+    plan = parse_plan("model+policy,actor=freeze:2000,critic=copy")
+    named = parse_plan("model+policy").as_dict()
+    assert plan.as_dict() == {**named, "actor": "freeze:2000", "critic": "copy"}
+    assert plan.name == "model+policy,actor=freeze:2000,critic=copy"
+    assert parse_plan("model+policy,actor=fresh").as_dict() == parse_plan("model").as_dict()
+    for text, sentence in (
+        ("modle,actor=copy", "Unknown plan 'modle'"),
+        ("model,policy", "write each part as component=mode"),
+        ("scratch,actor=freeze:9", "carries the actor without the encoder"),
+        ("model,actor=copy,actor=freeze", "names the actor twice"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            parse_plan(text)

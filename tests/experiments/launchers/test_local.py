@@ -302,12 +302,12 @@ def test_cores_are_shared_out(study_file, tmp_path, monkeypatch):
 
 
 def test_seeds_of_a_condition_are_fused_but_beside_priors(study_file):
-    plans = ["scratch", "model", "policy", "encoder=freeze:9", "encoder=freeze"]
+    plans = ["scratch", "model", "policy", "encoder=freeze:30", "encoder=freeze"]
     study = find_study(str(study_file(conditions=plans)), None, {"seeds": 2})
     runs = planned_runs(study)
     told = [[(run.plan, run.seed) for run in group] for group in in_groups(runs, fused=True)]
     fused = [[(plan, 0), (plan, 1)] for plan in (None, "scratch", "model", "encoder=freeze")]
-    alone = [[(plan, seed)] for plan in ("policy", "encoder=freeze:9") for seed in (0, 1)]
+    alone = [[(plan, seed)] for plan in ("policy", "encoder=freeze:30") for seed in (0, 1)]
     assert sorted(told, key=str) == sorted(fused + alone, key=str)
     assert in_groups(runs, fused=False) == [[run] for run in runs]
 
@@ -340,3 +340,17 @@ def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
         assert json.loads((folder / run.id / "result.json").read_text())["environment_steps"] >= 40
         config = json.loads((folder / run.id / "config.json").read_text())
         assert config["seed"] == run.seed
+
+
+def test_a_study_says_what_phase_2_sets_for_itself(study_file, tmp_path):
+    said = []
+    own = {"optimizer": {"lr": 0.5}}
+    study = find_study(str(study_file(finetune_agent=own)), None, {})
+    Launcher(study, tmp_path / "out", 1, Logistics(wandb="off"), "x", said.append).announce()
+    assert (
+        "  Phase 2 sets for itself (phase 1 had): behaviour.entropy 0.003 (0.01), optimizer.lr 0.5 (0.001)"
+        in said
+    )
+    study = dataclasses.replace(study, finetune_agent=())
+    Launcher(study, tmp_path / "out", 1, Logistics(wandb="off"), "x", said.append).announce()
+    assert sum("Phase 2 sets" in line for line in said) == 1
