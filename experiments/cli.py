@@ -309,7 +309,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
 
     overrides = {
         name: getattr(command, name)
-        for name in ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps", "seeds")
+        for name in ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps", "seeds", "first_seed")
     }
     study = find_study(command.name, command.budget, overrides | groups)
     folder = command.out or Path("runs") / study.name

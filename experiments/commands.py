@@ -158,6 +158,8 @@ class StudyCommand:
     """laptop (default), gpu or paper, where the study has it."""
     seeds: int | None = None
     """Seeds, instead of the study's."""
+    first_seed: int | None = None
+    """Number of the first seed: try settings out on others than the study's own."""
     out: Path | None = None
     """Folder; by default runs/<name>."""
     jobs: int = 0

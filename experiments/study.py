@@ -146,6 +146,8 @@ class Study:
     finetune: TrainingConfig
     seeds: int = 1
     """Seeds, each with pre-training runs of its own."""
+    first_seed: int = 0
+    """Number of the first seed. Settings are tried out on others than those that the study will use."""
     tasks: tuple[str, ...] = ()
     """Environments of phase 2; none for the one that was explored."""
     contrasts: tuple[Contrast, ...] = ()
@@ -168,6 +170,7 @@ class Study:
         if not 1 <= self.seeds <= MAX_SEEDS:
             raise UserError(f"A study needs at least one seed and at most {MAX_SEEDS:,}, not {self.seeds:,}.")
         within(self, "", "pretrain_steps finetune_steps", least=1)
+        within(self, "", "first_seed", least=0)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
         for env in (self.env, *self.tasks):
@@ -246,6 +249,11 @@ class Study:
         return with_settings(self.agent, self.finetune_agent)
 
     @property
+    def seed_numbers(self) -> range:
+        """Its seeds by number."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
     def finetune_envs(self) -> tuple[str, ...]:
         """Environments of phase 2."""
         return self.tasks or (self.env,)
@@ -272,14 +280,14 @@ class PlannedRun:
 
 
 def planned_runs(study: Study) -> list[PlannedRun]:
-    """Every run of a study over its seeds from 0 on, those first that others wait for.
+    """Every run of a study over its seeds, those first that others wait for.
 
     A run's id ends with a hash of its settings, so that changed settings never meet old results. A
     pre-training run is shared by every condition that explores in the same way.
     """
     pretraining: dict[str, PlannedRun] = {}
     finetuning = []
-    for seed in range(study.seeds):
+    for seed in study.seed_numbers:
         for condition in study.conditions:
             source = _explored(study, condition, seed) if condition.transfer.carries else None
             if source is not None:

@@ -210,7 +210,7 @@ class Launcher:
             "name": self.study.name,
             "command": self.command,
             "version": __version__,
-            "seeds": list(range(self.study.seeds)),
+            "seeds": list(self.study.seed_numbers),
             "environment": ", ".join(environments),
             "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
             "factorial": None if factorial is None else factorial.as_dict(),

@@ -84,6 +84,13 @@ def test_more_seeds_keep_the_runs_that_there_are():
     assert set(ids(seeds=1)) < set(ids(seeds=2))
 
 
+def test_other_seeds_are_other_runs_of_the_same_kinds():
+    pilot = planned_runs(dataclasses.replace(QUICK, seeds=2, first_seed=100))
+    assert {run.seed for run in pilot} == {100, 101}
+    assert {run.id for run in pilot}.isdisjoint(ids(seeds=5))
+    assert {run.id for run in pilot if run.seed == 101} <= set(ids(seeds=200))
+
+
 def test_ids_follow_the_settings():
     assert ids() == ids()
     base = ids()
