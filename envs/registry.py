@@ -14,20 +14,10 @@ from envs.adapter import adapt
 from envs.failures import in_words, own_traceback
 from envs.limit import DefaultLimit
 from envs.suite import Draw, Option, Suite, Summarise, Task, no_summary, read_value, split_id
-from envs.suites import (
-    atari,
-    crafter,
-    dmc,
-    go,
-    gridworlds,
-    mazes,
-    metaworld,
-    minigrid,
-    minipacman,
-    procgen,
-    robodesk,
-    sokoban,
-)
+from envs.suites import atari, procgen
+from envs.suites.crafter import environment as crafter
+from envs.suites.grids import go, gridworlds, mazes, minigrid, minipacman, sokoban
+from envs.suites.robotics import dmc, metaworld, robodesk
 from expedition import UserError, unknown_name
 
 logger = logging.getLogger(__name__)

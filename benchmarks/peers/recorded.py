@@ -52,7 +52,7 @@ def cartpole(**keywords: Any) -> gymnasium.Env:
 
 def catch(**keywords: Any) -> gymnasium.Env:
     """Our Catch from pixels."""
-    from envs.suites.gridworlds import Catch
+    from envs.suites.grids.gridworlds import Catch
 
     return Recorded(Catch("pixels", IMAGE_SIZE, **keywords))
 

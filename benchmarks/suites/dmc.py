@@ -9,7 +9,7 @@ from benchmarks.cases import Case
 
 def _plain(domain: str, task: str, pixels: bool = True) -> Callable[[], Callable[[], None]]:
     def build() -> Callable[[], None]:
-        from envs.suites.mujoco import prepare_rendering
+        from envs.suites.robotics.mujoco import prepare_rendering
 
         prepare_rendering()
         from dm_control import suite

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.cases import Case, elsewhere
-from envs.suites.mujoco import prepare_rendering
+from envs.suites.robotics.mujoco import prepare_rendering
 
 _PLAIN = """
 import sys

@@ -9,12 +9,12 @@ from benchmarks.cases import Case
 
 def _plain(pixels: bool) -> Callable[[], Callable[[], None]]:
     def build() -> Callable[[], None]:
-        from envs.suites.mujoco import prepare_rendering
+        from envs.suites.robotics.mujoco import prepare_rendering
 
         prepare_rendering()
         from PIL import Image
 
-        from envs.suites import robodesk_shims  # noqa: F401  # imports the package with gymnasium as gym
+        from envs.suites.robotics import robodesk_shims  # noqa: F401  # imports the package with gymnasium as gym
 
         Image.ANTIALIAS = Image.Resampling.LANCZOS  # type: ignore[attr-defined]
         import robodesk

@@ -1,1 +1,1 @@
-"""One adapter a suite; each module has a `SUITE` (or two) and imports its package when one is made."""
+"""One adapter a suite; each has a `SUITE` (or two) and imports its package when one is made."""

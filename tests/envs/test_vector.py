@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from envs import SerialVectorEnv, make_vector
-from envs.suites.crafter import Crafter
-from envs.suites.gridworlds import Maze
+from envs.suites.crafter.environment import Crafter
+from envs.suites.grids.gridworlds import Maze
 from expedition import UserError
 from tests.scripted import Scripted
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
-from envs.suites.gridworlds import Catch
+from envs.suites.grids.gridworlds import Catch
 from exploration import INTRINSIC
 from training import Logistics, RunConfig, TrainingConfig, execute
 from training.storage.checkpoint import open_checkpoint

@@ -8,7 +8,7 @@ import pytest
 
 DRAWN = ("test_dmc.py", "test_metaworld.py", "test_robodesk.py", "test_robodesk_rewards.py")
 _TRY = (
-    "from envs.suites.mujoco import prepare_rendering; prepare_rendering(); "
+    "from envs.suites.robotics.mujoco import prepare_rendering; prepare_rendering(); "
     "import mujoco; mujoco.GLContext(8, 8).make_current()"
 )
 

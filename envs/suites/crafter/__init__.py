@@ -1,0 +1,1 @@
+"""Crafter: as upstream has it, faster, and in symbols."""

@@ -1,0 +1,1 @@
+"""Worlds of cells: mazes, Minipacman, Sokoban, MiniGrid, Go, and two small ones."""

@@ -1,0 +1,1 @@
+"""What MuJoCo simulates: RoboDesk, Meta-World, DeepMind Control."""
