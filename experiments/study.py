@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, get_args
 
@@ -86,6 +86,36 @@ class Contrast:
 
 
 @dataclasses.dataclass(frozen=True)
+class Question:
+    """What a study is to answer, chosen before it is run: one comparison, in one measure."""
+
+    better: str
+    """The condition that should gain; `pretrain:` before both names compares phase 1."""
+    baseline: str
+    """The condition that it is compared with."""
+    metric: str | None = None
+    """The measure; None for the final return, or over several tasks success or the return by task."""
+
+    @property
+    def contrast(self) -> Contrast:
+        """The comparison."""
+        return Contrast(f"{self.better} over {self.baseline}", self.better, self.baseline)
+
+    def __post_init__(self) -> None:
+        if self.metric == "":
+            raise UserError("A question's metric is empty: name a measure, such as return, or leave it out.")
+        self.contrast.__post_init__()
+
+
+def usual_question(conditions: Collection[str], contrasts: Iterable[Contrast]) -> Question | None:
+    """What a study asks that names no question: `model+policy` over `scratch`, or else its first contrast."""
+    if {"model+policy", "scratch"} <= set(conditions):
+        return Question("model+policy", "scratch")
+    first = next(iter(contrasts), None)
+    return None if first is None else Question(first.better, first.baseline)
+
+
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """Which condition carries a set of components, in a factorial."""
 
@@ -139,6 +169,8 @@ class Study:
     """Comparisons that the report prints beside the contributions; none for each condition over scratch."""
     factorial: tuple[Cell, ...] = ()
     """What the contributions cross; none for model and policy, by the names of their plans."""
+    question: Question | None = None
+    """What the report answers first; None for `model+policy` over `scratch`, or else the first contrast."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
@@ -160,18 +192,20 @@ class Study:
         self._check_named(names)
 
     def _check_named(self, known: Collection[str]) -> None:
-        named = [("contrast", name) for contrast in self.contrasts for name in contrast.conditions]
+        asked = () if self.question is None else (self.question.contrast,)
+        compared = (*self.contrasts, *asked)
+        named = [("contrast", name) for contrast in compared for name in contrast.conditions]
         named += [("factorial", cell.condition) for cell in self.factorial]
         for where, name in named:
             if name not in known:
                 raise unknown_name(f"condition in a {where}", name, known)
-        self._check_explored()
+        self._check_explored(compared)
         self.crossed()
 
-    def _check_explored(self) -> None:
+    def _check_explored(self, contrasts: Iterable[Contrast]) -> None:
         """Refuse contrasts of phase 1 that have no two different runs to compare."""
         conditions = {condition.name: condition for condition in self.conditions}
-        for contrast in self.contrasts:
+        for contrast in contrasts:
             if not contrast.better.startswith(EXPLORED):
                 continue
             sides = [conditions[name] for name in contrast.conditions]
@@ -303,11 +337,14 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
 
 
 def _fitting(study: Study, names: Set[str]) -> Study:
-    """The study without the contrasts and cells that name other conditions than these."""
+    """The study without the contrasts, cells and question that name other conditions than these."""
     contrasts = tuple(c for c in study.contrasts if set(c.conditions) <= names)
     cells = tuple(cell for cell in study.factorial if cell.condition in names)
     cells = cells if any(cell.carries for cell in cells) else ()
-    return dataclasses.replace(study, contrasts=contrasts, factorial=cells)
+    asked = study.question
+    if asked is not None and not set(asked.contrast.conditions) <= names:
+        asked = None
+    return dataclasses.replace(study, contrasts=contrasts, factorial=cells, question=asked)
 
 
 def study_file(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.reporting.summary import METRICS, PRETRAINING
+from experiments.reporting.metrics import METRICS, PRETRAINING
 
 SHOWN = tuple(dict.fromkeys([*METRICS, *PRETRAINING]))
 """What a report shows, in its order; a run has some of them."""

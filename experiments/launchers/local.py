@@ -211,6 +211,7 @@ class Launcher:
             "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
             "factorial": None if factorial is None else factorial.as_dict(),
             "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
+            "question": None if self.study.question is None else dataclasses.asdict(self.study.question),
             "wall_seconds": self.wall_seconds,
             "runs": [
                 {

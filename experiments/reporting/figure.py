@@ -15,8 +15,9 @@ from PIL import Image
 from experiments.reporting.anchors import RANDOM_POLICY, anchors_for
 from experiments.reporting.curves import smooth
 from experiments.reporting.drawing import band, colour_of, label_ends, note, title
-from experiments.reporting.records import RunRecord, StudyRecord
-from experiments.reporting.summary import METRICS
+from experiments.reporting.metrics import METRICS
+from experiments.reporting.records import StudyRecord
+from experiments.reporting.runs import RunRecord
 from experiments.reporting.worth import draw_contributions, draw_odds, draw_profile, has_odds, shown_measures
 from training.storage.state_tree import publish_bytes
 

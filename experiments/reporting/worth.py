@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from experiments.reporting.drawing import colour_of, label_ends, note, title
+from experiments.reporting.metrics import METRICS
 from experiments.reporting.records import StudyRecord
-from experiments.reporting.summary import METRICS, summarise
+from experiments.reporting.summary import summarise
 from transfer.contributions import Effect, contributions
 from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
 

@@ -8,7 +8,7 @@ from agents import PPOConfig
 from expedition import UserError
 from experiments.presets import presets
 from experiments.settings import ppo_preset
-from experiments.study import Cell, Condition, Contrast, planned_runs
+from experiments.study import Cell, Condition, Contrast, Question, overlaid, planned_runs, usual_question
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 
@@ -221,3 +221,33 @@ def test_a_study_needs_seeds_and_not_without_end(seeds):
 def test_budgets_are_positive(name):
     with pytest.raises(UserError, match="steps is -3"):
         planned_runs(dataclasses.replace(QUICK, **{name: -3}))
+
+
+def test_a_study_may_say_what_it_asks():
+    asked = overlaid(QUICK, {"question": {"better": "model", "baseline": "policy", "metric": "auc"}})
+    assert asked.question == Question("model", "policy", "auc")
+    assert overlaid(asked, {"conditions": ["scratch", "model"]}).question is None
+    assert overlaid(asked, {"conditions": ["policy", "model"]}).question == asked.question
+    assert [run.id for run in planned_runs(asked)] == ids()
+
+
+def test_without_a_question_the_usual_one_is_asked():
+    contrasts = [Contrast("a", "model", "policy"), Contrast("b", "policy", "model")]
+    assert usual_question(["scratch", "model+policy"], contrasts) == Question("model+policy", "scratch")
+    assert usual_question(["scratch", "model"], contrasts) == Question("model", "policy")
+    assert usual_question(["scratch", "model"], []) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        (("model", "nobody"), "Unknown condition in a contrast 'nobody'"),
+        (("model", "model"), "compares 'model' with itself"),
+        (("pretrain:model", "scratch"), "before both"),
+        (("pretrain:model", "pretrain:policy"), "same pre-training run"),
+        (("model", "scratch", ""), "metric is empty"),
+    ],
+)
+def test_questions_that_mean_nothing(question, sentence):
+    with pytest.raises(UserError, match=sentence):
+        dataclasses.replace(QUICK, question=Question(*question))
