@@ -20,6 +20,8 @@ from world_model import SIZES
 
 MAX_SEEDS = 1000
 """More paired seeds than this are a slip of the pen."""
+RANDOM_POLICY = "random policy"
+"""Name of the condition that every study measures beside its own: it learns nothing."""
 EXPLORED = "pretrain:"
 """Before the name of a condition in a contrast: its pre-training run is meant."""
 
@@ -52,6 +54,20 @@ class Condition:
             raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
         if self.learner == "ppo" and self.transfer.carries:
             raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
+        self._check_random()
+
+    def _check_random(self) -> None:
+        if self.explorer == "random":
+            raise UserError(
+                f"Condition '{self.name}': the random policy learns nothing; explore with the intrinsic "
+                "reward random-data."
+            )
+        measured = self.learner == "random"
+        if measured != (self.name == RANDOM_POLICY) or (measured and self.transfer.carries):
+            raise UserError(
+                f"Condition '{self.name}': the learner random belongs to the condition '{RANDOM_POLICY}' "
+                "alone, with the plan scratch, which every study measures: leave it out."
+            )
 
     @property
     def transfer(self) -> TransferPlan:
@@ -189,7 +205,14 @@ class Study:
             raise unknown_name("size", self.size, SIZES)
         for env in (self.env, *self.tasks):
             environment_info(env)
-        self._check_named(names)
+        self._check_named([*names, RANDOM_POLICY])
+
+    @property
+    def measured(self) -> tuple[Condition, ...]:
+        """Its conditions, and the random policy, which belongs to every study."""
+        if any(condition.name == RANDOM_POLICY for condition in self.conditions):
+            return self.conditions
+        return (*self.conditions, Condition(RANDOM_POLICY, "scratch", learner="random"))
 
     def _check_named(self, known: Collection[str]) -> None:
         asked = () if self.question is None else (self.question.contrast,)
@@ -204,7 +227,7 @@ class Study:
 
     def _check_explored(self, contrasts: Iterable[Contrast]) -> None:
         """Refuse contrasts of phase 1 that have no two different runs to compare."""
-        conditions = {condition.name: condition for condition in self.conditions}
+        conditions = {condition.name: condition for condition in self.measured}
         for contrast in contrasts:
             if not contrast.better.startswith(EXPLORED):
                 continue
@@ -272,7 +295,7 @@ def planned_runs(study: Study) -> list[PlannedRun]:
     pretraining: dict[str, PlannedRun] = {}
     finetuning = []
     for seed in range(study.seeds):
-        for condition in study.conditions:
+        for condition in study.measured:
             source = _explored(study, condition, seed) if condition.transfer.carries else None
             if source is not None:
                 pretraining.setdefault(source.id, source)
@@ -297,6 +320,8 @@ def _finetuned(
     study: Study, condition: Condition, env: str, seed: int, source: PlannedRun | None
 ) -> PlannedRun:
     """The run of phase 2 of a condition on one task."""
+    if condition.learner == "random":
+        return _measured_at_random(study, condition, env, seed)
     agent = dataclasses.replace(study.agent, kind=condition.learner)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
         agent = dataclasses.replace(agent, ppo=ppo_preset(env, study.finetune_steps))
@@ -308,6 +333,16 @@ def _finetuned(
     return PlannedRun(
         f"{label}-s{seed}-{fingerprint(identity)}", config, seed, condition.name, condition.plan, needs
     )
+
+
+def _measured_at_random(study: Study, condition: Condition, env: str, seed: int) -> PlannedRun:
+    """The run of the random policy: none of its settings are those of learning."""
+    training = TrainingConfig(
+        evaluation_episodes=study.finetune.evaluation_episodes, image_size=study.finetune.image_size
+    )
+    config = RunConfig(env, "finetune", None, study.size, 0, seed, AgentConfig(kind="random"), training)
+    run = f"random-policy-s{seed}-{fingerprint(to_dict(config))}"
+    return PlannedRun(run, config, seed, condition.name, condition.plan)
 
 
 def _learnable(training: TrainingConfig, plan: TransferPlan) -> TrainingConfig:
@@ -338,6 +373,7 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
 
 def _fitting(study: Study, names: Set[str]) -> Study:
     """The study without the contrasts, cells and question that name other conditions than these."""
+    names = names | {RANDOM_POLICY}
     contrasts = tuple(c for c in study.contrasts if set(c.conditions) <= names)
     cells = tuple(cell for cell in study.factorial if cell.condition in names)
     cells = cells if any(cell.carries for cell in cells) else ()

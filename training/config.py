@@ -81,14 +81,14 @@ class RunConfig:
     size: str
     """Named size of the world model."""
     steps: int
-    """Environment steps of the run."""
+    """Environment steps of the run; 0 for the random policy, which is only evaluated."""
     seed: int
     """Seed of weights, samples and environments."""
     agent: AgentConfig
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        within(self, "", "steps", least=1)
+        within(self, "", "steps", least=0 if self.agent.kind == "random" else 1)
         within(self, "", "seed", least=0, most=MAX_SEED)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)

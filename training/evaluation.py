@@ -167,7 +167,7 @@ def _record(
     for _ in range(length):
         check()
         held.append({**rows, "action": actions * ~rows["is_first"][:, None]})
-        drawn = _random_actions(envs.action_space, len(actions), rng)
+        drawn = random_actions(envs.action_space, len(actions), rng)
         if repeat:  # but there is none to repeat at an episode's beginning
             kept = (rng.random(len(actions)) < repeat) & ~rows["is_first"]
             drawn = np.where(kept[:, None], actions, drawn)
@@ -177,7 +177,7 @@ def _record(
     return {key: np.stack([row[key] for row in held], 1) for key in held[0]}, rows, actions
 
 
-def _random_actions(space: Any, count: int, rng: np.random.Generator) -> np.ndarray:
+def random_actions(space: Any, count: int, rng: np.random.Generator) -> np.ndarray:
     """Uniform actions (N, A) as the learner sees them."""
     width = action_width(space)
     if hasattr(space, "n"):

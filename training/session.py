@@ -32,6 +32,7 @@ from training.logging.sinks import JUDGED, truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import Stopped, StopSignal, choose_device
+from training.spaces import observed_kinds
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.folder import (
     read_json,
@@ -300,6 +301,7 @@ class Session:
             "updates": self.trainer.updates,
             "wall_seconds": self.trainer.seconds + time.monotonic() - began,
             "parameters": sum(p.numel() for p in self.agent.parameters() if p.requires_grad),
+            "observed": observed_kinds(self.envs.observation_space),
             "version": __version__,
         }
         self.sink.write(step, judgement(summary, config) | _told_errors(end), film)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 from expedition import UserError
@@ -24,6 +25,12 @@ def describe_spaces(observation: spaces.Dict, action: spaces.Space[Any]) -> dict
         acts = f"Discrete({action.n})"
     seen = [[name, str(box.dtype), list(box.shape or ())] for name, box in observation.spaces.items()]
     return {"observations": seen, "actions": acts}
+
+
+def observed_kinds(observation: spaces.Dict) -> list[str]:
+    """Return the kinds of observations, each once: `image` for pictures (uint8), `vector` for the others."""
+    kinds = ("image" if box.dtype == np.uint8 else "vector" for box in observation.spaces.values())
+    return list(dict.fromkeys(kinds))
 
 
 def told_observations(described: Mapping[str, Any]) -> str:

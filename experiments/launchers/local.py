@@ -90,7 +90,8 @@ class Launcher:
         self.say(f"Study {study.name}: {study.description}")
         for run in self.runs:
             after = f" after {run.needs}" if run.needs else ""
-            self.say(f"  {run.id}: {run.config.env}, {run.config.steps:,} steps{after}")
+            steps = f"{run.config.steps:,} steps" if run.config.steps else "only evaluated"
+            self.say(f"  {run.id}: {run.config.env}, {steps}{after}")
         self.say(
             f"{len(self.runs)} runs{self._fusion()}, {sum(run.config.steps for run in self.runs):,} steps, "
             f"{self.jobs} at a time with {self.threads['finetune']} thread(s) each; a replay takes at most "
@@ -238,7 +239,7 @@ def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]
     """
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
-        alone = not fused or run.config.agent.kind == "ppo" or run.config.training.overlap
+        alone = not fused or run.config.agent.kind in ("ppo", "random") or run.config.training.overlap
         if run.plan is not None:
             plan = parse_plan(run.plan)
             alone |= plan["actor"] == "prior" or any(plan.thaw_step(name) is not None for name in COMPONENTS)

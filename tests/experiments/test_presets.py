@@ -19,8 +19,9 @@ def test_the_quickstart_is_what_it_promises():
     assert (QUICK.env, QUICK.intrinsic, QUICK.size) == ("crafter", "disagreement", "tiny")
     assert names(QUICK) == ["scratch", "policy", "model", "model+policy"]
     runs = planned_runs(QUICK)
-    assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 4
-    assert {run.config.steps for run in runs[1:]} == {QUICK.finetune_steps}  # an equal budget
+    assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 5
+    assert runs[-1].condition == "random policy"
+    assert {run.config.steps for run in runs[1:-1]} == {QUICK.finetune_steps}  # an equal budget
 
 
 def test_every_domain_of_the_paper_has_a_study_at_every_budget():

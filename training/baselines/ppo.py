@@ -22,7 +22,7 @@ from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import Stopped, StopSignal, choose_device
 from training.session import EVALUATION_SEED, Outcome, judgement
-from training.spaces import SPACES, check_unchanged, describe_spaces
+from training.spaces import SPACES, check_unchanged, describe_spaces, observed_kinds
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.storage.state_tree import publish_json
@@ -254,6 +254,7 @@ class _Session:
             "updates": self.updates,
             "wall_seconds": self.seconds + time.monotonic() - began,
             "parameters": self.learner.parameters,
+            "observed": observed_kinds(self.envs.observation_space),
             "version": __version__,
         }
         self.sink.write(step, judgement(summary, config))
