@@ -11,6 +11,8 @@ import torch
 
 from envs import Rows, VectorEnv, environment_info
 from training.collector import to_env_actions
+from training.config import RunConfig
+from training.logging.sinks import JUDGED
 from world_model import WorldModel, action_width
 
 PARALLEL = 8
@@ -76,6 +78,12 @@ def summarise_episodes(env_id: str, episodes: list[dict[str, Any]]) -> dict[str,
         return {}
     means = {name: float(np.mean([e[name] for e in episodes])) for name in ("return", "length")}
     return means | environment_info(env_id).summarise(episodes)
+
+
+def judgement(summary: Mapping[str, float], config: RunConfig) -> dict[str, float]:
+    """The line of metrics that tells of an evaluation of the policy, also where no episode was asked for."""
+    told = {**summary, "episodes": config.training.evaluation_episodes}
+    return {JUDGED + name: value for name, value in told.items()}
 
 
 def by_scope(

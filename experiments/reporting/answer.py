@@ -73,6 +73,8 @@ def _sentence(
     if found.low is None or found.high is None:
         return f"{told} ({seeds}: no interval can be given from fewer than {MIN_SEEDS})."
     told += f" (95 % interval {' to '.join(interval)}, {seeds})"
+    if math.isclose(found.low, found.high, rel_tol=1e-9, abs_tol=1e-12):  # too coarse a measure to spread
+        return f"{told}: every seed gave the same, so not decided; more evaluation episodes would tell."
     if found.low > 0 or found.high < 0:
         gain = (found.mean > 0) == metric.higher_is_better
         return f"{told}: {'an effect' if gain else 'an effect, and a loss'}."

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from experiments.reporting.answer import answer
@@ -152,6 +152,7 @@ def _horizon(part: SubFigure, study: StudyRecord) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(axes, ends)
     axes.set_title("Open-loop error" + _ratio(study))
     note(axes, f"steps ahead, held-out episodes (x 1000, {error_unit(study.observed)})")

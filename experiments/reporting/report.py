@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from experiments.reporting.anchors import CRAFTER_ANCHORS
@@ -157,7 +158,10 @@ def duration(seconds: float) -> str:
 
 def _head(summary: Mapping[str, Any]) -> str:
     steps, wall = summary["environment_steps"], duration(summary["wall_seconds"])
-    return f"{summary['command']}\nexpedition {summary['version']}; {steps:,} environment steps in {wall}"
+    line = f"expedition {summary['version']}; {steps:,} environment steps in {wall}"
+    if summary["evaluation_seconds"]:
+        line += f"; evaluations during training: {duration(summary['evaluation_seconds'])} of the runs' time"
+    return f"{summary['command']}\n{line}"
 
 
 def _cell(value: Mapping[str, Any], metric: Metric, places: Mapping[str, int], signed: bool) -> str:
@@ -213,8 +217,8 @@ def _groups(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list
     """Share columns out evenly over as few tables as keep within the width."""
     room = WIDTH - max(map(len, names))
     for tables in range(1, len(columns) + 1):
-        size = math.ceil(len(columns) / tables)
-        groups = [list(columns[i : i + size]) for i in range(0, len(columns), size)]
+        ends = [round(len(columns) * part / tables) for part in range(tables + 1)]
+        groups = [list(columns[i:j]) for i, j in pairwise(ends)]
         if all(sum(max(map(len, column)) + 2 for column in group) <= room for group in groups):
             break
     return groups

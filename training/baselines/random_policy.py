@@ -14,13 +14,20 @@ import numpy as np
 from envs import Rows
 from expedition import UserError, __version__
 from training.config import RunConfig, to_dict
-from training.evaluation import MakeEnvs, by_scope, evaluate_policy, random_actions, summarise_episodes
+from training.evaluation import (
+    MakeEnvs,
+    by_scope,
+    evaluate_policy,
+    judgement,
+    random_actions,
+    summarise_episodes,
+)
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import Stopped, StopSignal
-from training.session import EVALUATION_SEED, Outcome, judgement
+from training.session import EVALUATION_SEED, Outcome
 from training.spaces import observed_kinds
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.storage.state_tree import publish_json

@@ -60,6 +60,11 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path, write_study):
     assert sentence.endswith("at the mean and variance seen some 15 seeds would decide it.")
 
 
+def test_seeds_that_agree_to_the_last_digit_decide_nothing(tmp_path, write_study):
+    sentence = answer(study_of(write_study, tmp_path, [0, 0.5, 1], [0.25, 0.75, 1.25]))["sentence"]
+    assert "(95 % interval 0.25 to 0.25, 3 seeds): every seed gave the same, so not decided;" in sentence
+
+
 @pytest.mark.parametrize(("values", "seeds"), [([0.5], "one seed"), ([0.5, 0.7], "2 seeds")])
 def test_too_few_seeds_give_no_interval(tmp_path, write_study, values, seeds):
     found = answer(study_of(write_study, tmp_path, [0] * len(values), values))

@@ -23,7 +23,7 @@ def cell(mean, low=None, high=None, n=1):
 def summary(conditions, gains):
     head = {"environment_steps": 24000, "wall_seconds": 492.0, "command": "expedition study quickstart"}
     empty = {"contrasts": {}, "contrast_pairs": {}, "pretraining": {}, "pretraining_contrasts": {}}
-    empty |= {"tasks": {}, "notes": [], "observed": []}
+    empty |= {"tasks": {}, "notes": [], "observed": [], "evaluation_seconds": 0.0}
     head |= {"version": "0.1.0", "answer": {"sentence": "Carrying it was worth it."}}
     return head | empty | {"conditions": conditions, "contributions": gains}
 
