@@ -77,8 +77,9 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     Raises:
         UserError: no run or no whole checkpoint there.
     """
+    at_random = (run_dir / "config.json").is_file() and read_config(run_dir).agent.kind == "random"
+    checkpoint = None if at_random else open_checkpoint(run_dir)
     config = read_config(run_dir)
-    checkpoint = None if config.agent.kind == "random" else open_checkpoint(run_dir)
     make_envs = env_factory(config, Logistics(workers=0))
     envs = make_envs(1)
     try:
