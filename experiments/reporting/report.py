@@ -160,7 +160,7 @@ def _head(summary: Mapping[str, Any]) -> str:
     steps, wall = summary["environment_steps"], duration(summary["wall_seconds"])
     line = f"expedition {summary['version']}; {steps:,} environment steps in {wall}"
     if summary["evaluation_seconds"]:
-        line += f"; evaluations during training: {duration(summary['evaluation_seconds'])} of the runs' time"
+        line += f"\nEvaluations during training: {duration(summary['evaluation_seconds'])} of the runs' time"
     return f"{summary['command']}\n{line}"
 
 

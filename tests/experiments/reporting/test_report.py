@@ -158,6 +158,11 @@ def test_one_seed_prints_no_interval_and_says_so():
     assert "[" not in "".join(lines[6:11])
 
 
+def test_the_cost_of_evaluations_during_training_is_told():
+    costly = summary({"scratch": {"return": cell(2.1)}}, {}) | {"evaluation_seconds": 75.0}
+    assert "Evaluations during training: 1 min 15 s of the runs' time" in format_table(costly).splitlines()
+
+
 def test_several_seeds_print_intervals():
     conditions = {"scratch": {"return": cell(12.25, 11.0, 13.5, n=3)}, "model": {"return": cell(14.0, n=1)}}
     text = format_table(summary(conditions, {}))
