@@ -11,7 +11,7 @@ from expedition import unknown_name, within
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 
-Kind = Literal["model-based", "model-free", "ppo"]
+Kind = Literal["model-based", "model-free", "ppo", "random"]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -113,7 +113,8 @@ class AgentConfig:
     """Everything that shapes an agent."""
 
     kind: Kind = "model-based"
-    """model-based: DreamerV3; model-free: its twin without a model; ppo: a baseline, which runs by itself."""
+    """model-based: DreamerV3; model-free: its twin without a model; ppo, random: baselines that run by
+    themselves."""
     model: WorldModelConfig = for_size("12m")
     behaviour: ActorCriticConfig = ActorCriticConfig()
     intrinsic: IntrinsicConfig = IntrinsicConfig()

@@ -11,7 +11,7 @@ from agents.dreamer import DreamerAgent
 from agents.model_free import ModelFreeAgent
 
 AGENTS: dict[Kind, type[Agent]] = {"model-based": DreamerAgent, "model-free": ModelFreeAgent}
-"""PPO is Stable-Baselines3's own, and not among them: see training/baselines/ppo.py."""
+"""The baselines PPO and the random policy are no agents of ours: see training/baselines/."""
 
 
 def make_agent(

@@ -256,6 +256,8 @@ def _phase_2(
 
     if command.agent.kind == "ppo":
         raise UserError("PPO has settings of its own: run `expedition baseline ppo`.")
+    if command.agent.kind == "random":
+        raise UserError("The random policy learns nothing: every study measures it as `random policy`.")
     config = RunConfig(
         env, "finetune", None, size, command.steps, command.seed, command.agent, command.training
     )

@@ -218,10 +218,12 @@ def estimate_study(
     groups: dict[tuple[str, ...], list[PlannedRun]] = {}
     for run in runs:
         config = run.config
+        if config.agent.kind == "random":
+            continue  # evaluation is not counted
         groups.setdefault(
             (config.phase, config.intrinsic or "task", config.agent.kind, config.env), []
         ).append(run)
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = {run.id: 0.0 for run in runs}
     lines, memory, disk = [], 0, 0
     for key, members in groups.items():
         say(f"  trying {', '.join(key)} ...")

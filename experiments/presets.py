@@ -10,8 +10,9 @@ from typing import Any
 
 from agents import AgentConfig
 from expedition import unknown_name
+from experiments.conditions import Condition, Contrast
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
-from experiments.study import Condition, Contrast, Study, overlaid, study_file
+from experiments.study import Study, overlaid, study_file
 
 BUDGETS = ("laptop", "gpu", "paper")
 """2 cores and at most two hours; 30 minutes of one H100; the paper's steps."""

@@ -5,13 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from agents import AgentConfig, Kind, PPOConfig
+from agents import AgentConfig, PPOConfig
 from envs import environment_info
 from expedition import UserError, unknown_name, within
+from experiments.conditions import (
+    EXPLORED,
+    RANDOM_POLICY,
+    Cell,
+    Condition,
+    Contrast,
+    Question,
+)
 from experiments.settings import (
     Setting,
     agent_preset,
@@ -27,97 +35,11 @@ from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Factorial
 from transfer.fitting import check_thaws, misfits
-from transfer.plan import TransferPlan, parse_plan
+from transfer.plan import TransferPlan
 from world_model import SIZES
 
 MAX_SEEDS = 1000
 """More paired seeds than this are a slip of the pen."""
-EXPLORED = "pretrain:"
-"""Before the name of a condition in a contrast: its pre-training run is meant."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Condition:
-    """One way to come to the task: what was explored, by whom, what is carried, and who fine-tunes."""
-
-    name: str
-    """What tables call it."""
-    plan: str
-    """What is carried: the name of a plan, or a plan spelled out."""
-    intrinsic: str | None = None
-    """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
-    explorer: Kind = "model-based"
-    """Agent of phase 1."""
-    learner: Kind = "model-based"
-    """Agent of phase 2."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[^\s/][^/]*", self.name):
-            raise UserError(f"The name of a condition may hold no '/', and must not be empty: '{self.name}'.")
-        parse_plan(self.plan)
-        if self.intrinsic is not None and self.intrinsic not in INTRINSIC:
-            raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
-        for role, kind in (("explorer", self.explorer), ("learner", self.learner)):
-            if kind not in get_args(Kind):
-                raise unknown_name(role, kind, get_args(Kind))
-        if self.explorer == "ppo":
-            raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
-        if self.learner == "ppo" and self.transfer.carries:
-            raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
-
-    @property
-    def transfer(self) -> TransferPlan:
-        """The plan."""
-        return parse_plan(self.plan)
-
-
-@dataclasses.dataclass(frozen=True)
-class Contrast:
-    """A comparison of two conditions, paired by seed."""
-
-    label: str
-    """What it says."""
-    better: str
-    """The condition that should gain; `pretrain:` before both names compares phase 1."""
-    baseline: str
-    """The condition that it is compared with."""
-
-    def __post_init__(self) -> None:
-        if self.better.startswith(EXPLORED) != self.baseline.startswith(EXPLORED):
-            raise UserError(
-                f"Contrast '{self.label}' compares phase 1 with phase 2: write '{EXPLORED}' before both "
-                "conditions or before neither."
-            )
-        if self.better == self.baseline:
-            raise UserError(f"Contrast '{self.label}' compares '{self.better}' with itself: name another.")
-
-    @property
-    def conditions(self) -> tuple[str, str]:
-        """Names of the two conditions, whichever phase is compared."""
-        return self.better.removeprefix(EXPLORED), self.baseline.removeprefix(EXPLORED)
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """Which condition carries a set of components, in a factorial."""
-
-    condition: str
-    """The condition."""
-    carries: str = ""
-    """What it carries of the components that are crossed, as `model+replay`; empty: none of them."""
-
-    def __post_init__(self) -> None:
-        parts = self.carries.split("+") if self.carries else []
-        if len(set(parts)) < len(parts) or any(part != part.strip() or not part for part in parts):
-            raise UserError(
-                f"The cell of '{self.condition}' carries '{self.carries}': name components as in "
-                "model+replay, each once."
-            )
-
-    @property
-    def components(self) -> tuple[str, ...]:
-        """What it carries."""
-        return tuple(self.carries.split("+")) if self.carries else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +78,8 @@ class Study:
     """What the contributions cross; none for model and policy, by the names of their plans."""
     finetune_agent: tuple[Setting, ...] = ()
     """Settings of phase 2 alone, laid over `agent`. In a file: a group of settings like `agent`."""
+    question: Question | None = None
+    """What the report answers first; None for `model+policy` over `scratch`, or else the first contrast."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+-]*", self.name):
@@ -175,7 +99,7 @@ class Study:
             raise unknown_name("size", self.size, SIZES)
         for env in (self.env, *self.tasks):
             environment_info(env)
-        self._check_named(names)
+        self._check_named([*names, RANDOM_POLICY])
         self._check_phase_2()
 
     def _check_phase_2(self) -> None:
@@ -199,19 +123,28 @@ class Study:
         for condition in self.conditions:
             check_thaws(condition.transfer, _learnable(self.finetune, condition.transfer))
 
+    @property
+    def measured(self) -> tuple[Condition, ...]:
+        """Its conditions, and the random policy, which belongs to every study."""
+        if any(condition.name == RANDOM_POLICY for condition in self.conditions):
+            return self.conditions
+        return (*self.conditions, Condition(RANDOM_POLICY, "scratch", learner="random"))
+
     def _check_named(self, known: Collection[str]) -> None:
-        named = [("contrast", name) for contrast in self.contrasts for name in contrast.conditions]
+        asked = () if self.question is None else (self.question.contrast,)
+        compared = (*self.contrasts, *asked)
+        named = [("contrast", name) for contrast in compared for name in contrast.conditions]
         named += [("factorial", cell.condition) for cell in self.factorial]
         for where, name in named:
             if name not in known:
                 raise unknown_name(f"condition in a {where}", name, known)
-        self._check_explored()
+        self._check_explored(compared)
         self.crossed()
 
-    def _check_explored(self) -> None:
+    def _check_explored(self, contrasts: Iterable[Contrast]) -> None:
         """Refuse contrasts of phase 1 that have no two different runs to compare."""
-        conditions = {condition.name: condition for condition in self.conditions}
-        for contrast in self.contrasts:
+        conditions = {condition.name: condition for condition in self.measured}
+        for contrast in contrasts:
             if not contrast.better.startswith(EXPLORED):
                 continue
             sides = [conditions[name] for name in contrast.conditions]
@@ -288,7 +221,7 @@ def planned_runs(study: Study) -> list[PlannedRun]:
     pretraining: dict[str, PlannedRun] = {}
     finetuning = []
     for seed in study.seed_numbers:
-        for condition in study.conditions:
+        for condition in study.measured:
             source = _explored(study, condition, seed) if condition.transfer.carries else None
             if source is not None:
                 pretraining.setdefault(source.id, source)
@@ -313,6 +246,8 @@ def _finetuned(
     study: Study, condition: Condition, env: str, seed: int, source: PlannedRun | None
 ) -> PlannedRun:
     """The run of phase 2 of a condition on one task."""
+    if condition.learner == "random":
+        return _measured_at_random(study, condition, env, seed)
     agent = dataclasses.replace(study.finetuning_agent, kind=condition.learner)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
         agent = dataclasses.replace(agent, ppo=ppo_preset(env, study.finetune_steps))
@@ -324,6 +259,16 @@ def _finetuned(
     return PlannedRun(
         f"{label}-s{seed}-{fingerprint(identity)}", config, seed, condition.name, condition.plan, needs
     )
+
+
+def _measured_at_random(study: Study, condition: Condition, env: str, seed: int) -> PlannedRun:
+    """The run of the random policy: none of its settings are those of learning."""
+    training = TrainingConfig(
+        evaluation_episodes=study.finetune.evaluation_episodes, image_size=study.finetune.image_size
+    )
+    config = RunConfig(env, "finetune", None, study.size, 0, seed, AgentConfig(kind="random"), training)
+    run = f"random-policy-s{seed}-{fingerprint(to_dict(config))}"
+    return PlannedRun(run, config, seed, condition.name, condition.plan)
 
 
 def _learnable(training: TrainingConfig, plan: TransferPlan) -> TrainingConfig:
@@ -368,11 +313,15 @@ def _own(base: Study, values: Any) -> list[Setting]:
 
 
 def _fitting(study: Study, names: Set[str]) -> Study:
-    """The study without the contrasts and cells that name other conditions than these."""
+    """The study without the contrasts, cells and question that name other conditions than these."""
+    names = names | {RANDOM_POLICY}
     contrasts = tuple(c for c in study.contrasts if set(c.conditions) <= names)
     cells = tuple(cell for cell in study.factorial if cell.condition in names)
     cells = cells if any(cell.carries for cell in cells) else ()
-    return dataclasses.replace(study, contrasts=contrasts, factorial=cells)
+    asked = study.question
+    if asked is not None and not set(asked.contrast.conditions) <= names:
+        asked = None
+    return dataclasses.replace(study, contrasts=contrasts, factorial=cells, question=asked)
 
 
 def study_file(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import AgentConfig
-from experiments.reporting.summary import METRICS, PRETRAINING
+from experiments.reporting.metrics import METRICS, PRETRAINING
 from experiments.settings import flattened
 from training import to_dict
 

@@ -48,6 +48,8 @@ class TrainingConfig:
     evaluation_episodes: int = 32
     """Episodes that judge the final policy; in phase 2 also, on the same seeds, the one before any update,
     and the one after `offline_updates`."""
+    evaluate_every: int = 0
+    """Environment steps between evaluations during training, on those same episodes; 0 for none."""
     heldout: int = 32
     """Held-out sequences in each set (of a uniformly random policy first) that judge the world model."""
     context: int = 8
@@ -64,7 +66,12 @@ class TrainingConfig:
         within(self, "training", "num_envs batch log_every heldout context open_loop image_size", least=1)
         within(self, "training", "length", least=2)
         within(self, "training", "train_ratio learning_starts replay_gib checkpoint_seconds", least=0)
-        within(self, "training", "evaluation_episodes offline_updates", least=0)
+        within(self, "training", "evaluation_episodes evaluate_every offline_updates", least=0)
+        if self.evaluate_every and not self.evaluation_episodes:
+            raise UserError(
+                "training.evaluate_every asks for evaluations of no episodes: set evaluation_episodes, or "
+                "leave it out."
+            )
         within(self, "training", "heldout_repeat", least=0, below=1)
 
 
@@ -81,14 +88,14 @@ class RunConfig:
     size: str
     """Named size of the world model."""
     steps: int
-    """Environment steps of the run."""
+    """Environment steps of the run; 0 for the random policy, which is only evaluated."""
     seed: int
     """Seed of weights, samples and environments."""
     agent: AgentConfig
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        within(self, "", "steps", least=1)
+        within(self, "", "steps", least=0 if self.agent.kind == "random" else 1)
         within(self, "", "seed", least=0, most=MAX_SEED)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)

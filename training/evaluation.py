@@ -11,6 +11,8 @@ import torch
 
 from envs import Rows, VectorEnv, environment_info
 from training.collector import to_env_actions
+from training.config import RunConfig
+from training.logging.sinks import JUDGED
 from world_model import WorldModel, action_width
 from world_model.decoder import Decoder
 from world_model.distributions import symexp
@@ -79,6 +81,12 @@ def summarise_episodes(env_id: str, episodes: list[dict[str, Any]]) -> dict[str,
         return {}
     means = {name: float(np.mean([e[name] for e in episodes])) for name in ("return", "length")}
     return means | environment_info(env_id).summarise(episodes)
+
+
+def judgement(summary: Mapping[str, float], config: RunConfig) -> dict[str, float]:
+    """The line of metrics that tells of an evaluation of the policy, also where no episode was asked for."""
+    told = {**summary, "episodes": config.training.evaluation_episodes}
+    return {JUDGED + name: value for name, value in told.items()}
 
 
 def by_scope(
@@ -170,7 +178,7 @@ def _record(
     for _ in range(length):
         check()
         held.append({**rows, "action": actions * ~rows["is_first"][:, None]})
-        drawn = _random_actions(envs.action_space, len(actions), rng)
+        drawn = random_actions(envs.action_space, len(actions), rng)
         if repeat:  # but there is none to repeat at an episode's beginning
             kept = (rng.random(len(actions)) < repeat) & ~rows["is_first"]
             drawn = np.where(kept[:, None], actions, drawn)
@@ -180,7 +188,7 @@ def _record(
     return {key: np.stack([row[key] for row in held], 1) for key in held[0]}, rows, actions
 
 
-def _random_actions(space: Any, count: int, rng: np.random.Generator) -> np.ndarray:
+def random_actions(space: Any, count: int, rng: np.random.Generator) -> np.ndarray:
     """Uniform actions (N, A) as the learner sees them."""
     width = action_width(space)
     if hasattr(space, "n"):

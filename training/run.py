@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from training.baselines.ppo import execute_ppo, load_policy
+from training.baselines.random_policy import RandomPolicy, execute_random
 from training.config import RunConfig, to_dict
 from training.evaluation import (
     Policy,
@@ -52,6 +53,8 @@ def execute(
     """
     if config.agent.kind == "ppo":
         return execute_ppo(config, run_dir, logistics, record, say)
+    if config.agent.kind == "random":
+        return execute_random(config, run_dir, logistics, record, say)
     recorded, program = choose_program(config, run_dir, logistics, say)
     new = claim_folder(run_dir, {**to_dict(config), **(record or {}), "program": recorded})
     finished = read_result(run_dir)
@@ -69,17 +72,18 @@ def execute(
 def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[str, float]:
     """Evaluate the policy in a run's newest checkpoint; returns the summary of `episodes` episodes.
 
+    The random policy has nothing to load.
+
     Raises:
         UserError: no run or no whole checkpoint there.
     """
-    checkpoint = open_checkpoint(run_dir)
+    at_random = (run_dir / "config.json").is_file() and read_config(run_dir).agent.kind == "random"
+    checkpoint = None if at_random else open_checkpoint(run_dir)
     config = read_config(run_dir)
     make_envs = env_factory(config, Logistics(workers=0))
     envs = make_envs(1)
     try:
-        now = describe_spaces(envs.observation_space, envs.action_space)
-        check_unchanged(checkpoint.metadata, config.env, now)
-        agent = _load_policy(config, envs, checkpoint, choose_device(device))
+        agent = _policy(config, envs, checkpoint, choose_device(device))
     finally:
         envs.close()
     found = evaluate_policy(agent, make_envs, episodes, seed)
@@ -87,7 +91,11 @@ def evaluate_run(run_dir: Path, episodes: int, seed: int, device: str) -> dict[s
     return summary | {"episodes": float(len(found))}
 
 
-def _load_policy(config: RunConfig, envs: Any, checkpoint: Checkpoint, device: torch.device) -> Policy:
+def _policy(config: RunConfig, envs: Any, checkpoint: Checkpoint | None, device: torch.device) -> Policy:
+    if checkpoint is None:
+        return RandomPolicy(envs.action_space)
+    now = describe_spaces(envs.observation_space, envs.action_space)
+    check_unchanged(checkpoint.metadata, config.env, now)
     if config.agent.kind == "ppo":
         return load_policy(config, envs, checkpoint, device)
     agent = build_agent(config, envs, device)

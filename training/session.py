@@ -24,15 +24,18 @@ from training.evaluation import (
     by_scope,
     evaluate_policy,
     heldout_sets,
+    judgement,
     open_loop,
     summarise_episodes,
 )
 from training.logging.media import film_strip, write_gif, write_png
 from training.logging.progress import Status
-from training.logging.sinks import JUDGED, truncate_after
+from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
+from training.midway import Midway
 from training.runtime import Stopped, StopSignal, choose_device
+from training.spaces import observed_kinds
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.folder import (
     read_json,
@@ -94,7 +97,8 @@ class Session:
         if self.checkpoint is None:
             truncate_after(run_dir, -1)
         else:
-            truncate_after(run_dir, self.checkpoint.step, self.checkpoint.load("loop")["updates"])
+            step, loop = self.checkpoint.step, self.checkpoint.load("loop")
+            truncate_after(run_dir, step, loop["updates"], judged=loop["midway"]["step"] == step)
         self.make_envs = env_factory(config, logistics)
         self.envs = self.make_envs(training.num_envs)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
@@ -124,6 +128,7 @@ class Session:
             self.checkpointer,
             lambda: bool(stop),
             self.status.report,
+            Midway(config, self._policy, self.sink),
         )
 
     def begin(self) -> None:
@@ -304,7 +309,9 @@ class Session:
             "environment_steps": step,
             "updates": self.trainer.updates,
             "wall_seconds": self.trainer.seconds + time.monotonic() - began,
+            "evaluation_seconds": self.trainer.midway.seconds,
             "parameters": sum(p.numel() for p in self.agent.parameters() if p.requires_grad),
+            "observed": observed_kinds(self.envs.observation_space),
             "version": __version__,
         }
         self.sink.write(step, judgement(summary, config) | _told(end), film)
@@ -329,12 +336,6 @@ def choose_program(
     if why is not None:
         say(why)
     return recorded or mode, mode
-
-
-def judgement(summary: Mapping[str, float], config: RunConfig) -> dict[str, float]:
-    """The line of metrics that tells of the last evaluation, also where no episode was asked for."""
-    told = {**summary, "episodes": config.training.evaluation_episodes}
-    return {JUDGED + name: value for name, value in told.items()}
 
 
 def _measures(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, float]]:

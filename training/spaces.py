@@ -8,6 +8,7 @@ from typing import Any
 from gymnasium import spaces
 
 from expedition import UserError
+from world_model import split_observations
 
 SPACES = "spaces"
 """Key in the metadata of a checkpoint."""
@@ -35,6 +36,12 @@ def _described(entry: spaces.Space[Any]) -> tuple[str, list[int]]:
     if isinstance(entry, spaces.MultiDiscrete):
         return SYMBOLS, [int(size) for size in entry.nvec]
     return str(entry.dtype), list(entry.shape or ())
+
+
+def observed_kinds(observation: spaces.Dict) -> list[str]:
+    """Return the kinds of observations, each once: `image`, `vector`, `symbols`."""
+    kinds = zip(("image", "vector", SYMBOLS), split_observations(observation), strict=True)
+    return [kind for kind, entries in kinds if entries]
 
 
 def told_observations(described: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from exploration import Coverage
 from training.collector import Collected, Collector
 from training.config import RunConfig
 from training.logging.sinks import Sink
+from training.midway import Midway
 from training.overlap import Overlap, chunk_steps
 from training.runtime import Stopped
 from training.spaces import SPACES, check_unchanged, describe_spaces
@@ -74,6 +75,7 @@ class Trainer:
         checkpointer: where checkpoints go.
         stopping: says whether to save and leave.
         report: called with (env_step, updates, seconds) after each step, for progress and status.
+        midway: evaluates the policy between steps.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Trainer:
         checkpointer: Checkpointer,
         stopping: Callable[[], bool],
         report: Callable[[int, int, float], None],
+        midway: Midway,
     ) -> None:
         self.config = config
         self.run_dir = run_dir
@@ -97,6 +100,7 @@ class Trainer:
         self.checkpointer = checkpointer
         self.stopping = stopping
         self.report = report
+        self.midway = midway
         self.env_step = 0
         self.updates = 0
         self.seconds = 0.0
@@ -131,6 +135,8 @@ class Trainer:
         """
         saved_at = clock = time.monotonic()
         while not self.done and not self.stopping():
+            if not self.midway.gets_through(self.env_step):
+                break
             logged = self.env_step // self.config.training.log_every
             if self.overlap is None:
                 yield from self._step()
@@ -268,6 +274,7 @@ class Trainer:
             "updates": self.updates,
             "episodes": self.episodes,
             "seconds": self.seconds,
+            "midway": self.midway.state_dict(),
             "means": self._means.state_dict(),
             "coverage": self.coverage.state_dict(),
             "rng": self._rng.bit_generator.state,
@@ -294,6 +301,7 @@ class Trainer:
         loop = checkpoint.load("loop")
         self.env_step = checkpoint.step
         self.updates, self.episodes, self.seconds = loop["updates"], loop["episodes"], loop["seconds"]
+        self.midway.load_state_dict(loop["midway"])
         self._means.load_state_dict(loop["means"], self.agent.device)
         self.coverage.load_state_dict(loop["coverage"])
         self._rng.bit_generator.state = loop["rng"]

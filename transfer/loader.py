@@ -112,12 +112,13 @@ class Transfer:
             )
 
     def _check_kinds(self) -> None:
-        """Refuse what means nothing to, or from, a model-free agent, and anything to PPO."""
+        """Refuse what means nothing to, or from, a model-free agent, and anything to a baseline."""
         source = None if self.source is None else self.source.config.agent.kind
-        if self.plan.carries and self.config.agent.kind == "ppo":
+        baselines = {"ppo": "PPO", "random": "the random policy"}
+        if self.plan.carries and self.config.agent.kind in baselines:
             raise UserError(
-                f"Plan '{self.plan.name}' carries components, and PPO has no place for them: "
-                "use the plan scratch."
+                f"Plan '{self.plan.name}' carries components, and {baselines[self.config.agent.kind]} has no "
+                "place for them: use the plan scratch."
             )
         if self.config.agent.kind == "model-free" and self.plan["replay"] == "copy":
             raise UserError(

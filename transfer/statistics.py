@@ -186,6 +186,34 @@ def stratified_bootstrap(
     return float(low), float(high)
 
 
+def seeds_to_decide(values: Iterable[Value] | np.ndarray, confidence: float = 0.95) -> int | None:
+    """Return how many seeds Student's t would need to exclude zero, at the mean and deviation seen so far.
+
+    The smallest n of at least `MIN_SEEDS` with t(n - 1) * deviation / sqrt(n) < |mean|. It is a guess, as
+    mean and deviation are; None where the mean is zero, so that no number would do.
+
+    Args:
+        values: one paired difference a seed, (seeds,), or (seeds, tasks), of which a seed's mean counts.
+        confidence: the interval's level, between 0 and 1.
+
+    Raises:
+        ValueError: fewer than two seeds, a value that isn't finite, or a level outside (0, 1).
+    """
+    _check_level(confidence)
+    array = _finite(values)
+    if len(array) < 2:
+        raise ValueError("a deviation needs two seeds")
+    seeds = array.reshape(len(array), -1).mean(axis=1)
+    mean, deviation = abs(float(seeds.mean())), float(seeds.std(ddof=1))
+    if mean == 0:
+        return None
+    upper = (1 + confidence) / 2
+    n = max(MIN_SEEDS, math.floor((float(stats.norm.ppf(upper)) * deviation / mean) ** 2))
+    while float(stats.t.ppf(upper, df=n - 1)) * deviation / math.sqrt(n) >= mean:
+        n += 1  # the normal's quantile is the smaller one: from there it is a few steps
+    return n
+
+
 def paired_contrast(results: Results, weights: Mapping[str, float]) -> dict[int, Value]:
     """Return, for each seed that all weighted conditions have, the weighted sum of their values.
 

@@ -94,7 +94,8 @@ class Launcher:
             self.say(f"  {own}")
         for run in self.runs:
             after = f" after {run.needs}" if run.needs else ""
-            self.say(f"  {run.id}: {run.config.env}, {run.config.steps:,} steps{after}")
+            steps = f"{run.config.steps:,} steps" if run.config.steps else "only evaluated"
+            self.say(f"  {run.id}: {run.config.env}, {steps}{after}")
         self.say(
             f"{len(self.runs)} runs{self._fusion()}, {sum(run.config.steps for run in self.runs):,} steps, "
             f"{self.jobs} at a time with {self.threads['finetune']} thread(s) each; a replay takes at most "
@@ -215,6 +216,7 @@ class Launcher:
             "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
             "factorial": None if factorial is None else factorial.as_dict(),
             "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
+            "question": None if self.study.question is None else dataclasses.asdict(self.study.question),
             "wall_seconds": self.wall_seconds,
             "runs": [
                 {
@@ -241,7 +243,7 @@ def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]
     """
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
-        alone = not fused or run.config.agent.kind == "ppo" or run.config.training.overlap
+        alone = not fused or run.config.agent.kind in ("ppo", "random") or run.config.training.overlap
         if run.plan is not None:
             plan = parse_plan(run.plan)
             alone |= plan["actor"] == "prior" or any(plan.thaw_step(name) is not None for name in COMPONENTS)

@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import SubFigure
 
+from experiments.conditions import RANDOM_POLICY
 from experiments.reporting.records import StudyRecord
 from transfer.statistics import MIN_SEEDS, estimate
 
 # Okabe and Ito's palette, darkened where it is also the colour of text.
 _COLOURS = {"scratch": "#666666", "policy": "#D55E00", "model": "#0072B2", "model+policy": "#00805E"}
+_COLOURS[RANDOM_POLICY] = "#3A3A3A"
 # At least 20 apart in CIELAB, from these and from each other, and dark enough for text on white.
 _SPARE = (
     *("#A8518A", "#B07D00", "#8877EE", "#8C564B", "#000000", "#559900"),

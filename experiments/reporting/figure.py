@@ -1,6 +1,7 @@
 """The figure of a study: what was carried, what it brought, and what the models dream."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,24 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
-from experiments.reporting.anchors import RANDOM_POLICY, anchors_for
-from experiments.reporting.curves import smooth
+from experiments.reporting.answer import answer
 from experiments.reporting.drawing import band, colour_of, label_ends, note, title
-from experiments.reporting.records import RunRecord, StudyRecord
-from experiments.reporting.summary import METRICS
+from experiments.reporting.learning import draw_curves, has_curves
+from experiments.reporting.metrics import METRICS, error_unit
+from experiments.reporting.records import StudyRecord
+from experiments.reporting.runs import RunRecord
 from experiments.reporting.worth import draw_contributions, draw_odds, draw_profile, has_odds, shown_measures
 from training.storage.state_tree import publish_bytes
 
-QUESTION = "What was exploring without reward worth, and which part of it mattered?"
 CARRIED = ("model", "model+policy", "model+prior", "all")
 TILES = 12
+TITLE_COLUMNS, FACTS_COLUMNS = 88, 120
+"""Characters of a line of the headline that surely fit the width."""
+TITLE_LINE, FACTS_LINE = 0.18, 0.14
+"""Height of such a line in inches."""
 
 _STYLE: Any = {
     "font.size": 7.5,
@@ -51,7 +56,7 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
         UserError: the picture can't be written.
     """
     rows: list[tuple[list[Panel], float]] = [  # each with its height in inches
-        ([p for p, data in ((_curves, _has_curves), (_horizon, _has_horizon)) if data(study)], 1.75),
+        ([p for p, data in ((draw_curves, has_curves), (_horizon, _has_horizon)) if data(study)], 1.75),
         ([draw_contributions] if shown_measures(study) else [], 1.75),
         ([draw_profile, draw_odds] if has_odds(study) else [], max(1.4, 0.55 + 0.12 * _lines(study))),
         ([_dreams] if _films(study) else [], 1.45),
@@ -59,10 +64,11 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
     rows = [row for row in rows if row[0]]
     picture = io.BytesIO()
     with rc_context(_STYLE):
-        height = 0.55 + max(2.0, sum(height for _, height in rows) + 0.2)
+        head = _head(study)
+        height = head[2] + max(2.0, sum(height for _, height in rows) + 0.2)
         figure = Figure(figsize=(8.0, height), dpi=200, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
-        _headline(figure, study, height)
+        _headline(figure, head, height)
         left = _with_achievements(figure, study)
         if rows:
             _fill(left, study, rows)
@@ -93,7 +99,8 @@ def _fill(left: Any, study: StudyRecord, rows: Sequence[tuple[list[Panel], float
             panel(part, study)
 
 
-def _headline(figure: Figure, study: StudyRecord, height: float) -> None:
+def _head(study: StudyRecord) -> tuple[str, str, float]:
+    """The answer and the facts of the study, as lines that fit the width, and their height in inches."""
     steps: dict[str, list[int]] = {
         phase: [run.env_step for run in study.runs if run.phase == phase and run.finished]
         for phase in ("pretrain", "finetune")
@@ -108,43 +115,19 @@ def _headline(figure: Figure, study: StudyRecord, height: float) -> None:
         "1 seed: no intervals" if seeds == 1 else f"{seeds} paired seeds",
         f"Expedition {study.version}",
     ]
+    answered = textwrap.wrap(answer(study)["sentence"], TITLE_COLUMNS)
+    told = textwrap.wrap("  ·  ".join(facts), FACTS_COLUMNS, break_on_hyphens=False)
+    return "\n".join(answered), "\n".join(told), TITLE_LINE * len(answered) + FACTS_LINE * len(told) + 0.16
+
+
+def _headline(figure: Figure, head: tuple[str, str, float], height: float) -> None:
+    answered, told, reach = head
     layout: Any = figure.get_layout_engine()
-    layout.set(rect=(0.006, 0.006, 0.988, 0.994 - 0.52 / height))
+    layout.set(rect=(0.006, 0.006, 0.988, 0.994 - reach / height))
     top: dict[str, Any] = {"x": 0.012, "va": "top", "ha": "left"}
-    figure.text(y=1 - 0.09 / height, s=QUESTION, fontsize=12.5, weight="bold", **top)
-    figure.text(y=1 - 0.32 / height, s="  ·  ".join(facts), fontsize=8, color="#444444", **top)
-
-
-# ---- Return during fine-tuning ----
-
-
-def _has_curves(study: StudyRecord) -> bool:
-    return any(len(run.curve()[0]) > 1 for run in study.finetuning)
-
-
-def _curves(part: SubFigure, study: StudyRecord) -> None:
-    axes = part.subplots()
-    seeds = len({run.seed for run in study.finetuning})
-    ends = {}
-    for condition in study.conditions:
-        points = [run.curve() for run in study.of(condition)]
-        points = [(steps, values) for steps, values in points if len(steps) > 1]
-        if not points:
-            continue
-        colour = colour_of(condition, study)
-        grid = np.linspace(max(s[0] for s, _ in points), min(s[-1] for s, _ in points), 120)
-        lines = np.stack([smooth(steps, values, grid) for steps, values in points])
-        for steps, values in points:
-            axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(points) ** 0.5, ms=3, mew=0)
-        band(axes, grid, lines, colour)
-        ends[condition] = (lines.mean(axis=0)[-1], colour)
-    if anchors_for(study.environment) and RANDOM_POLICY.episode_return is not None:
-        axes.axhline(RANDOM_POLICY.episode_return, color="#222222", lw=0.9, ls=":", zorder=1)
-        ends["random (published)"] = (RANDOM_POLICY.episode_return, "#222222")
-    label_ends(axes, ends)
-    axes.set_title("Return during fine-tuning")
-    note(axes, "environment steps (dots: episodes" + (")" if seeds == 1 else ", bands: 95 %)"))
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
+    figure.text(y=1 - 0.09 / height, s=answered, fontsize=10, weight="bold", **top)
+    below = 0.11 + TITLE_LINE * len(answered.splitlines())
+    figure.text(y=1 - below / height, s=told, fontsize=8, color="#444444", **top)
 
 
 # ---- Open-loop error by horizon ----
@@ -169,9 +152,10 @@ def _horizon(part: SubFigure, study: StudyRecord) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(axes, ends)
     axes.set_title("Open-loop error" + _ratio(study))
-    note(axes, "steps ahead (MSE x 1000, held-out episodes)")
+    note(axes, f"steps ahead, held-out episodes (x 1000, {error_unit(study.observed)})")
 
 
 def _compared(study: StudyRecord) -> list[str]:
@@ -182,10 +166,15 @@ def _compared(study: StudyRecord) -> list[str]:
 
 
 def _errors(runs: Iterable[RunRecord], moment: str) -> np.ndarray:
-    lines = [run.open_loop_start if moment == "start" else run.open_loop_end for run in runs]
-    lines = [line for line in lines if line and np.isfinite(line).all()]
-    shortest = min(map(len, lines), default=0)
-    return np.array([line[:shortest] for line in lines], dtype=np.float64)
+    """Errors by predicted row, a line for each seed, the mean over its tasks: (seeds, rows)."""
+    by_seed: dict[int, list[tuple[float, ...]]] = {}
+    for run in runs:
+        line = run.open_loop_start if moment == "start" else run.open_loop_end
+        if line and np.isfinite(line).all():
+            by_seed.setdefault(run.seed, []).append(line)
+    shortest = min((len(line) for lines in by_seed.values() for line in lines), default=0)
+    tables = [np.array([line[:shortest] for line in lines]) for lines in by_seed.values()]
+    return np.array([table.mean(axis=0) for table in tables])
 
 
 def _ratio(study: StudyRecord) -> str:
@@ -216,7 +205,8 @@ def _achievements(part: SubFigure, study: StudyRecord) -> None:
     for label, condition in zip(axes.get_xticklabels(), conditions, strict=True):
         label.set_color(colour_of(condition, study))
     axes.spines[:].set_visible(False)
-    title(part, "Achievements, % of episodes")
+    achieved = any("crafter_score" in run.metrics for run in study.finetuning)
+    title(part, f"{'Achievements' if achieved else 'Solved'}, % of episodes")
 
 
 def success_table(study: StudyRecord, conditions: Sequence[str]) -> tuple[list[str], np.ndarray]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.reporting.closing import closing
 from experiments.reporting.figure import draw_report
+from experiments.reporting.metrics import metric_of
 from experiments.reporting.records import StudyRecord, read_study
 from experiments.reporting.report import write_report
-from experiments.reporting.summary import COLUMNS, csv_rows, metric_of, summarise
+from experiments.reporting.summary import COLUMNS, csv_rows
 from training import Logistics
 from training.logging.wandb_sink import WandbSink
 
@@ -21,28 +23,31 @@ KINDS = {
 }
 """Kind of a row in W&B's table -> its key in the summary."""
 SUMMARY_COLUMNS = ("kind", "name", "metric", "mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n")
-CHARTED = ("return", "auc", "steps_saved", "crafter_score")
+CHARTED = ("return", "normalised_return", "success_rate", "auc", "steps_saved", "crafter_score")
 
 
 def publish(folder: Path, logistics: Logistics | None) -> str:
-    """Write summary.json, contributions.csv, report.txt and report.png, log them to W&B; return the table.
+    """Write summary.json, contributions.csv, report.txt and report.png, and log them to W&B.
 
     Args:
         folder: the study's.
         logistics: how to log; None leaves W&B out.
 
+    Returns:
+        What the terminal shows: the answer, a compact table, and where the rest is.
+
     Raises:
         UserError: no study there, or no finished fine-tuning run.
     """
     study = read_study(folder)
-    table = write_report(study, study.wall_seconds)
+    summary = write_report(study, study.wall_seconds)
     picture = draw_report(study, folder / "report.png")
     if logistics is not None and logistics.wandb != "off":
-        _log(study, picture, logistics)
-    return f"{table}\nFigure: {picture}"
+        _log(study, summary, picture, logistics)
+    return closing(summary, folder)
 
 
-def _log(study: StudyRecord, picture: Path, logistics: Logistics) -> None:
+def _log(study: StudyRecord, summary: Mapping[str, Any], picture: Path, logistics: Logistics) -> None:
     """Log tables, charts and the figure as a run `report` in the study's group."""
     sink = WandbSink(
         study.folder / "report",
@@ -53,8 +58,8 @@ def _log(study: StudyRecord, picture: Path, logistics: Logistics) -> None:
         config={"command": study.command, "version": study.version},
         mode=logistics.wandb,
     )
-    summary = summarise(study, study.wall_seconds)
     sink.write(0, {}, {"report": picture})
+    sink.summary({f"answer/{name}": value for name, value in summary["answer"].items()})
     sink.table("summary", SUMMARY_COLUMNS, summary_rows(summary))
     sink.table("contributions", COLUMNS, [[r.get(c) for c in COLUMNS] for r in csv_rows(study, summary)])
     for measure in CHARTED:

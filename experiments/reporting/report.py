@@ -4,42 +4,42 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from experiments.reporting.anchors import CRAFTER_ANCHORS
+from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, RAW, Metric, error_unit, metric_of
 from experiments.reporting.records import StudyRecord
-from experiments.reporting.summary import (
-    METRICS,
-    PRETRAINING,
-    Metric,
-    contributions_csv,
-    metric_of,
-    summarise,
-)
+from experiments.reporting.summary import contributions_csv, summarise
 from training.storage.state_tree import publish_bytes, publish_json
 from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
 
 WIDTH = 100
-ODDS = ("return", "auc", "steps_saved", "crafter_score")
+ODDS = (
+    *("return", "normalised_return", "success_rate"),
+    *("auc", "normalised_auc", "steps_saved", "crafter_score"),
+)
 """Measures whose probability of improvement is printed; all of them are in summary.json."""
 
 
-def write_report(study: StudyRecord, wall_seconds: float | None = None) -> str:
-    """Write `summary.json`, `contributions.csv` and `report.txt` into the study's folder; return the table.
+def write_report(study: StudyRecord, wall_seconds: float | None = None) -> dict[str, Any]:
+    """Write `summary.json`, `contributions.csv` and `report.txt` into the study's folder.
+
+    Returns:
+        The summary.
 
     Raises:
         UserError: no fine-tuning run is finished, or the folder can't be written to.
     """
     summary = summarise(study, wall_seconds)
-    table = format_table(summary)
     publish_json(study.folder / "summary.json", summary)
     publish_bytes(study.folder / "contributions.csv", contributions_csv(study, summary).encode())
-    publish_bytes(study.folder / "report.txt", table.encode())
-    return table
+    publish_bytes(study.folder / "report.txt", format_table(summary).encode())
+    return summary
 
 
 def format_table(summary: Mapping[str, Any]) -> str:
-    """Return the summary as plain text, in tables that fit the width; published results last.
+    """Return the summary as plain text: the answer, tables that fit the width, published results last.
 
     Args:
         summary: what `summarise` returned.
@@ -47,23 +47,36 @@ def format_table(summary: Mapping[str, Any]) -> str:
     conditions, gains = summary["conditions"], shown_effects(summary["contributions"])
     columns = shown_metrics(conditions)
     places = {metric.name: decimals(conditions, metric) for metric in columns}
-    parts = [_head(summary)]
-    parts.append(
-        "After fine-tuning, for each condition:\n" + _block("condition", conditions, columns, places)
-    )
+    parts = [textwrap.fill(summary["answer"]["sentence"], WIDTH), _head(summary)]
+    parts.append("After fine-tuning, for each condition:\n" + block("condition", conditions, columns, places))
+    parts += _by_task(summary["tasks"])
     if gains:
         title = "What each carried part was worth, as differences between conditions paired by seed:"
-        parts.append(f"{title}\n" + _block("contribution", gains, columns, places, signed=True))
-    contrasts = summary.get("contrasts", {})
+        parts.append(f"{title}\n" + block("contribution", gains, columns, places, signed=True))
+    contrasts = summary["contrasts"]
     if contrasts:
         parts += _contrasts(contrasts, columns, places, own=not _is_default(summary))
-    if summary.get("pretraining"):
-        parts += _pretraining(summary["pretraining"], summary.get("pretraining_contrasts", {}))
-    notes = [textwrap.fill(note, WIDTH) for note in summary.get("notes", ())]
-    parts.append("\n".join([*_reading(conditions, gains, contrasts, columns), *notes]))
+    if summary["pretraining"]:
+        parts += _pretraining(summary["pretraining"], summary["pretraining_contrasts"])
+    notes = [textwrap.fill(note, WIDTH) for note in summary["notes"]]
+    reading = _reading(conditions, gains, contrasts, columns, summary["observed"])
+    parts.append("\n".join([*reading, *notes]))
     if any("crafter_score" in metrics for metrics in conditions.values()):
         parts.append(_anchors())
     return "\n\n".join(parts) + "\n"
+
+
+def _by_task(tasks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Show each task by itself, in its own unit of reward; nothing where there is one only."""
+    parts = []
+    for task, found in tasks.items():
+        rows = found["conditions"]
+        columns = shown_metrics(rows)
+        places = {metric.name: decimals(rows, metric) for metric in columns}
+        scale = found["scale"]
+        told = "" if scale is None else f" (normalised: {scale[0]:.3g} is 0, {scale[1]:.3g} is 1)"
+        parts.append(f"{task}{told}:\n" + block("condition", rows, columns, places))
+    return parts
 
 
 def shown_effects(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -73,7 +86,7 @@ def shown_effects(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[s
 
 
 def _is_default(summary: Mapping[str, Any]) -> bool:
-    pairs = summary.get("contrast_pairs", {})
+    pairs = summary["contrast_pairs"]
     return all(label == f"{better} over {baseline}" for label, (better, baseline) in pairs.items())
 
 
@@ -87,11 +100,11 @@ def _contrasts(
     parts = []
     if own:
         title = "Contrasts that the study asks for, as differences paired by seed:"
-        parts.append(f"{title}\n" + _block("contrast", contrasts, columns, places, signed=True))
+        parts.append(f"{title}\n" + block("contrast", contrasts, columns, places, signed=True))
     if max(cell["n"] for row in contrasts.values() for cell in row.values()) >= MIN_SEEDS:
         title = "Probability that a run of the first is better than a run of the second:"
         told = [replace(metric, unit="") for metric in columns if metric.name in ODDS]
-        parts.append(f"{title}\n" + _block("contrast", contrasts, told, places, cell=_odds))
+        parts.append(f"{title}\n" + block("contrast", contrasts, told, places, cell=_odds))
     return parts
 
 
@@ -107,16 +120,21 @@ def _pretraining(
     columns = [metric for name, metric in PRETRAINING.items() if any(name in row for row in groups.values())]
     places = {metric.name: decimals(groups, metric) for metric in columns}
     title = "At the end of phase 1, for each reward and agent:"
-    parts = [f"{title}\n" + _block("phase 1", groups, columns, places)]
+    parts = [f"{title}\n" + block("phase 1", groups, columns, places)]
     if contrasts:
         title = "Contrasts of phase 1, as differences paired by seed:"
-        parts.append(f"{title}\n" + _block("contrast", contrasts, columns, places, signed=True))
+        parts.append(f"{title}\n" + block("contrast", contrasts, columns, places, signed=True))
     return parts
 
 
 def shown_metrics(conditions: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
-    """Return the metrics that any condition has: the known ones in their order, then the suite's own."""
+    """Return the metrics that any condition has: the known ones in their order, then the suite's own.
+
+    Where returns are normalised by task, their means in the tasks' own units are left out.
+    """
     found = dict.fromkeys(name for metrics in conditions.values() for name in metrics)
+    hidden = [name for name in RAW if NORMALISED + name in found]
+    found = {name: None for name in found if name not in hidden}
     known = [metric for name, metric in METRICS.items() if name in found]
     return known + [metric_of(name) for name in found if name not in METRICS]
 
@@ -140,7 +158,10 @@ def duration(seconds: float) -> str:
 
 def _head(summary: Mapping[str, Any]) -> str:
     steps, wall = summary["environment_steps"], duration(summary["wall_seconds"])
-    return f"{summary['command']}\nexpedition {summary['version']}; {steps:,} environment steps in {wall}"
+    line = f"expedition {summary['version']}; {steps:,} environment steps in {wall}"
+    if summary["evaluation_seconds"]:
+        line += f"\nEvaluations during training: {duration(summary['evaluation_seconds'])} of the runs' time"
+    return f"{summary['command']}\n{line}"
 
 
 def _cell(value: Mapping[str, Any], metric: Metric, places: Mapping[str, int], signed: bool) -> str:
@@ -151,7 +172,7 @@ def _cell(value: Mapping[str, Any], metric: Metric, places: Mapping[str, int], s
     return f"{mean} [{', '.join(interval)}]" if interval else mean
 
 
-def _block(
+def block(
     corner: str,
     rows: Mapping[str, Mapping[str, Any]],
     columns: Sequence[Metric],
@@ -159,6 +180,16 @@ def _block(
     signed: bool = False,
     cell: Callable[[Mapping[str, Any], Metric, Mapping[str, int], bool], str] = _cell,
 ) -> str:
+    """Return one table, or several where the columns do not fit the width.
+
+    Args:
+        corner: what the rows are.
+        rows: row -> measure -> estimate.
+        columns: the measures, in order.
+        places: decimals of each by its name.
+        signed: whether gains have a plus.
+        cell: how one estimate is told.
+    """
     seeds = {name: sorted({cell["n"] for cell in metrics.values()}) for name, metrics in rows.items()}
     cells = [
         [
@@ -186,8 +217,8 @@ def _groups(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list
     """Share columns out evenly over as few tables as keep within the width."""
     room = WIDTH - max(map(len, names))
     for tables in range(1, len(columns) + 1):
-        size = math.ceil(len(columns) / tables)
-        groups = [list(columns[i : i + size]) for i in range(0, len(columns), size)]
+        ends = [round(len(columns) * part / tables) for part in range(tables + 1)]
+        groups = [list(columns[i:j]) for i, j in pairwise(ends)]
         if all(sum(max(map(len, column)) + 2 for column in group) <= room for group in groups):
             break
     return groups
@@ -210,6 +241,7 @@ def _reading(
     gains: Mapping[str, Mapping[str, Any]],
     contrasts: Mapping[str, Mapping[str, Any]],
     columns: Sequence[Metric],
+    observed: Sequence[str],
 ) -> list[str]:
     counts = {cell["n"] for rows in (conditions, gains) for row in rows.values() for cell in row.values()}
     names = {metric.name for metric in columns}
@@ -218,11 +250,18 @@ def _reading(
         lines.append("Area: under the curve of training episodes' returns, divided by its steps.")
     if "steps_saved" in names:
         lines.append("Steps saved: environment steps earlier at scratch's final return of the same seed.")
+    if names & {NORMALISED + name for name in RAW}:
+        lines.append(
+            "Normalised by task: 0 is the random policy's mean return, 1 that of the best condition."
+        )
     if names & {"open_loop_error_start", "open_loop_error_end"}:
         lines.append(
-            "Error: of open-loop prediction on held-out episodes, mean squared error per pixel on [0, 1];"
+            "Error: of open-loop prediction on held-out episodes, mean squared error "
+            f"{error_unit(observed)}; a negative difference is a gain."
         )
-        lines.append("a negative difference is a gain.")
+    if names & {f"open_loop_{kind}_{end}" for kind in ("accuracy", "nats") for end in ("start", "end")}:
+        lines.append("Foreseen, surprise: symbols that open-loop prediction got right, and -log p of each.")
+    lines = [part for line in lines for part in textwrap.wrap(line, WIDTH)]
     return [*lines, *_intervals(counts, {c["n"] for row in contrasts.values() for c in row.values()})]
 
 

@@ -3,14 +3,15 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from expedition.errors import UserError
+from experiments.conditions import EXPLORED, Contrast
+from experiments.reporting.answer import answer
+from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metric_of
 from experiments.reporting.records import StudyRecord
-from experiments.study import EXPLORED, Contrast
 from transfer.contributions import contributions
 from transfer.statistics import (
     Results,
@@ -40,55 +41,6 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is shown: `scale` turns the stored value into the shown `unit`."""
-
-    name: str
-    label: str
-    unit: str = ""
-    scale: float = 1.0
-    higher_is_better: bool = True
-
-    @property
-    def title(self) -> str:
-        """The label with an arrow in the direction that is better."""
-        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
-
-
-# Errors are stored as mean squared error per pixel of images on [0, 1] (per number, for vectors): shown times
-# 1000, because 12.3 reads better than 0.0123.
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("return", "return", "per episode"),
-        Metric("auc", "area", "mean return"),
-        Metric("steps_saved", "steps saved", "to scratch's"),
-        Metric("return_start", "zero-shot", "per episode"),
-        Metric("return_offline", "offline", "per episode"),
-        Metric("crafter_score", "score", "Crafter, %"),
-        Metric("achievements", "achievements", "unlocked"),
-        Metric("open_loop_error_start", "error, start", "MSE x 1000", 1000, higher_is_better=False),
-        Metric("open_loop_error_end", "error, end", "MSE x 1000", 1000, higher_is_better=False),
-    )
-}
-PRETRAINING: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("reached", "reached", "in the run"),
-        Metric("coverage", "coverage", "an episode"),
-        Metric("particle_entropy", "entropy", "of particles"),
-        *(METRICS[name] for name in ("return", "crafter_score", "achievements", "open_loop_error_end")),
-    )
-}
-"""What is shown of phase 1; the task's return there is what the agent didn't see."""
-
-
-def metric_of(name: str) -> Metric:
-    """Return how a metric is shown; one that only a suite knows is shown by its name."""
-    return METRICS.get(name) or PRETRAINING.get(name) or Metric(name, name.replace("_", " "))
-
-
 def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str, Any]:
     """Return what the study found, over its finished runs, as plain values.
 
@@ -114,10 +66,9 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
     contrasts = {m: _contrasts(study.contrasts, m, t) for m, t in tables.items()}
     early = {m: _contrasts(_of_phase_1(study), m, t) for m, t in explored.items()}
     return {
-        "conditions": _by_row(
-            {m: {c: estimate(v.values()).as_dict() for c, v in t.items()} for m, t in tables.items()},
-            study.conditions,
-        ),
+        "answer": answer(study),
+        "conditions": _estimates(tables, study),
+        "tasks": _by_task(study, list(tables)) if len(study.tasks) > 1 else {},
         "contributions": _by_row(
             {m: {name: e.as_dict() for name, e in found.items()} for m, found in gains.items()},
             [effect.name for effect in factorial.effects()],
@@ -125,21 +76,40 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         "contrasts": _by_row(contrasts, labels),
         "pretraining_contrasts": _by_row(early, labels),
         "pretraining": _pretraining(study),
-        "profiles": {name: _profile(tables[name]) for name in ("return",) if tables[name]},
+        "profiles": {name: _profile(tables[name]) for name in (study.score,) if tables[name]},
         "factorial": factorial.as_dict(),
         "contrast_pairs": {c.label: [c.better, c.baseline] for c in study.contrasts},
         "notes": [
             *study.missing(),
-            *_missing_cells(study, tables["return"]),
+            *_missing_cells(study, tables[study.score]),
             *_missing_contrasts(
                 study, {label for t in (contrasts, early) for row in t.values() for label in row}
             ),
             *_censored(study),
         ],
+        "observed": list(study.observed),
+        "evaluation_seconds": sum(run.evaluation_seconds for run in study.runs),
         "environment_steps": sum(run.env_step for run in study.runs),
         "wall_seconds": sum(run.wall_seconds for run in study.runs) if wall_seconds is None else wall_seconds,
         "command": study.command,
         "version": study.version,
+    }
+
+
+def _estimates(tables: Mapping[str, Results], study: StudyRecord) -> dict[str, dict[str, Any]]:
+    found = {m: {c: estimate(v.values()).as_dict() for c, v in t.items()} for m, t in tables.items()}
+    return _by_row(found, study.conditions)
+
+
+def _by_task(study: StudyRecord, measures: Iterable[str]) -> dict[str, Any]:
+    """Return each task by itself, with the returns that count as 0 and 1 over all of them."""
+    measures = [name for name in measures if not name.startswith(NORMALISED)]
+    return {
+        str(task): {
+            "scale": list(study.scales[task]) if task in study.scales else None,
+            "conditions": _estimates({name: study.values_on(task, name) for name in measures}, study),
+        }
+        for task in study.tasks
     }
 
 

@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from experiments.reporting.drawing import colour_of, label_ends, note, title
+from experiments.reporting.metrics import METRICS, RAW, metric_of
 from experiments.reporting.records import StudyRecord
-from experiments.reporting.summary import METRICS, summarise
+from experiments.reporting.summary import summarise
 from transfer.contributions import Effect, contributions
 from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
 
@@ -19,8 +20,11 @@ _KINDS = ("total", "shapley", "interaction", "alone", "last", "main")
 _PART = ("#0072B2", "#D55E00", "#A8518A", "#B07D00", "#3A8FC4")
 _TOTAL, _INTERACTION = "#00805E", "#666666"
 _TITLES = {
+    "success_rate": "Worth: success, %",
     "return": "Worth: return",
+    "normalised_return": "Worth: return, by task",
     "auc": "Worth: area",
+    "normalised_auc": "Worth: area, by task",
     "crafter_score": "Worth: Crafter score",
     "open_loop_error_start": "Error at start, x 1000 (↓)",
     "open_loop_error_end": "Error at end, x 1000 (↓)",
@@ -29,7 +33,9 @@ _TITLES = {
 
 def shown_measures(study: StudyRecord) -> list[str]:
     """Return the measures whose contributions are drawn: at most three that have any."""
-    return [name for name in _TITLES if contributions(study.values(name), study.factorial)][:3]
+    names = [name for name in _TITLES if contributions(study.values(name), study.factorial)]
+    hidden = RAW if len(study.tasks) > 1 else ()
+    return [name for name in names if name not in hidden][:3]
 
 
 def draw_contributions(part: SubFigure, study: StudyRecord) -> None:
@@ -83,14 +89,14 @@ def _colour(effect: Effect, study: StudyRecord) -> str:
 
 def has_odds(study: StudyRecord) -> bool:
     """Say whether there are seeds enough for profiles and probabilities to tell anything."""
-    seeds = [len(by_seed) for by_seed in study.values("return").values()]
+    seeds = [len(by_seed) for by_seed in study.values(study.score).values()]
     return len(seeds) > 1 and min(seeds) >= MIN_SEEDS_PROBABILITY
 
 
 def draw_profile(part: SubFigure, study: StudyRecord) -> None:
     """Draw, for each condition, the share of runs whose final return is above a threshold."""
     axes, ends = part.subplots(), {}
-    profile = summarise(study)["profiles"]["return"]
+    profile = summarise(study)["profiles"][study.score]
     for condition, shares in profile["conditions"].items():
         colour = colour_of(condition, study)
         values = np.array([[share["value"], share["low"], share["high"]] for share in shares], dtype=float)
@@ -102,16 +108,16 @@ def draw_profile(part: SubFigure, study: StudyRecord) -> None:
     axes.set_yticks((0, 0.5, 1))  # chosen by room, they would outgrow the margin that was made for others
     label_ends(axes, ends, gap=0.13)
     axes.set_title("Performance profile")
-    note(axes, "final return: share of runs above it (bands: 95 %)")
+    note(axes, f"final {metric_of(study.score).label}: share of runs above it (bands: 95 %)")
 
 
 def draw_odds(part: SubFigure, study: StudyRecord) -> None:
     """Draw, for each contrast, the probability that a run of the first has the higher final return."""
     found = summarise(study)["contrasts"]
-    pairs = {c.label: c.better for c in study.contrasts if "return" in found.get(c.label, {})}
+    pairs = {c.label: c.better for c in study.contrasts if study.score in found.get(c.label, {})}
     axes = part.subplots()
     for row, (label, better) in enumerate(pairs.items()):
-        cell, colour = found[label]["return"], colour_of(better, study)
+        cell, colour = found[label][study.score], colour_of(better, study)
         if cell["probability_low"] is not None:
             axes.plot([cell["probability_low"], cell["probability_high"]], [row, row], color=colour, lw=1.1)
         axes.plot(cell["probability"], row, "o", color=colour, ms=4)
@@ -120,5 +126,6 @@ def draw_odds(part: SubFigure, study: StudyRecord) -> None:
     axes.set_yticks(range(len(pairs)), list(pairs), fontsize=6.8)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    title(part, "Probability of improvement, final return")
-    note(axes, "line: 95 %")
+    title(part, f"Probability of improvement, final {metric_of(study.score).label}")
+    intervals = any(found[label][study.score]["probability_low"] is not None for label in pairs)
+    note(axes, "line: 95 %" if intervals else "")

@@ -17,7 +17,7 @@ MODEL = for_size("tiny", deter=16, hidden=8, units=8, stoch=2, classes=4, blocks
 
 
 def test_every_kind_that_settings_can_name_can_be_made():
-    assert {*AGENTS, "ppo"} == set(typing.get_args(Kind))
+    assert {*AGENTS, "ppo", "random"} == set(typing.get_args(Kind))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import pytest
 
 from expedition import UserError
+from experiments.conditions import Cell, Condition
 from experiments.presets import BUDGETS, find_study, presets
 from experiments.settings import agent_preset, training_preset
-from experiments.study import Cell, Condition, overlaid, planned_runs
+from experiments.study import overlaid, planned_runs
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 WALKER = [name for name in presets() if name.startswith("walker2023-")]
@@ -19,8 +20,9 @@ def test_the_quickstart_is_what_it_promises():
     assert (QUICK.env, QUICK.intrinsic, QUICK.size) == ("crafter", "disagreement", "tiny")
     assert names(QUICK) == ["scratch", "policy", "model", "model+policy"]
     runs = planned_runs(QUICK)
-    assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 4
-    assert {run.config.steps for run in runs[1:]} == {QUICK.finetune_steps}  # an equal budget
+    assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 5
+    assert runs[-1].condition == "random policy"
+    assert {run.config.steps for run in runs[1:-1]} == {QUICK.finetune_steps}  # an equal budget
 
 
 def test_every_domain_of_the_paper_has_a_study_at_every_budget():

@@ -6,16 +6,22 @@ import pytest
 
 from agents import PPOConfig
 from expedition import UserError
+from experiments.conditions import RANDOM_POLICY, Cell, Condition, Contrast, Question, usual_question
 from experiments.presets import presets
 from experiments.settings import ppo_preset
-from experiments.study import Cell, Condition, Contrast, Study, overlaid, planned_runs
+from experiments.study import Study, overlaid, planned_runs
 from training import from_dict, to_dict
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 
 
+def learning(study):
+    """Its runs but for the random policy's."""
+    return [run for run in planned_runs(study) if run.condition != RANDOM_POLICY]
+
+
 def ids(study=QUICK, seeds=1):
-    return [run.id for run in planned_runs(dataclasses.replace(study, seeds=seeds))]
+    return [run.id for run in learning(dataclasses.replace(study, seeds=seeds))]
 
 
 def with_conditions(*conditions, **changes):
@@ -23,7 +29,7 @@ def with_conditions(*conditions, **changes):
 
 
 def test_pretraining_is_shared_by_the_runs_that_need_it():
-    runs = planned_runs(dataclasses.replace(QUICK, seeds=3))
+    runs = learning(dataclasses.replace(QUICK, seeds=3))
     assert len(runs) == 3 * 5
     assert [run.config.phase for run in runs] == ["pretrain"] * 3 + ["finetune"] * 12
     by_seed = {run.seed: run.id for run in runs[:3]}
@@ -36,7 +42,7 @@ def test_pretraining_is_shared_by_the_runs_that_need_it():
 
 
 def test_each_way_of_exploring_has_a_run_of_its_own():
-    runs = planned_runs(
+    runs = learning(
         with_conditions(
             Condition("scratch", "scratch"),
             Condition("model", "model"),
@@ -72,11 +78,11 @@ def test_each_way_of_exploring_has_a_run_of_its_own():
 
 def test_ppo_is_tuned_for_environment_and_budget_where_nobody_set_it():
     ppo = Condition("PPO", "scratch", learner="ppo")
-    (run,) = planned_runs(with_conditions(ppo))
+    (run,) = learning(with_conditions(ppo))
     assert (run.needs, run.config.agent.kind) == (None, "ppo")
     assert run.config.agent.ppo == ppo_preset("crafter", QUICK.finetune_steps) != PPOConfig()
     mine = PPOConfig(lr=1e-5)
-    (run,) = planned_runs(with_conditions(ppo, agent=dataclasses.replace(QUICK.agent, ppo=mine)))
+    (run,) = learning(with_conditions(ppo, agent=dataclasses.replace(QUICK.agent, ppo=mine)))
     assert run.config.agent.ppo == mine
 
 
@@ -171,7 +177,7 @@ def test_settings_of_phase_2_that_mean_nothing(values, sentence):
 
 def test_plans_spelled_out_have_ids_that_are_folders():
     one, two = "encoder=copy", "encoder=freeze"
-    runs = planned_runs(with_conditions(Condition(one, one), Condition(two, two)))[1:]
+    runs = learning(with_conditions(Condition(one, one), Condition(two, two)))[1:]
     assert all(run.id.startswith("custom-s0-") for run in runs)
     assert runs[0].id != runs[1].id
     assert [run.plan for run in runs] == [one, two]
@@ -181,7 +187,7 @@ def test_only_plans_that_relabel_learn_offline():
     plans = [Condition(plan, plan) for plan in ("scratch", "replay", "relabel", "model+relabel")]
     offline = dataclasses.replace(QUICK.finetune, offline_updates=7)
     learned, plain = (
-        planned_runs(with_conditions(*plans, finetune=training))[1:] for training in (offline, QUICK.finetune)
+        learning(with_conditions(*plans, finetune=training))[1:] for training in (offline, QUICK.finetune)
     )
     assert [run.config.training.offline_updates for run in learned] == [0, 0, 7, 7]
     # The others are the same runs as without it.
@@ -190,7 +196,7 @@ def test_only_plans_that_relabel_learn_offline():
 
 def test_phase_2_may_be_elsewhere_and_in_several_places():
     tasks = ("catch-pixels", "maze-pixels")
-    runs = planned_runs(dataclasses.replace(QUICK, env="maze-pixels", tasks=tasks))
+    runs = learning(dataclasses.replace(QUICK, env="maze-pixels", tasks=tasks))
     assert [run.config.env for run in runs] == ["maze-pixels", *tasks * 4]
     assert [run.condition for run in runs[1:3]] == ["scratch", "scratch"]
     assert len({run.id for run in runs}) == 9
@@ -206,6 +212,16 @@ def test_phase_2_may_be_elsewhere_and_in_several_places():
         ({"name": "x", "plan": "model", "explorer": "ppo"}, "PPO explores nothing"),
         ({"name": "x", "plan": "model", "learner": "model"}, "Unknown learner 'model'"),
         ({"name": "x", "plan": "model", "learner": "ppo"}, "PPO can take nothing over"),
+        (
+            {"name": "x", "plan": "model", "explorer": "random"},
+            "explore with the intrinsic reward random-data",
+        ),
+        ({"name": "x", "plan": "scratch", "learner": "random"}, "every study measures: leave it out"),
+        (
+            {"name": "random policy", "plan": "model", "learner": "random"},
+            "every study measures: leave it out",
+        ),
+        ({"name": "random policy", "plan": "scratch"}, "every study measures: leave it out"),
     ],
 )
 def test_conditions_that_mean_nothing(settings, sentence):
@@ -292,4 +308,55 @@ def test_a_study_needs_seeds_and_not_without_end(seeds):
 @pytest.mark.parametrize("name", ["pretrain_steps", "finetune_steps"])
 def test_budgets_are_positive(name):
     with pytest.raises(UserError, match="steps is -3"):
-        planned_runs(dataclasses.replace(QUICK, **{name: -3}))
+        learning(dataclasses.replace(QUICK, **{name: -3}))
+
+
+def test_a_study_may_say_what_it_asks():
+    asked = overlaid(QUICK, {"question": {"better": "model", "baseline": "policy", "metric": "auc"}})
+    assert asked.question == Question("model", "policy", "auc")
+    assert overlaid(asked, {"conditions": ["scratch", "model"]}).question is None
+    assert overlaid(asked, {"conditions": ["policy", "model"]}).question == asked.question
+    assert [run.id for run in learning(asked)] == ids()
+
+
+def test_without_a_question_the_usual_one_is_asked():
+    contrasts = [Contrast("a", "model", "policy"), Contrast("b", "policy", "model")]
+    assert usual_question(["scratch", "model+policy"], contrasts) == Question("model+policy", "scratch")
+    assert usual_question(["scratch", "model"], contrasts) == Question("model", "policy")
+    assert usual_question(["scratch", "model"], []) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        (("model", "nobody"), "Unknown condition in a contrast 'nobody'"),
+        (("model", "model"), "compares 'model' with itself"),
+        (("pretrain:model", "scratch"), "before both"),
+        (("pretrain:model", "pretrain:policy"), "same pre-training run"),
+        (("model", "scratch", ""), "metric is empty"),
+    ],
+)
+def test_questions_that_mean_nothing(question, sentence):
+    with pytest.raises(UserError, match=sentence):
+        dataclasses.replace(QUICK, question=Question(*question))
+
+
+def test_the_random_policy_belongs_to_every_study_once():
+    tasks = ("catch-pixels", "maze-pixels")
+    named = Condition(RANDOM_POLICY, "scratch", learner="random")
+    for study in (QUICK, with_conditions(named, *QUICK.conditions)):
+        runs = planned_runs(dataclasses.replace(study, seeds=2, tasks=tasks))
+        chance = [run for run in runs if run.condition == RANDOM_POLICY]
+        assert [(run.seed, run.config.env) for run in chance] == [(s, t) for s in (0, 1) for t in tasks]
+        assert {run.config.steps for run in chance} == {0}
+        assert {run.config.training.evaluation_episodes for run in chance} == {16}
+        assert {run.needs for run in chance} == {None}
+    wider = dataclasses.replace(QUICK.agent, precision="bf16")
+    names = [planned_runs(dataclasses.replace(QUICK, agent=a))[-1].id for a in (QUICK.agent, wider)]
+    assert names[0] == names[1]  # it has none of the settings of learning
+
+
+def test_the_random_policy_may_be_compared_with():
+    contrasts = (Contrast("better than chance", "model", RANDOM_POLICY),)
+    study = dataclasses.replace(QUICK, contrasts=contrasts)
+    assert overlaid(study, {"conditions": ["model"]}).contrasts == contrasts

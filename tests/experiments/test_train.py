@@ -79,6 +79,8 @@ def test_a_size_brings_its_presets(cli, refused, tmp_path):
         (["finetune", "--env", "catch-vector"], "say from which run with --from"),
         (["finetune", "--plan", "scratch"], "name it with --env"),
         (["train", "--agent.kind", "ppo"], "run `expedition baseline ppo`"),
+        (["train", "--agent.kind", "random"], "every study measures it as `random policy`"),
+        (["pretrain", "--agent.kind", "random", "--env", "catch-vector"], "intrinsic reward random-data"),
         (["train", "--env", "catch-vectr"], "did you mean catch-vector"),
     ],
 )
@@ -95,7 +97,7 @@ def test_the_size_of_a_source_is_not_asked_for_otherwise(refused, pretrained, tm
 def test_a_study_takes_what_was_trained_by_hand(cli, study_file, tmp_path):
     """Equal settings, equal run: its folder needs no second training."""
     path = study_file(conditions=["scratch"], contrasts=[])
-    (run,) = planned_runs(find_study(str(path), None, {}))
+    run, _ = planned_runs(find_study(str(path), None, {}))  # and the random policy
     study = ("study", path, "--wandb", "off", "--out", tmp_path / "study")
     assert cli(*study, "--jobs", 1)[0] == 0
     folder = tmp_path / "study" / run.id

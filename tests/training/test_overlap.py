@@ -14,6 +14,7 @@ from envs import make_vector
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
 from training.collector import Collector, row_spec
 from training.logging.sinks import JsonlSink
+from training.midway import Midway
 from training.overlap import ActingCopy, chunk_steps
 from training.session import build_agent
 from training.trainer import Trainer
@@ -43,7 +44,10 @@ def trainer(folder, steps=80, stopping=lambda: False, **changes):
     replay = Replay(training.num_envs, row_spec(envs, agent, True), 2**20)
     collector = Collector(envs, agent, replay, True, 0)
     sink, checkpointer = JsonlSink(folder), Checkpointer(folder)
-    it = Trainer(config, folder, agent, collector, replay, sink, checkpointer, stopping, lambda *_: None)
+    midway = Midway(config, dict, sink)
+    it = Trainer(
+        config, folder, agent, collector, replay, sink, checkpointer, stopping, lambda *_: None, midway
+    )
     it.collector.start()
     return it
 

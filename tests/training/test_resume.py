@@ -11,7 +11,7 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from agents.compiler import missing
 from envs import make_vector
-from training import Logistics, RunConfig, TrainingConfig, execute
+from training import Logistics, RunConfig, TrainingConfig, execute, session
 from training.collector import Collector
 from training.session import build_agent
 from training.storage.checkpoint import open_checkpoint
@@ -107,7 +107,7 @@ def learned(run_dir, intrinsic):
     held = [name for name in COMPONENTS if name in checkpoint.sections]
     names = (*held, *(("intrinsic",) if intrinsic else ()), "training", "collector", "replay", "loop")
     state = dict(leaves({name: checkpoint.load(name) for name in names}))
-    del state["/loop/seconds"]
+    del state["/loop/seconds"], state["/loop/midway/seconds"]
     assert len(state) > 60
     return state
 
@@ -120,7 +120,7 @@ def assert_same_run(one, two, intrinsic):
     assert [name for name in left if left[name] != right[name]] == []
     results = [json.loads((run / "result.json").read_text()) for run in (one, two)]
     for result in results:
-        del result["wall_seconds"]
+        del result["wall_seconds"], result["evaluation_seconds"]
     assert results[0] == results[1]
 
 
@@ -145,6 +145,55 @@ def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, kind, tmp_path
     monkeypatch.undo()
     assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
     assert_logged_in_order(tmp_path / "whole")
+
+
+def no_judgement(run_dir):
+    """Metrics without those of evaluations."""
+    told = lines(run_dir, "metrics.jsonl")
+    return [line for line in told if not any(name.startswith("evaluation/") for name in line)]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_evaluations_during_training_change_nothing_and_are_made_once(overlap, tmp_path, monkeypatch):
+    plain = config("CartPole-v1", None, overlap=overlap)
+    settings = config("CartPole-v1", None, overlap=overlap, evaluate_every=40)
+    for name, chosen in (("plain", plain), ("whole", settings)):
+        assert execute(chosen, tmp_path / name, QUIET).result is not None
+    for read in (no_judgement, lambda run: lines(run, "episodes.jsonl")):
+        assert read(tmp_path / "plain") == read(tmp_path / "whole")
+    left, right = (learned(tmp_path / name, None) for name in ("plain", "whole"))
+    assert [name for name in left if left[name] != right[name]] == ["/loop/midway/step"]
+
+    judged = [
+        line["env_step"] for line in lines(tmp_path / "whole", "metrics.jsonl") if "evaluation/return" in line
+    ]
+    assert [step // 40 for step in judged] == [1, 2, 3, 3]  # the last one is the judgement
+
+    # A stop amid the first of them, one amid the second, a crash after the third: each is logged once.
+    evaluate, update, calls = session.evaluate_policy, DreamerAgent.update, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) in (2, 4):  # the first call is the one before the first step
+            signal.raise_signal(signal.SIGINT)
+        return evaluate(*arguments)
+
+    def crashing(self, batch, env_step):
+        if env_step > 130:
+            raise OSError("the power went out")
+        return update(self, batch, env_step)
+
+    monkeypatch.setattr(session, "evaluate_policy", interrupted)
+    for _ in range(2):
+        assert execute(settings, tmp_path / "parts", QUIET).result is None
+    monkeypatch.setattr(DreamerAgent, "update", crashing)
+    with pytest.raises(OSError, match="power"):
+        execute(settings, tmp_path / "parts", QUIET)
+    monkeypatch.setattr(DreamerAgent, "update", update)
+    assert open_checkpoint(tmp_path / "parts").step < judged[2]
+    assert lines(tmp_path / "parts", "metrics.jsonl")[-1]["env_step"] >= judged[2]
+    assert execute(settings, tmp_path / "parts", QUIET).result is not None
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", None)
 
 
 @pytest.mark.parametrize(("env", "intrinsic", "workers"), OVERLAP)

@@ -14,6 +14,7 @@ from training import Checkpointer, Replay, RunConfig, TrainingConfig
 from training.budget import planned_updates
 from training.collector import Collector, row_spec
 from training.logging.sinks import JsonlSink
+from training.midway import Midway
 from training.session import build_agent
 from training.trainer import Means, Trainer
 from world_model import for_size
@@ -43,7 +44,14 @@ class Still:
 
 
 def trainer(
-    folder, steps=80, phase="finetune", stopping=lambda: False, loss=1.0, env="catch-vector", **changes
+    folder,
+    steps=80,
+    phase="finetune",
+    stopping=lambda: False,
+    loss=1.0,
+    env="catch-vector",
+    measure=dict,
+    **changes,
 ):
     training = dataclasses.replace(TRAINING, **changes)
     config = RunConfig(env, phase, "rnd", "tiny", steps, 0, AGENT, training)
@@ -52,17 +60,18 @@ def trainer(
     task_reward = phase == "finetune"
     replay = Replay(training.num_envs, row_spec(envs, agent, task_reward), 2**20)
     still = Still(agent, loss)
-    told = []
+    told, sink = [], JsonlSink(folder)
     it = Trainer(
         config,
         folder,
         still,
         Collector(envs, agent, replay, task_reward, 0),
         replay,
-        JsonlSink(folder),
+        sink,
         Checkpointer(folder),
         stopping,
         lambda *what: told.append(what),
+        Midway(config, measure, sink),
     )
     it.told, it.still = told, still
     it.collector.start()
@@ -178,3 +187,19 @@ def test_what_episodes_reached_is_joined_logged_and_resumed(tmp_path):
     other.resume(Checkpointer(tmp_path).latest())
     assert other.coverage.result() == it.coverage.result()
     assert len(other.coverage.result()["reached"]) == reached[-1]
+
+
+def test_it_evaluates_midway_at_the_first_step_past_each_multiple(tmp_path):
+    it = trainer(tmp_path, steps=81, evaluate_every=20, measure=lambda: {"return": it.env_step / 10})
+    assert it.learn()
+    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    points = [(line["env_step"], line["evaluation/return"]) for line in told if "evaluation/return" in line]
+    assert [step // 20 for step, _ in points] == [1, 2, 3, 4]
+    assert all(step % 20 < 2 for step, _ in points)  # two environments
+    assert [value for _, value in points] == [step / 10 for step, _ in points]
+    assert it.midway.seconds > 0
+
+
+def test_evaluations_of_no_episodes_are_refused():
+    with pytest.raises(UserError, match="evaluations of no episodes"):
+        dataclasses.replace(TRAINING, evaluate_every=9, evaluation_episodes=0)

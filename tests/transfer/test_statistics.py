@@ -15,6 +15,7 @@ from transfer.statistics import (
     performance_profile,
     pooled_iqm,
     probability_of_improvement,
+    seeds_to_decide,
     stratified_bootstrap,
 )
 
@@ -199,3 +200,33 @@ def test_tables_that_do_not_fit_are_refused():
         probability_of_improvement(np.zeros((3, 2)), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="two seeds"):
         stratified_bootstrap(np.zeros((1, 2)), pooled_iqm)
+
+
+def test_seeds_to_decide_by_hand():
+    # Mean 0.5, deviation 0.9: t(14) = 2.14479 reaches 0.498 at 15 seeds, t(13) = 2.16037 still 0.520 at 14.
+    assert seeds_to_decide([0.5, -0.4, 1.4]) == 15
+    assert seeds_to_decide([1.0, 1.0]) == 3  # no fewer give an interval
+    assert seeds_to_decide([1.0, -1.0]) is None
+    assert seeds_to_decide([-0.5, 0.4, -1.4]) == 15  # a loss is decided as well
+
+
+@pytest.mark.parametrize("mean", [0.02, 0.3, 1.0, 3.0])
+def test_seeds_to_decide_is_the_first_number_whose_interval_excludes_zero(mean):
+    def excludes(n):
+        half = stats.t.ppf(0.975, n - 1) / math.sqrt(n)
+        return half < mean
+
+    spread = np.array([-1.0, 0.0, 1.0])  # deviation 1
+    needed = seeds_to_decide(spread + mean)
+    assert excludes(needed)
+    assert needed == 3 or not excludes(needed - 1)
+
+
+def test_seeds_to_decide_takes_the_mean_over_tasks():
+    values = np.array([[0.5, 0.5], [-0.9, 0.1], [2.0, 0.8]])
+    assert seeds_to_decide(values) == seeds_to_decide([0.5, -0.4, 1.4])
+
+
+def test_one_seed_decides_nothing():
+    with pytest.raises(ValueError, match="two seeds"):
+        seeds_to_decide([1.0])

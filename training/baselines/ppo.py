@@ -15,14 +15,15 @@ import torch
 from envs import VectorEnv
 from expedition import UserError, __version__
 from training.config import RunConfig, to_dict
-from training.evaluation import Policy, by_scope, evaluate_policy, summarise_episodes
+from training.evaluation import Policy, by_scope, evaluate_policy, judgement, summarise_episodes
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
+from training.midway import Midway
 from training.runtime import Stopped, StopSignal, choose_device
-from training.session import EVALUATION_SEED, Outcome, judgement
-from training.spaces import SPACES, check_unchanged, describe_spaces
+from training.session import EVALUATION_SEED, Outcome
+from training.spaces import SPACES, check_unchanged, describe_spaces, observed_kinds
 from training.storage.checkpoint import Checkpoint, Checkpointer
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.storage.state_tree import publish_json
@@ -103,13 +104,18 @@ class _Session:
         training = config.training
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
-        truncate_after(run_dir, -1 if self.checkpoint is None else self.checkpoint.step)
+        if self.checkpoint is None:
+            truncate_after(run_dir, -1)
+        else:
+            step, loop = self.checkpoint.step, self.checkpoint.load("loop")
+            truncate_after(run_dir, step, judged=loop["midway"]["step"] == step)
         self.make_envs = env_factory(config, logistics)
         self.envs = self.make_envs(training.num_envs)
         self.learner = Learner(config, self.envs, choose_device(logistics.device))
         self.bridge = self.learner.bridge
         self.sink = open_sinks(config, run_dir, logistics)
         self.status = Status(run_dir, config, logistics.progress)
+        self.midway = Midway(config, self._policy, self.sink)
         self.rollouts = self.updates = self.episodes = 0
         self.seconds = 0.0
         self._clock = time.monotonic()
@@ -158,6 +164,8 @@ class _Session:
         self._save_me = self._snapshot()
         while self.bridge.steps < config.steps and not self.stop:
             before = self.bridge.steps
+            if not self.midway.gets_through(before):
+                break
             rows, update = rollout_rows(
                 config.steps - before, config.agent.ppo.rollout, config.training.num_envs
             )
@@ -205,6 +213,7 @@ class _Session:
             "updates": self.updates,
             "episodes": self.episodes,
             "seconds": self.seconds,
+            "midway": self.midway.state_dict(),
         }
         collector = {"envs": self.envs.state_dict(), "rows": dict(self.bridge.rows)}
         return self.bridge.steps, {"moments": moments, "collector": collector, "loop": loop}
@@ -231,29 +240,31 @@ class _Session:
         self.learner.go_on(dict(collector["rows"]))
         self.rollouts, self.updates = loop["rollouts"], loop["updates"]
         self.episodes, self.seconds = loop["episodes"], loop["seconds"]
+        self.midway.load_state_dict(loop["midway"])
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
+
+    def _policy(self) -> dict[str, float]:
+        """Measures of the policy as it is now, on the episodes that judge this run at every moment."""
+        episodes, seed = self.config.training.evaluation_episodes, self.config.seed + EVALUATION_SEED
+        found = evaluate_policy(self.learner.actor(), self.make_envs, episodes, seed, self.stop.check)
+        return summarise_episodes(self.config.env, found)
 
     def _judge(self) -> dict[str, Any]:
         """Evaluate the policy, and write result.json; there is no model to judge."""
         began = time.monotonic()
         config, step = self.config, self.bridge.steps
-        episodes = evaluate_policy(
-            self.learner.actor(),
-            self.make_envs,
-            config.training.evaluation_episodes,
-            config.seed + EVALUATION_SEED,
-            self.stop.check,
-        )
-        summary = summarise_episodes(config.env, episodes)
+        summary = self._policy()
         metrics, success = by_scope({"": summary})
         result = {
             "metrics": metrics,
             **success,
-            "episodes": len(episodes),
+            "episodes": config.training.evaluation_episodes,
             "environment_steps": step,
             "updates": self.updates,
             "wall_seconds": self.seconds + time.monotonic() - began,
+            "evaluation_seconds": self.midway.seconds,
             "parameters": self.learner.parameters,
+            "observed": observed_kinds(self.envs.observation_space),
             "version": __version__,
         }
         self.sink.write(step, judgement(summary, config))

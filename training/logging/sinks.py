@@ -14,7 +14,8 @@ METRICS = "metrics.jsonl"
 EPISODES = "episodes.jsonl"
 SUMMARY = "summary.json"
 JUDGED = "evaluation/"
-"""Begins the names of what the last evaluation measured, after the last checkpoint and at its step."""
+"""Begins the names of what evaluations during training and at its end measured. The last one comes after the
+last checkpoint and at its step."""
 
 _KEPT = "checkpoints that were there before are intact"
 
@@ -117,15 +118,16 @@ class MultiSink:
             raise failures[0]
 
 
-def truncate_after(run_dir: Path, step: int, updates: int | None = None) -> None:
+def truncate_after(run_dir: Path, step: int, updates: int | None = None, *, judged: bool = False) -> None:
     """Cut the lines of steps after `step`, and a torn last line, so that a resumed run logs no step twice.
 
     Args:
         run_dir: the run's folder; files that are missing stay so.
         step: environment steps of the checkpoint from which the run goes on.
         updates: updates that it had made: lines of `step` itself that tell of more are cut too (before the
-            first step there is no other measure of how far a run is). So is the last evaluation's, which
-            is made anew.
+            first step there is no other measure of how far a run is).
+        judged: whether the checkpoint knows of an evaluation at its own step; else the line of one there is
+            cut, because it is made anew.
 
     Raises:
         UserError: the disk refuses; the files are then as they were.
@@ -135,7 +137,7 @@ def truncate_after(run_dir: Path, step: int, updates: int | None = None) -> None
             if not path.exists():
                 continue
             with written_aside(path) as aside, path.open("rb") as old, aside.open("wb") as new:
-                new.writelines(line for line in old if _belongs(line, step, updates))
+                new.writelines(line for line in old if _belongs(line, step, updates, judged))
                 new.flush()
 
 
@@ -145,12 +147,12 @@ def logged_lines(run_dir: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in paths)
 
 
-def _belongs(line: bytes, step: int, updates: int | None) -> bool:
+def _belongs(line: bytes, step: int, updates: int | None, judged: bool) -> bool:
     if not line.endswith(b"\n"):
         return False
     try:
         told = json.loads(line)
-        if told["env_step"] == step and any(name.startswith(JUDGED) for name in told):
+        if told["env_step"] == step and not judged and any(name.startswith(JUDGED) for name in told):
             return False
         if told["env_step"] == step and updates is not None:
             return told.get("updates", 0) <= updates

@@ -19,7 +19,7 @@ def drawn(folder):
         return np.asarray(image.convert("L"))
 
 
-@pytest.mark.parametrize(("seeds", "height"), [(1, 1140), (3, 1140), (5, 1420)])
+@pytest.mark.parametrize(("seeds", "height"), [(1, 1162), (3, 1162), (5, 1442)])
 def test_a_whole_study(tmp_path, seeds, height, write_study):
     before = dict(mpl.rcParams)
     pixels = drawn(write_study(tmp_path, seeds=tuple(range(seeds))))

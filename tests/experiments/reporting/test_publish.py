@@ -13,10 +13,12 @@ from training import Logistics
 def test_files_and_table_agree(write_study, tmp_path):
     folder = write_study(tmp_path, films=False)
     told = publish(folder, None)
-    assert (folder / "report.txt").read_text() in told
-    assert str(folder / "report.png") in told.splitlines()[-1]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert told.splitlines()[-1] == str(folder)
+    assert " ".join(told.split("\n\n")[0].split()) == summary["answer"]["sentence"]
+    assert (folder / "report.txt").read_text().startswith(told.split("\n\n")[0])
     assert (folder / "report.png").stat().st_size > 10_000
-    assert json.loads((folder / "summary.json").read_text())["conditions"]
+    assert summary["conditions"]
     assert not (folder / "report").exists()  # nothing for W&B
 
 

@@ -22,7 +22,10 @@ def cell(mean, low=None, high=None, n=1):
 
 def summary(conditions, gains):
     head = {"environment_steps": 24000, "wall_seconds": 492.0, "command": "expedition study quickstart"}
-    return head | {"version": "0.1.0", "conditions": conditions, "contributions": gains}
+    empty = {"contrasts": {}, "contrast_pairs": {}, "pretraining": {}, "pretraining_contrasts": {}}
+    empty |= {"tasks": {}, "notes": [], "observed": [], "evaluation_seconds": 0.0}
+    head |= {"version": "0.1.0", "answer": {"sentence": "Carrying it was worth it."}}
+    return head | empty | {"conditions": conditions, "contributions": gains}
 
 
 def test_summary_has_the_promised_form(tmp_path, write_study):
@@ -31,6 +34,7 @@ def test_summary_has_the_promised_form(tmp_path, write_study):
     assert set(found) == {
         "conditions", "contributions", "contrasts", "pretraining", "pretraining_contrasts", "profiles",
         "factorial", "contrast_pairs", "notes", "environment_steps", "wall_seconds", "command", "version",
+        "answer", "tasks", "observed", "evaluation_seconds",
     }  # fmt: skip
     assert list(found["conditions"]) == ["scratch", "model", "policy", "model+policy"]
     names = [
@@ -122,9 +126,9 @@ def test_the_csv_says_what_is_missing_and_what_has_too_few_seeds(tmp_path, write
 
 def test_files_are_written_whole_and_agree(tmp_path, write_study):
     study = read_study(write_study(tmp_path))
-    table = write_report(study, wall_seconds=100)
-    assert (tmp_path / "report.txt").read_text(encoding="utf-8") == table
-    assert json.loads((tmp_path / "summary.json").read_text()) == summarise(study, 100)
+    written = write_report(study, wall_seconds=100)
+    assert (tmp_path / "report.txt").read_text(encoding="utf-8") == format_table(written)
+    assert json.loads((tmp_path / "summary.json").read_text()) == written == summarise(study, 100)
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -135,11 +139,13 @@ def test_one_seed_prints_no_interval_and_says_so():
         "model": {"return": cell(2.9), "open_loop_error_start": cell(0.012)},
     }
     lines = format_table(summary(conditions, gains)).splitlines()
-    assert lines[:2] == [
+    assert lines[:4] == [
+        "Carrying it was worth it.",
+        "",
         "expedition study quickstart",
         "expedition 0.1.0; 24,000 environment steps in 8 min 12 s",
     ]
-    assert lines[3:9] == [
+    assert lines[5:11] == [
         "After fine-tuning, for each condition:",
         "condition     return ↑  error, start ↓  seeds",
         "           per episode      MSE x 1000      n",
@@ -149,7 +155,12 @@ def test_one_seed_prints_no_interval_and_says_so():
     ]
     assert "model alone         +0.80           -48.0      1" in lines
     assert "One seed: no interval can be given; run with --seeds 3 or more to get one." in lines
-    assert "[" not in "".join(lines[4:9])
+    assert "[" not in "".join(lines[6:11])
+
+
+def test_the_cost_of_evaluations_during_training_is_told():
+    costly = summary({"scratch": {"return": cell(2.1)}}, {}) | {"evaluation_seconds": 75.0}
+    assert "Evaluations during training: 1 min 15 s of the runs' time" in format_table(costly).splitlines()
 
 
 def test_several_seeds_print_intervals():

@@ -118,14 +118,19 @@ def leaves(value, path=""):
 def held(run_dir):
     checkpoint = open_checkpoint(run_dir)
     state = dict(leaves({name: checkpoint.load(name) for name in checkpoint.sections}))
-    del state["/loop/seconds"]
+    del state["/loop/seconds"], state["/loop/midway/seconds"]
     return state
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "catch-pixels", "Pendulum-v1", "FrozenLake-v1"])
-def test_stopped_and_resumed_equals_never_stopped(env, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("env", "every"),
+    [("CartPole-v1", 0), ("catch-pixels", 0), ("Pendulum-v1", 0), ("FrozenLake-v1", 0), ("CartPole-v1", 70)],
+)
+def test_stopped_and_resumed_equals_never_stopped(env, every, tmp_path, monkeypatch):
     pytest.importorskip("stable_baselines3")
     settings = config(env, anneal=True)
+    training = dataclasses.replace(settings.training, evaluate_every=every)
+    settings = dataclasses.replace(settings, training=training)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert execute(settings, whole, QUIET).result["updates"] >= 4
     for row in (7, 31):  # amid the first rollout, and amid the second of the next sitting
@@ -141,12 +146,14 @@ def test_stopped_and_resumed_equals_never_stopped(env, tmp_path, monkeypatch):
     assert execute(settings, parts, QUIET).result is not None
     for name in ("metrics.jsonl", "episodes.jsonl"):
         assert (whole / name).read_text() == (parts / name).read_text()
+    judged = (whole / "metrics.jsonl").read_text().count("evaluation/return")
+    assert judged == (1 if every == 0 else 4)  # past 70, 140 and 210, and at the end
     left, right = held(whole), held(parts)
     assert left.keys() == right.keys()
     assert [name for name in left if left[name] != right[name]] == []
     results = [json.loads((run / "result.json").read_text()) for run in (whole, parts)]
     for result in results:
-        del result["wall_seconds"]
+        del result["wall_seconds"], result["evaluation_seconds"]
     assert results[0] == results[1]
     assert execute(settings, parts, QUIET).result["metrics"] == results[0]["metrics"]
 

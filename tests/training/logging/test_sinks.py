@@ -105,6 +105,17 @@ def test_before_the_first_step_updates_say_what_is_later(tmp_path):
     assert told == [(0, None), (0, 10)]
 
 
+@pytest.mark.parametrize("judged", [False, True])
+def test_an_evaluation_at_the_checkpoint_stays_where_the_checkpoint_knows_of_it(tmp_path, judged):
+    sink = JsonlSink(tmp_path)
+    for step in (3, 5, 8):
+        sink.write(step, {"evaluation/return": 1.0})
+    sink.close()
+    truncate_after(tmp_path, 5, updates=7, judged=judged)
+    told = [line["env_step"] for line in lines(tmp_path / "metrics.jsonl")]
+    assert told == ([3, 5] if judged else [3])
+
+
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     sink = JsonlSink(tmp_path)
     full = Path("/dev/full")

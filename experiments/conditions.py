@@ -1,0 +1,146 @@
+"""What a study compares: ways to come to a task, and comparisons of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterable
+from typing import get_args
+
+from agents import Kind
+from expedition import UserError, unknown_name
+from exploration import INTRINSIC
+from transfer.plan import TransferPlan, parse_plan
+
+RANDOM_POLICY = "random policy"
+"""Name of the condition that every study measures beside its own: it learns nothing."""
+EXPLORED = "pretrain:"
+"""Before the name of a condition in a contrast: its pre-training run is meant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """One way to come to the task: what was explored, by whom, what is carried, and who fine-tunes."""
+
+    name: str
+    """What tables call it."""
+    plan: str
+    """What is carried: the name of a plan, or a plan spelled out."""
+    intrinsic: str | None = None
+    """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
+    explorer: Kind = "model-based"
+    """Agent of phase 1."""
+    learner: Kind = "model-based"
+    """Agent of phase 2."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[^\s/][^/]*", self.name):
+            raise UserError(f"The name of a condition may hold no '/', and must not be empty: '{self.name}'.")
+        parse_plan(self.plan)
+        if self.intrinsic is not None and self.intrinsic not in INTRINSIC:
+            raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
+        for role, kind in (("explorer", self.explorer), ("learner", self.learner)):
+            if kind not in get_args(Kind):
+                raise unknown_name(role, kind, get_args(Kind))
+        if self.explorer == "ppo":
+            raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
+        if self.learner == "ppo" and self.transfer.carries:
+            raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
+        self._check_random()
+
+    def _check_random(self) -> None:
+        if self.explorer == "random":
+            raise UserError(
+                f"Condition '{self.name}': the random policy learns nothing; explore with the intrinsic "
+                "reward random-data."
+            )
+        measured = self.learner == "random"
+        if measured != (self.name == RANDOM_POLICY) or (measured and self.transfer.carries):
+            raise UserError(
+                f"Condition '{self.name}': the learner random belongs to the condition '{RANDOM_POLICY}' "
+                "alone, with the plan scratch, which every study measures: leave it out."
+            )
+
+    @property
+    def transfer(self) -> TransferPlan:
+        """The plan."""
+        return parse_plan(self.plan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """A comparison of two conditions, paired by seed."""
+
+    label: str
+    """What it says."""
+    better: str
+    """The condition that should gain; `pretrain:` before both names compares phase 1."""
+    baseline: str
+    """The condition that it is compared with."""
+
+    def __post_init__(self) -> None:
+        if self.better.startswith(EXPLORED) != self.baseline.startswith(EXPLORED):
+            raise UserError(
+                f"Contrast '{self.label}' compares phase 1 with phase 2: write '{EXPLORED}' before both "
+                "conditions or before neither."
+            )
+        if self.better == self.baseline:
+            raise UserError(f"Contrast '{self.label}' compares '{self.better}' with itself: name another.")
+
+    @property
+    def conditions(self) -> tuple[str, str]:
+        """Names of the two conditions, whichever phase is compared."""
+        return self.better.removeprefix(EXPLORED), self.baseline.removeprefix(EXPLORED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a study is to answer, chosen before it is run: one comparison, in one measure."""
+
+    better: str
+    """The condition that should gain; `pretrain:` before both names compares phase 1."""
+    baseline: str
+    """The condition that it is compared with."""
+    metric: str | None = None
+    """The measure; None for the final return, or over several tasks success or the return by task."""
+
+    @property
+    def contrast(self) -> Contrast:
+        """The comparison."""
+        return Contrast(f"{self.better} over {self.baseline}", self.better, self.baseline)
+
+    def __post_init__(self) -> None:
+        if self.metric == "":
+            raise UserError("A question's metric is empty: name a measure, such as return, or leave it out.")
+        self.contrast.__post_init__()
+
+
+def usual_question(conditions: Collection[str], contrasts: Iterable[Contrast]) -> Question | None:
+    """What a study asks that names no question: `model+policy` over `scratch`, or else its first contrast."""
+    if {"model+policy", "scratch"} <= set(conditions):
+        return Question("model+policy", "scratch")
+    first = next(iter(contrasts), None)
+    return None if first is None else Question(first.better, first.baseline)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Which condition carries a set of components, in a factorial."""
+
+    condition: str
+    """The condition."""
+    carries: str = ""
+    """What it carries of the components that are crossed, as `model+replay`; empty: none of them."""
+
+    def __post_init__(self) -> None:
+        parts = self.carries.split("+") if self.carries else []
+        if len(set(parts)) < len(parts) or any(part != part.strip() or not part for part in parts):
+            raise UserError(
+                f"The cell of '{self.condition}' carries '{self.carries}': name components as in "
+                "model+replay, each once."
+            )
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """What it carries."""
+        return tuple(self.carries.split("+")) if self.carries else ()

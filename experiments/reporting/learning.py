@@ -1,0 +1,78 @@
+"""The figure's panel of learning curves: evaluations on fixed episodes, or else training episodes."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib.figure import SubFigure
+
+from experiments.conditions import RANDOM_POLICY
+from experiments.reporting.curves import smooth
+from experiments.reporting.drawing import band, colour_of, label_ends, note
+from experiments.reporting.records import StudyRecord
+from experiments.reporting.runs import RunRecord
+from transfer.statistics import MIN_SEEDS
+
+GRID = 120
+"""Points of a drawn curve."""
+Curve = tuple[np.ndarray, np.ndarray]
+"""Environment steps and returns, (n,) each."""
+
+
+def has_curves(study: StudyRecord) -> bool:
+    """Say whether any run has a curve to draw."""
+    return any(len(curve[0]) > 1 for name in study.conditions for _, curve in _curves(study, name))
+
+
+def draw_curves(part: SubFigure, study: StudyRecord) -> None:
+    """Draw each condition's return over fine-tuning, and the random policy's as a level."""
+    axes, ends, most = part.subplots(), {}, 0
+    evaluated = is_evaluated(study)
+    for condition in study.conditions:
+        found = [(run, curve) for run, curve in _curves(study, condition) if len(curve[0]) > 1]
+        if not found:
+            continue
+        colour, drawn = colour_of(condition, study), [curve for _, curve in found]
+        grid = np.linspace(max(s[0] for s, _ in drawn), min(s[-1] for s, _ in drawn), GRID)
+        lines = seed_lines(found, grid, evaluated)
+        for steps, values in drawn:
+            axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0)
+        band(axes, grid, lines, colour)
+        ends[condition], most = (lines.mean(axis=0)[-1], colour), max(most, len(lines))
+    level = study.values("normalised_return" if len(study.tasks) > 1 else "return").get(RANDOM_POLICY)
+    if level:
+        mean, colour = float(np.mean(list(level.values()))), colour_of(RANDOM_POLICY, study)
+        axes.axhline(mean, color=colour, lw=0.9, ls=":", zorder=1)
+        ends[RANDOM_POLICY] = (mean, colour)
+    label_ends(axes, ends)
+    axes.set_title("Return during fine-tuning" + (", normalised by task" if len(study.tasks) > 1 else ""))
+    dots = "evaluations" if evaluated else "training episodes, smoothed"
+    note(axes, f"environment steps (dots: {dots}" + ("; bands: 95 %)" if most >= MIN_SEEDS else ")"))
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
+
+
+def is_evaluated(study: StudyRecord) -> bool:
+    """Say whether every learning run was evaluated during training, and not at its ends alone."""
+    runs = [run for run in study.finetuning if run.learns]
+    return bool(runs) and all(len(run.evaluations()[0]) > 2 for run in runs)
+
+
+def seed_lines(found: Iterable[tuple[RunRecord, Curve]], grid: np.ndarray, evaluated: bool) -> np.ndarray:
+    """Return a line for each seed, the mean over its tasks, (seeds, grid); straight between evaluations."""
+    by_seed: dict[int, list[np.ndarray]] = {}
+    for run, (steps, values) in found:
+        line = np.interp(grid, steps, values) if evaluated else smooth(steps, values, grid)
+        by_seed.setdefault(run.seed, []).append(line)
+    tasks = max(map(len, by_seed.values()))
+    return np.array([np.mean(lines, axis=0) for lines in by_seed.values() if len(lines) == tasks])
+
+
+def _curves(study: StudyRecord, condition: str) -> list[tuple[RunRecord, Curve]]:
+    """The curves of a condition's runs; over several tasks on the scale of each, where it has one."""
+    evaluated, found = is_evaluated(study), []
+    for run in study.of(condition):
+        if not run.learns or (len(study.tasks) > 1 and run.env not in study.scales):
+            continue
+        steps, values = run.evaluations() if evaluated else run.curve()
+        zero, one = study.scales.get(run.env, (0.0, 1.0))
+        found.append((run, (steps, (values - zero) / (one - zero))))
+    return found

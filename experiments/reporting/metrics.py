@@ -1,0 +1,85 @@
+"""The measures that a report shows: their names, units, and which way is better."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown: `scale` turns the stored value into the shown `unit`.
+
+    Attributes:
+        name: its key in a run's result.
+        label: the head of its column.
+        unit: what stands below the head.
+        scale: shown value over stored one.
+        higher_is_better: whether a larger value is a gain.
+        words: what a difference is counted in, in a sentence; the label and the unit where it is empty.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    higher_is_better: bool = True
+    words: str = ""
+
+    @property
+    def title(self) -> str:
+        """The label with an arrow in the direction that is better."""
+        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
+
+
+RAW = ("return", "auc", "return_start", "return_offline")
+"""Measures in a task's own unit of reward, of which no mean over tasks is shown."""
+NORMALISED = "normalised_"
+"""Before the name of one of them: 0 is the task's random policy, 1 its best condition."""
+
+# Errors are stored as mean squared errors: shown times 1000, because 12.3 reads better than 0.0123. Of which
+# unit they are says what was observed: `error_unit`.
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("return", "return", "per episode", words="return an episode"),
+        Metric("success_rate", "success", "% of episodes", words="% of episodes solved"),
+        Metric("normalised_return", "return", "0 to 1 by task", words="return normalised by task"),
+        Metric("auc", "area", "mean return", words="return in the mean of all training steps"),
+        Metric("normalised_auc", "area", "0 to 1 by task", words="area normalised by task"),
+        Metric("steps_saved", "steps saved", "to scratch's", words="environment steps saved"),
+        Metric("return_start", "zero-shot", "per episode", words="return an episode, zero-shot"),
+        Metric("normalised_return_start", "zero-shot", "0 to 1 by task"),
+        Metric("return_offline", "offline", "per episode"),
+        Metric("normalised_return_offline", "offline", "0 to 1 by task"),
+        Metric("crafter_score", "score", "Crafter, %", words="% of Crafter score"),
+        Metric("achievements", "achievements", "unlocked", words="achievements"),
+        Metric("open_loop_error_start", "error, start", "MSE x 1000", 1000, higher_is_better=False),
+        Metric("open_loop_error_end", "error, end", "MSE x 1000", 1000, higher_is_better=False),
+        Metric("open_loop_accuracy_start", "foreseen, start", "% of symbols", 100),
+        Metric("open_loop_accuracy_end", "foreseen, end", "% of symbols", 100),
+        Metric("open_loop_nats_start", "surprise, start", "nats a symbol", higher_is_better=False),
+        Metric("open_loop_nats_end", "surprise, end", "nats a symbol", higher_is_better=False),
+    )
+}
+PRETRAINING: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("reached", "reached", "in the run"),
+        Metric("coverage", "coverage", "an episode"),
+        Metric("particle_entropy", "entropy", "of particles"),
+        *(METRICS[name] for name in ("return", "success_rate", "crafter_score", "achievements")),
+        *(METRICS[f"open_loop_{kind}_end"] for kind in ("error", "accuracy", "nats")),
+    )
+}
+"""What is shown of phase 1; the task's return there is what the agent didn't see."""
+
+
+def metric_of(name: str) -> Metric:
+    """Return how a metric is shown; one that only a suite knows is shown by its name."""
+    return METRICS.get(name) or PRETRAINING.get(name) or Metric(name, name.replace("_", " "))
+
+
+def error_unit(observed: Iterable[str]) -> str:
+    """Return of what an open-loop error is the mean square, by the kinds of observations that runs had."""
+    units = {"image": "per pixel on [0, 1]", "vector": "per value, symlog", "symbols": "per probability"}
+    told = [unit for kind, unit in units.items() if kind in set(observed)]
+    return " or ".join(told) or "per value"
