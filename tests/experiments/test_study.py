@@ -91,7 +91,7 @@ def test_more_seeds_keep_the_runs_that_there_are():
 
 
 def test_other_seeds_are_other_runs_of_the_same_kinds():
-    pilot = planned_runs(dataclasses.replace(QUICK, seeds=2, first_seed=100))
+    pilot = learning(dataclasses.replace(QUICK, seeds=2, first_seed=100))
     assert {run.seed for run in pilot} == {100, 101}
     assert {run.id for run in pilot}.isdisjoint(ids(seeds=5))
     assert {run.id for run in pilot if run.seed == 101} <= set(ids(seeds=200))
@@ -123,7 +123,7 @@ def test_phase_2_has_settings_of_its_own_over_those_of_both():
         "optimizer.lr": 1e-4,
         "optimizer.warmup": 7,
     }
-    first, *others = planned_runs(study)
+    first, *others = learning(study)
     assert first.config.agent == QUICK.agent
     assert {run.config.agent for run in others} == {study.finetuning_agent}
     learner = study.finetuning_agent

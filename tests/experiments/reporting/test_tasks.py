@@ -147,6 +147,7 @@ def test_curves_are_those_of_evaluations_where_all_runs_have_them(tmp_path, writ
     [
         (["image"], "per pixel on [0, 1]"),
         (["vector"], "per value, symlog"),
+        (["symbols"], "per probability"),
         (["vector", "image"], "per pixel on [0, 1] or per value, symlog"),
         ([], "per value"),
     ],
