@@ -77,8 +77,19 @@ class Contrast:
     """The condition that should gain; `pretrain:` before both names compares phase 1."""
     baseline: str
     """The condition that it is compared with."""
+    task: str | None = None
+    """Task of phase 2 on which they are compared; None for the mean over all."""
+    less_on: str | None = None
+    """Another task, whose difference is taken off: by how much more is gained on `task` (an interaction)."""
 
     def __post_init__(self) -> None:
+        if self.less_on is not None and self.task in (None, self.less_on):
+            raise UserError(
+                f"Contrast '{self.label}' takes off the gain on '{self.less_on}': name another `task` from "
+                "whose gain."
+            )
+        if self.task is not None and self.better.startswith(EXPLORED):
+            raise UserError(f"Contrast '{self.label}' compares phase 1, which has no task: leave `task` out.")
         if self.better.startswith(EXPLORED) != self.baseline.startswith(EXPLORED):
             raise UserError(
                 f"Contrast '{self.label}' compares phase 1 with phase 2: write '{EXPLORED}' before both "

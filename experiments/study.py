@@ -138,6 +138,10 @@ class Study:
         for where, name in named:
             if name not in known:
                 raise unknown_name(f"condition in a {where}", name, known)
+        places = [(c.label, task) for c in compared for task in (c.task, c.less_on) if task is not None]
+        for label, task in places:
+            if task not in self.finetune_envs:
+                raise unknown_name(f"task in the contrast '{label}'", task, self.finetune_envs)
         self._check_explored(compared)
         self.crossed()
 

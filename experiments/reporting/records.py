@@ -24,6 +24,9 @@ from training.storage.folder import read_json
 from transfer.contributions import Factorial, default_factorial
 from transfer.statistics import Value
 
+CONTRAST = ("label", "better", "baseline", "task", "less_on")
+"""What study.json says of a contrast."""
+
 
 @dataclass(frozen=True)
 class StudyRecord:
@@ -207,12 +210,14 @@ def _read_factorial(head: Mapping[str, Any]) -> Factorial:
     return Factorial.named(map(str, given["components"]), {str(k): str(v) for k, v in given["cells"].items()})
 
 
+def _text(value: Any) -> Any:
+    return None if value is None else str(value)
+
+
 def _read_contrasts(head: Mapping[str, Any], baseline: str | None) -> tuple[Contrast, ...]:
     """Return the study's own contrasts, or else each condition over the one that carries nothing."""
     if head.get("contrasts") is not None:
-        return tuple(
-            Contrast(str(c["label"]), str(c["better"]), str(c["baseline"])) for c in head["contrasts"]
-        )
+        return tuple(Contrast(**{key: _text(c.get(key)) for key in CONTRAST}) for c in head["contrasts"])
     names = dict.fromkeys(
         str(e["condition"]) for e in head["runs"] if e["condition"] is not None and e.get("kind") != RANDOM
     )

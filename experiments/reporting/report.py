@@ -101,10 +101,13 @@ def _contrasts(
     if own:
         title = "Contrasts that the study asks for, as differences paired by seed:"
         parts.append(f"{title}\n" + block("contrast", contrasts, columns, places, signed=True))
-    if max(cell["n"] for row in contrasts.values() for cell in row.values()) >= MIN_SEEDS:
+    plain = {
+        label: row for label, row in contrasts.items() if all("probability" in cell for cell in row.values())
+    }
+    if plain and max(cell["n"] for row in plain.values() for cell in row.values()) >= MIN_SEEDS:
         title = "Probability that a run of the first is better than a run of the second:"
         told = [replace(metric, unit="") for metric in columns if metric.name in ODDS]
-        parts.append(f"{title}\n" + block("contrast", contrasts, told, places, cell=_odds))
+        parts.append(f"{title}\n" + block("contrast", plain, told, places, cell=_odds))
     return parts
 
 

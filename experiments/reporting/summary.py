@@ -63,8 +63,8 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
     explored = {name: study.explored(name) for name in PRETRAINING}
     gains = {name: contributions(values, study.factorial) for name, values in tables.items()}
     factorial, labels = study.factorial, [c.label for c in study.contrasts]
-    contrasts = {m: _contrasts(study.contrasts, m, t) for m, t in tables.items()}
-    early = {m: _contrasts(_of_phase_1(study), m, t) for m, t in explored.items()}
+    contrasts = {m: _contrasts(study, study.contrasts, m, t) for m, t in tables.items()}
+    early = {m: _contrasts(study, _of_phase_1(study), m, t) for m, t in explored.items()}
     return {
         "answer": answer(study),
         "conditions": _estimates(tables, study),
@@ -165,24 +165,33 @@ def _of_phase_1(study: StudyRecord) -> list[Contrast]:
     ]
 
 
-def _contrasts(contrasts: Iterable[Contrast], measure: str, values: Results) -> dict[str, Any]:
-    sign = 1 if metric_of(measure).higher_is_better else -1
+def _contrasts(
+    study: StudyRecord, contrasts: Iterable[Contrast], measure: str, values: Results
+) -> dict[str, Any]:
     found = {}
     for contrast in contrasts:
-        better, baseline = values.get(contrast.better, {}), values.get(contrast.baseline, {})
-        pairs = paired_contrast(values, {contrast.better: 1, contrast.baseline: -1})
+        there = values if contrast.task is None else study.values_on(contrast.task, measure)
+        weights = {contrast.better: 1, contrast.baseline: -1}
+        pairs = paired_contrast(there, weights)
+        if contrast.less_on is not None:
+            others = paired_contrast(study.values_on(contrast.less_on, measure), weights)
+            pairs = {seed: pairs[seed] - others[seed] for seed in pairs if seed in others}
         if contrast.better == contrast.baseline or not pairs:
             continue
-        odds = probability_of_improvement(
-            [sign * value for value in better.values()], [sign * value for value in baseline.values()]
-        )
-        found[contrast.label] = {
-            **estimate(pairs.values()).as_dict(),
-            "probability": odds.value,
-            "probability_low": odds.low,
-            "probability_high": odds.high,
-        }
+        odds = _odds(there, contrast, measure) if contrast.less_on is None else {}
+        found[contrast.label] = estimate(pairs.values()).as_dict() | odds
     return found
+
+
+def _odds(values: Results, contrast: Contrast, measure: str) -> dict[str, Any]:
+    """How likely a run of the one is better than a run of the other."""
+    sign = 1 if metric_of(measure).higher_is_better else -1
+    better, baseline = (
+        [sign * value for value in values.get(name, {}).values()]
+        for name in (contrast.better, contrast.baseline)
+    )
+    odds = probability_of_improvement(better, baseline)
+    return {"probability": odds.value, "probability_low": odds.low, "probability_high": odds.high}
 
 
 def _pretraining(study: StudyRecord) -> dict[str, dict[str, Any]]:

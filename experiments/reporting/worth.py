@@ -114,7 +114,11 @@ def draw_profile(part: SubFigure, study: StudyRecord) -> None:
 def draw_odds(part: SubFigure, study: StudyRecord) -> None:
     """Draw, for each contrast, the probability that a run of the first has the higher final return."""
     found = summarise(study)["contrasts"]
-    pairs = {c.label: c.better for c in study.contrasts if study.score in found.get(c.label, {})}
+    pairs = {
+        c.label: c.better
+        for c in study.contrasts
+        if "probability" in found.get(c.label, {}).get(study.score, {})
+    }
     axes = part.subplots()
     for row, (label, better) in enumerate(pairs.items()):
         cell, colour = found[label][study.score], colour_of(better, study)

@@ -273,6 +273,22 @@ def test_a_contrast_stays_in_one_phase():
         Contrast("x", "pretrain:model", "policy")
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"task": "crafted"}, "task in the contrast 'x' 'crafted': did you mean crafter"),
+        ({"task": "crafter", "less_on": "crafter"}, "name another `task`"),
+        ({"less_on": "crafter"}, "name another `task`"),
+        ({"task": "crafter", "phase": "pretrain:"}, "phase 1, which has no task"),
+    ],
+)
+def test_contrasts_on_tasks_that_mean_nothing(settings, sentence):
+    phase = settings.pop("phase", "")
+    with pytest.raises(UserError, match=sentence):
+        contrast = Contrast("x", f"{phase}model", f"{phase}scratch", **settings)
+        dataclasses.replace(QUICK, contrasts=(contrast,))
+
+
 def test_a_contrast_has_two_sides():
     with pytest.raises(UserError, match="compares 'model' with itself"):
         Contrast("x", "model", "model")

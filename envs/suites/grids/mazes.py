@@ -8,6 +8,7 @@ slowly.
 - Actions: up, down, left, right; a wall leaves the agent where it is. Goal and tiles vanish when stepped on.
 - Task `goal`: 1 for the goal. Task `collect`: 1 for gold, 0.5 for silver, -1 for red, which may lie across
   the only way. Everything else pays 0, and the other task's reward stands in `info["task_rewards"]`.
+- With `slip` the floor is slippery: that share of the steps goes in a direction drawn at random.
 - Nothing terminates: an episode is cut off after `limit` steps, in both tasks alike, so that a model learned
   in one (or without reward) is right for the other.
 """
@@ -104,6 +105,7 @@ class Mazes(LevelGame):
         limit: int = 200,
         loops: float = 0.0,
         view: str = "full",
+        slip: float = 0.0,
         render_mode: str | None = "rgb_array",
     ) -> None:
         """Choose what is rewarded, what is seen and which levels are played.
@@ -118,6 +120,7 @@ class Mazes(LevelGame):
             limit: steps of every episode.
             loops: share of the walls left between rooms that is opened; 0 for perfect mazes.
             view: "full" or "local".
+            slip: probability that a step goes in a random direction.
             render_mode: "rgb_array" or None.
 
         Raises:
@@ -125,6 +128,8 @@ class Mazes(LevelGame):
         """
         if size < SMALLEST or size % 2 == 0:
             raise UserError(f"A maze's size must be odd and at least {SMALLEST}, not {size}.")
+        if not 0 <= slip <= 1:
+            raise UserError(f"A maze's slip is a probability, from 0 to 1, not {slip:g}.")
         seen = size if view == "full" else WINDOW
         super().__init__(
             len(MOVES),
@@ -141,6 +146,7 @@ class Mazes(LevelGame):
         self.task_rewards = tuple(name for name in REWARDS if name != task)
         self._rewards, self._others = REWARDS[task], {name: REWARDS[name] for name in self.task_rewards}
         self._size, self._loops, self._local = size, loops, view == "local"
+        self._slip = slip
         self._task = task
 
     def level(self, number: int) -> Level:
@@ -152,6 +158,10 @@ class Mazes(LevelGame):
         return State(level, dice.state, 0, False, start, board, 1 << start)
 
     def _play(self, state: State, action: int) -> tuple[State, float, bool, dict[str, Any]]:
+        if self._slip:
+            dice = Dice(state.luck)
+            action = dice.below(len(MOVES)) if dice.chance(self._slip) else action
+            state = state._replace(luck=dice.state)
         state, found = advance(self.level(state.level).maze, state, action)
         others = {name: rewards.get(found, 0.0) for name, rewards in self._others.items()}
         return state, self._rewards.get(found, 0.0), False, {"task_rewards": others}
@@ -242,6 +252,7 @@ SUITE = Suite(
         "size": Option(15, "rows and columns of a maze, odd", least=SMALLEST),
         "limit": Option(200, "steps of every episode", least=1),
         "loops": Option(0.0, "share of the walls left between rooms that is opened", least=0),
+        "slip": Option(0.0, "probability that a step goes in a random direction", least=0),
         "view": Option("full", "the whole maze, or the 7 x 7 cells around the agent", ("full", "local")),
     },
     summarise=functools.partial(means, names=METRICS),

@@ -103,6 +103,30 @@ def test_a_task_that_nobody_does_better_at_than_chance_has_no_scale(tmp_path, wr
     assert found["tasks"]["arm-push"]["scale"] is None
 
 
+def test_a_contrast_on_one_task_and_what_another_takes_off(tmp_path, write_study):
+    folder = write_tasks(tmp_path, write_study)
+    head = json.loads((folder / "study.json").read_text())
+    sides = {"better": "model", "baseline": "scratch"}
+    head["contrasts"] = [
+        {"label": "lift", **sides, "task": "arm-lift"},
+        {"label": "lift over push", **sides, "task": "arm-push", "less_on": "arm-lift"},
+        {"label": "mean", **sides},
+    ]
+    (folder / "study.json").write_text(json.dumps(head))
+    study = read_study(folder)
+    found = summarise(study)["contrasts"]
+    assert found["lift"]["return"]["mean"] == pytest.approx(3)
+    assert found["lift"]["return"]["probability"] == 1
+    assert found["lift over push"]["return"]["mean"] == pytest.approx(400 - 3)
+    assert found["lift over push"]["normalised_return"]["mean"] == pytest.approx(400 / 200 - 3 / 4)
+    assert found["lift over push"]["return"]["n"] == 3
+    assert "probability" not in found["lift over push"]["return"]
+    assert found["mean"]["return"]["mean"] == pytest.approx((400 + 3) / 2)
+    differences, odds = format_table(summarise(study)).split("Probability that a run")
+    assert ("lift over push" in differences, "lift over push" in odds) == (True, False)
+    draw_report(study, tmp_path / "figure.png")
+
+
 def test_one_task_is_not_normalised(tmp_path, write_study):
     study = read_study(write_tasks(tmp_path, write_study, {"arm-lift": RETURNS["arm-lift"]}))
     found = summarise(study)

@@ -187,6 +187,36 @@ def test_a_branch_taken_up_again_repeats_itself():
     assert branch(other) == first
 
 
+def test_on_slippery_floor_its_share_of_steps_goes_anywhere():
+    env = Mazes("collect", slip=0.4, limit=10**6)
+    env.reset(seed=0)
+    seen = []
+    for _ in range(8000):
+        now = env.clone()
+        exits = env.level(now.level).maze.exits[now.agent]
+        action = exits[0]
+        env.step(action)
+        seen.append(env.clone().agent == env.level(now.level).maze.moves[action][now.agent])
+        env.restore(env.clone()._replace(agent=now.agent))
+    # three of four random directions lead elsewhere
+    assert 1 - np.mean(seen) == pytest.approx(0.4 * 3 / 4, abs=0.02)
+    before = Mazes("collect")
+    before.reset(seed=0)
+    luck = before.clone().luck
+    before.step(0)
+    assert before.clone().luck == luck  # firm ground draws none
+
+
+@pytest.mark.parametrize("slip", [0.0, 0.4])
+def test_a_slippery_branch_repeats_itself_too(slip):
+    env, actions = Mazes("goal", slip=slip, observe="symbols"), [0, 3, 1, 1, 2, 3] * 10
+    env.reset(seed=1)
+    state = env.clone()
+    rows = [env.step(action)[0]["cells"].tobytes() for action in actions]
+    env.restore(state)
+    assert [env.step(action)[0]["cells"].tobytes() for action in actions] == rows
+
+
 def test_train_and_test_sets_do_not_meet():
     env = Mazes(num_levels=4)
     env.reset(seed=0)
@@ -263,6 +293,8 @@ def test_what_cannot_be_is_refused():
     for size in (5, 8):
         with pytest.raises(UserError, match="odd and at least 7"):
             Mazes(size=size)
+    with pytest.raises(UserError, match="slip is a probability"):
+        Mazes(slip=1.5)
     with pytest.raises(UserError, match="at least 21 pixels"):
         Mazes(size=21, image_size=20)
     env = Mazes()
