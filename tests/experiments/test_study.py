@@ -283,10 +283,13 @@ def test_a_contrast_stays_in_one_phase():
     ],
 )
 def test_contrasts_on_tasks_that_mean_nothing(settings, sentence):
-    phase = settings.pop("phase", "")
+    def study(phase="", **where):
+        return dataclasses.replace(
+            QUICK, contrasts=(Contrast("x", f"{phase}model", f"{phase}scratch", **where),)
+        )
+
     with pytest.raises(UserError, match=sentence):
-        contrast = Contrast("x", f"{phase}model", f"{phase}scratch", **settings)
-        dataclasses.replace(QUICK, contrasts=(contrast,))
+        study(**settings)
 
 
 def test_a_contrast_has_two_sides():
