@@ -99,6 +99,11 @@ class Contrast:
             raise UserError(f"Contrast '{self.label}' compares '{self.better}' with itself: name another.")
 
     @property
+    def of_phase_1(self) -> bool:
+        """Whether pre-training runs are compared."""
+        return self.better.startswith(EXPLORED)
+
+    @property
     def conditions(self) -> tuple[str, str]:
         """Names of the two conditions, whichever phase is compared."""
         return self.better.removeprefix(EXPLORED), self.baseline.removeprefix(EXPLORED)

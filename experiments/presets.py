@@ -10,7 +10,7 @@ from typing import Any
 
 from agents import AgentConfig
 from expedition import unknown_name
-from experiments.conditions import Condition, Contrast
+from experiments.conditions import Condition, Contrast, Question
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
 from experiments.study import Study, overlaid, study_file
 
@@ -59,20 +59,55 @@ class Preset:
     """By name of the budget; the first is the default."""
 
 
+def _curious(agent: AgentConfig) -> AgentConfig:
+    """The tiny agent for four hundred updates of a small maze: it looks 33 steps ahead and stays curious.
+
+    With less entropy its policy grows certain of the reward's noise once the maze holds nothing new. Phase 2
+    has an entropy of its own.
+    """
+    return dataclasses.replace(
+        agent,
+        model=dataclasses.replace(agent.model, horizon=33),
+        behaviour=dataclasses.replace(agent.behaviour, entropy=0.05),
+        optimizer=dataclasses.replace(agent.optimizer, actor_scale=0.3),
+    )
+
+
 def _quickstart() -> Study:
+    tiny = training_preset("tiny")
     return Study(
         name="quickstart",
-        description="Crafter in minutes on two cores: explore, carry, fine-tune, compare.",
-        env="crafter",
+        description="A maze in minutes on two cores: explore, carry, fine-tune, compare.",
+        env="mazes-goal,size=7,limit=100,num_levels=1,observe=symbols",
         intrinsic="disagreement",
         size="tiny",
-        pretrain_steps=5_000,
-        finetune_steps=2_000,
+        pretrain_steps=4_000,
+        finetune_steps=3_500,
+        seeds=4,
+        conditions=carried("scratch", "policy", "model", "model+policy"),
+        agent=_curious(agent_preset("tiny")),
+        finetune_agent=finetune_preset("tiny"),
+        pretrain=dataclasses.replace(tiny, evaluation_episodes=8),
+        finetune=dataclasses.replace(tiny, evaluation_episodes=16, evaluate_every=500),
+        question=Question("model+policy", "scratch", "auc"),
+    )
+
+
+def _minutes_of_crafter() -> Study:
+    tiny = training_preset("tiny")
+    return Study(
+        name="quickstart-crafter",
+        description="Crafter in symbols, in minutes on two cores: too short to decide.",
+        env="crafter,observe=symbols",
+        intrinsic="disagreement",
+        size="tiny",
+        pretrain_steps=12_000,
+        finetune_steps=6_000,
         conditions=carried("scratch", "policy", "model", "model+policy"),
         agent=agent_preset("tiny"),
         finetune_agent=finetune_preset("tiny"),
-        pretrain=dataclasses.replace(training_preset("tiny"), evaluation_episodes=8),
-        finetune=dataclasses.replace(training_preset("tiny"), evaluation_episodes=16),
+        pretrain=dataclasses.replace(tiny, evaluation_episodes=8),
+        finetune=dataclasses.replace(tiny, evaluation_episodes=16),
     )
 
 
@@ -107,35 +142,40 @@ WHOLE = (*FACTORIAL, *carried("encoder", "all", "replay", "model+policy+relabel"
 FEW = (*carried("scratch", "policy", "model", "model+policy"), RANDOM_MODEL)
 
 
-def _curious(agent: AgentConfig) -> AgentConfig:
-    """The tiny agent for four hundred updates of a small maze: it looks 33 steps ahead and stays curious.
+FAMILY = "mazes-goal,size=9,limit=100,num_levels=5,observe=symbols"
+"""Five mazes, which phase 1 explores."""
+OTHERS = FAMILY + ",start_level=1000,loops=0.4,slip=0.2"
+"""Five of another family: unseen, less walled, and slippery."""
 
-    With less entropy its policy grows certain of the reward's noise once the maze holds nothing new.
-    """
-    return dataclasses.replace(
-        agent,
-        model=dataclasses.replace(agent.model, horizon=33),
-        behaviour=dataclasses.replace(agent.behaviour, entropy=0.05),
-        optimizer=dataclasses.replace(agent.optimizer, actor_scale=0.3),
+
+def _laptop_mazes(told: str) -> Study:
+    """Phase 2 in the explored mazes and in others: finding 4 as the difference between the gains."""
+    findings = tuple(c if c.of_phase_1 else dataclasses.replace(c, task=FAMILY) for c in CONTRASTS)
+    fades = Contrast(
+        "finding 4: the gain in these mazes less that in others", "model+policy", "scratch", FAMILY, OTHERS
     )
+    outside = Contrast("in other mazes: MB -> MB over scratch", "model+policy", "scratch", OTHERS)
+    study = _walker(
+        "walker2023-mazes",
+        told,
+        FAMILY,
+        "tiny",
+        intrinsic="disagreement",
+        steps=(8_000, 4_000),
+        seeds=5,
+        tasks=(FAMILY, OTHERS),
+        conditions=(*carried("scratch", "policy", "model", "model+policy", "encoder"), *CONTROLS),
+        agent=_curious(agent_preset("tiny")),
+        question=Question("model+policy", "scratch", "auc"),
+    )
+    return dataclasses.replace(study, contrasts=(*findings, outside, fades))
 
 
 def _mazes(budget: str) -> Study:
     """Explore a maze without reward, then look for its goal. Sizes grow with the budget."""
     told = "Mazes, explored without reward, then searched for their goal."
     if budget == "laptop":
-        return _walker(
-            "walker2023-mazes",
-            told,
-            "mazes-goal,size=7,limit=100,num_levels=1",
-            "tiny",
-            intrinsic="disagreement",
-            steps=(4_000, 3_000),
-            seeds=5,
-            conditions=(*carried("scratch", "policy", "model", "model+policy", "encoder"), *CONTROLS),
-            agent=_curious(agent_preset("tiny")),
-            training={"image_size": 32},
-        )
+        return _laptop_mazes(told)
     size, steps = ("1m", (200_000, 50_000)) if budget == "gpu" else ("12m", (10_000_000, 1_000_000))
     levels = "size=9,limit=100,num_levels=20" if budget == "gpu" else "size=15,limit=200"
     return _walker(
@@ -244,9 +284,9 @@ def _preset(make: Callable[[str], Study]) -> Preset:
 @functools.cache
 def presets() -> Mapping[str, Preset]:
     """Named studies by name."""
-    quick = _quickstart()
+    small = {study.name: study for study in (_quickstart(), _minutes_of_crafter())}
     return {
-        quick.name: Preset(quick.description, {"laptop": quick}),
+        **{name: Preset(study.description, {"laptop": study}) for name, study in small.items()},
         "walker2023-mazes": _preset(_mazes),
         "walker2023-crafter": _preset(_crafter),
         "walker2023-robodesk": _preset(_robodesk),

@@ -13,7 +13,6 @@ from agents import AgentConfig, PPOConfig
 from envs import environment_info
 from expedition import UserError, unknown_name, within
 from experiments.conditions import (
-    EXPLORED,
     RANDOM_POLICY,
     Cell,
     Condition,
@@ -149,7 +148,7 @@ class Study:
         """Refuse contrasts of phase 1 that have no two different runs to compare."""
         conditions = {condition.name: condition for condition in self.measured}
         for contrast in contrasts:
-            if not contrast.better.startswith(EXPLORED):
+            if not contrast.of_phase_1:
                 continue
             sides = [conditions[name] for name in contrast.conditions]
             for side in sides:

@@ -210,8 +210,8 @@ class OpenLoop:
         by_horizon: the same for each predicted row, nearest first.
         symbols: of symbols, `accuracy` (share whose most likely value is right) and `nats` (negative
             log-likelihood of one), averaged over the entries; empty where there are none.
-        frames: uint8 (T, 3 h, n w, 3): truth, prediction, and their absolute difference, for the first
-            sequences side by side; None for what cannot be drawn.
+        frames: uint8 (T, 3 h, n w, 3): truth, prediction, and their absolute difference, side by side for the
+            sequences in which most changes; None for what cannot be drawn.
     """
 
     error: float
@@ -261,16 +261,25 @@ def _film(
     draw: Draw | None,
 ) -> np.ndarray | None:
     """Frames of the first image, or of what else can be drawn."""
+    truth = {key: rows[key] for key in predictions}
+    shown = _liveliest(truth)[:show]
     for key in decoder.images:
-        return _frames(decoder.target(key, rows[key][:show]), predictions[key][:show])
+        return _frames(decoder.target(key, truth[key][shown]), predictions[key][shown])
     if draw is None:
         return None
     most_likely = {
-        key: value[:show].argmax(-1) if key in decoder.symbols else symexp(value[:show])
+        key: value[shown].argmax(-1) if key in decoder.symbols else symexp(value[shown])
         for key, value in predictions.items()
     }
-    truth = {key: rows[key][:show] for key in predictions}
-    return _frames(_drawn(truth, draw), _drawn(most_likely, draw))
+    return _frames(
+        _drawn({key: value[shown] for key, value in truth.items()}, draw), _drawn(most_likely, draw)
+    )
+
+
+def _liveliest(observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Sequences (B,) by how much of what is observed differs from row to row, the most first."""
+    changes = [(x[:, 1:] != x[:, :-1]).flatten(1).float().mean(1) for x in observations.values()]
+    return torch.stack(changes).mean(0).argsort(descending=True, stable=True)
 
 
 def _drawn(observations: Mapping[str, torch.Tensor], draw: Draw) -> torch.Tensor:

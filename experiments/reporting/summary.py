@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from expedition.errors import UserError
-from experiments.conditions import EXPLORED, Contrast
+from experiments.conditions import Contrast
 from experiments.reporting.answer import answer
 from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metric_of
 from experiments.reporting.records import StudyRecord
@@ -158,11 +158,7 @@ def _by_row(
 
 def _of_phase_1(study: StudyRecord) -> list[Contrast]:
     """Contrasts of pre-training runs, by the conditions that carry from them."""
-    return [
-        Contrast(c.label, *c.conditions)
-        for c in study.contrasts
-        if c.better.startswith(EXPLORED) and c.baseline.startswith(EXPLORED)
-    ]
+    return [Contrast(c.label, *c.conditions) for c in study.contrasts if c.of_phase_1]
 
 
 def _contrasts(
@@ -227,7 +223,7 @@ def _missing_contrasts(study: StudyRecord, found: Set[str]) -> Iterator[str]:
     for contrast in study.contrasts:
         if contrast.label in found or not planned.keys() >= set(contrast.conditions):
             continue
-        early = contrast.better.startswith(EXPLORED)
+        early = contrast.of_phase_1
         without = [f"'{name}'" for name in contrast.conditions if early and planned[name] is None]
         reason = (
             f"{' and '.join(without)} carries nothing, so there is no phase 1 of it"

@@ -12,7 +12,7 @@ from experiments.presets import find_study
 from experiments.study import planned_runs
 from training import Logistics
 
-QUICK = find_study("quickstart", None, {})
+QUICK = find_study("quickstart", None, {"seeds": 1})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def test_flags_reach_into_groups_and_leave_the_others():
     study = find_study("quickstart", None, groups)
     learner = study.finetuning_agent
     assert (learner.behaviour.entropy, learner.optimizer.lr, learner.behaviour.center) == (2e-3, 1e-4, False)
-    assert (study.agent.behaviour.entropy, study.agent.behaviour.center) == (0.01, False)
+    assert (study.agent.behaviour.entropy, study.agent.behaviour.center) == (0.05, False)
     assert (study.finetune.learning_starts, study.pretrain.learning_starts) == (600, 512)
 
 

@@ -1,9 +1,11 @@
 """Named studies and studies from files."""
 
+import dataclasses
+
 import pytest
 
 from expedition import UserError
-from experiments.conditions import Cell, Condition
+from experiments.conditions import Cell, Condition, Question
 from experiments.presets import BUDGETS, find_study, presets
 from experiments.settings import agent_preset, training_preset
 from experiments.study import overlaid, planned_runs
@@ -17,9 +19,11 @@ def names(study):
 
 
 def test_the_quickstart_is_what_it_promises():
-    assert (QUICK.env, QUICK.intrinsic, QUICK.size) == ("crafter", "disagreement", "tiny")
+    assert QUICK.env == "mazes-goal,size=7,limit=100,num_levels=1,observe=symbols"
+    assert (QUICK.intrinsic, QUICK.size, QUICK.seeds >= 3) == ("disagreement", "tiny", True)
+    assert QUICK.question == Question("model+policy", "scratch", "auc")
     assert names(QUICK) == ["scratch", "policy", "model", "model+policy"]
-    runs = planned_runs(QUICK)
+    runs = planned_runs(dataclasses.replace(QUICK, seeds=1))
     assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 5
     assert runs[-1].condition == "random policy"
     assert {run.config.steps for run in runs[1:-1]} == {QUICK.finetune_steps}  # an equal budget
@@ -113,12 +117,12 @@ def test_a_named_study_with_nothing_changed_is_itself():
 def test_a_study_made_from_another_says_in_what_it_differs(tmp_path):
     """The base's own line tells of its environment and its minutes, which are no longer true."""
     path = tmp_path / "mine.yaml"
-    path.write_text("base: quickstart\nenv: catch-vector\nconditions: [scratch, model]\nseeds: 1\n")
+    path.write_text("base: quickstart\nenv: catch-vector\nconditions: [scratch, model]\n")
     told = find_study(str(path), None, {"pretrain_steps": 9000}).description
     assert told == "Like quickstart, but with env catch-vector, pretrain_steps 9,000, other conditions."
     path.write_text("base: quickstart\nenv: catch-vector\ndescription: Mine.\n")
     assert find_study(str(path), None, {"seeds": 4}).description == "Mine."
-    path.write_text("base: quickstart\nseeds: 1\n")  # nothing differs
+    path.write_text(f"base: quickstart\nseeds: {QUICK.seeds}\n")  # nothing differs
     assert find_study(str(path), None, {}).description == QUICK.description
     named = find_study("quickstart", None, {"env": "catch-vector"})
     assert named.description == "Like quickstart, but with env catch-vector."

@@ -12,7 +12,7 @@ from experiments.settings import ppo_preset
 from experiments.study import Study, overlaid, planned_runs
 from training import from_dict, to_dict
 
-QUICK = presets()["quickstart"].budgets["laptop"]
+QUICK = dataclasses.replace(presets()["quickstart-crafter"].budgets["laptop"], env="crafter")
 
 
 def learning(study):
