@@ -78,18 +78,20 @@ def _quickstart() -> Study:
     return Study(
         name="quickstart",
         description="A maze in minutes on two cores: explore, carry, fine-tune, compare.",
-        env="mazes-goal,size=7,limit=100,num_levels=1,observe=symbols",
+        # Of the first twelve mazes the one whose goal random actions find most often, in a fifth of the
+        # episodes: where nobody finds it, nothing can be compared.
+        env="mazes-goal,size=7,limit=100,num_levels=1,start_level=3,observe=symbols",
         intrinsic="disagreement",
         size="tiny",
         pretrain_steps=4_000,
-        finetune_steps=3_500,
-        seeds=4,
+        finetune_steps=3_000,
+        seeds=5,
         conditions=carried("scratch", "policy", "model", "model+policy"),
         agent=_curious(agent_preset("tiny")),
         finetune_agent=finetune_preset("tiny"),
         pretrain=dataclasses.replace(tiny, evaluation_episodes=8),
         finetune=dataclasses.replace(tiny, evaluation_episodes=16, evaluate_every=500),
-        question=Question("model+policy", "scratch", "auc"),
+        question=Question("model", "scratch", "auc"),
     )
 
 

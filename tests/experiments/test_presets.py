@@ -19,9 +19,9 @@ def names(study):
 
 
 def test_the_quickstart_is_what_it_promises():
-    assert QUICK.env == "mazes-goal,size=7,limit=100,num_levels=1,observe=symbols"
+    assert QUICK.env == "mazes-goal,size=7,limit=100,num_levels=1,start_level=3,observe=symbols"
     assert (QUICK.intrinsic, QUICK.size, QUICK.seeds >= 3) == ("disagreement", "tiny", True)
-    assert QUICK.question == Question("model+policy", "scratch", "auc")
+    assert QUICK.question == Question("model", "scratch", "auc")
     assert names(QUICK) == ["scratch", "policy", "model", "model+policy"]
     runs = planned_runs(dataclasses.replace(QUICK, seeds=1))
     assert [run.config.phase for run in runs] == ["pretrain"] + ["finetune"] * 5
