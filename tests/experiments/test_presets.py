@@ -56,7 +56,9 @@ def test_the_mazes_cross_agents_on_a_laptop():
     explorers = {(c.explorer, c.learner) for c in study.conditions if c.plan == "model+policy"}
     assert explorers == {(a, b) for a in ("model-based", "model-free") for b in ("model-based", "model-free")}
     assert "PPO" in names(study)
-    assert len(study.contrasts) == 10
+    assert len(study.contrasts) == 12
+    fades = study.contrasts[-1]
+    assert {fades.task, fades.less_on} == set(study.tasks)  # finding 4 is an interaction
 
 
 def test_a_study_from_a_file(tmp_path):
