@@ -159,7 +159,7 @@ class StudyCommand:
     seeds: int | None = None
     """Seeds, instead of the study's."""
     first_seed: int | None = None
-    """Number of the first seed: try settings out on others than the study's own."""
+    """Number of the first seed."""
     out: Path | None = None
     """Folder; by default runs/<name>."""
     jobs: int = 0

@@ -210,9 +210,15 @@ class PlannedRun:
     """Id of the pre-training run that it carries from."""
 
     @property
+    def kind(self) -> str:
+        """What it has in common with the runs of other seeds."""
+        explorer = "" if self.config.agent.kind == "model-based" else f", {self.config.agent.kind}"
+        return self.condition or f"pretrain {self.config.intrinsic}{explorer}"
+
+    @property
     def label(self) -> str:
         """What a line of progress calls it."""
-        return f"{self.condition or f'pretrain {self.config.intrinsic}'} s{self.seed}"
+        return f"{self.kind} s{self.seed}"
 
 
 def planned_runs(study: Study) -> list[PlannedRun]:

@@ -19,7 +19,7 @@ from envs import cores
 from expedition import UserError, __version__
 from experiments.launchers.worker import Job, Task
 from experiments.study import PlannedRun, Study, planned_runs
-from experiments.telling import told_phase_2
+from experiments.telling import told_phase_2, told_runs
 from training import Logistics, fingerprint, read_result, to_dict
 from training.logging.wandb_sink import resolve_wandb_mode
 from training.runtime import StopSignal, choose_device
@@ -92,10 +92,8 @@ class Launcher:
         own = told_phase_2(study.agent, study.finetuning_agent)
         if own:
             self.say(f"  {own}")
-        for run in self.runs:
-            after = f" after {run.needs}" if run.needs else ""
-            steps = f"{run.config.steps:,} steps" if run.config.steps else "only evaluated"
-            self.say(f"  {run.id}: {run.config.env}, {steps}{after}")
+        for line in told_runs(self.runs):
+            self.say(f"  {line}")
         self.say(
             f"{len(self.runs)} runs{self._fusion()}, {sum(run.config.steps for run in self.runs):,} steps, "
             f"{self.jobs} at a time with {self.threads['finetune']} thread(s) each; a replay takes at most "

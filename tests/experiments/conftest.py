@@ -226,7 +226,7 @@ def pretrained(tmp_path_factory, small):
 def write_study_file(path, **changes):
     """Write a study of tiny runs; keywords change its settings."""
     settings = {
-        "base": "quickstart",
+        "base": "quickstart-crafter",
         "env": "catch-vector",
         "pretrain_steps": 48,
         "finetune_steps": 40,

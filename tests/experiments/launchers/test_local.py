@@ -172,8 +172,13 @@ def test_plan_only_writes_nothing(study_file, tmp_path, cli):
     assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
     assert out.splitlines()[1].startswith("   4 x finetune, task, model-based: 160 steps at ")
     assert " GiB of memory, " in out.splitlines()[2]
-    assert sum(line.startswith("  ") and " steps" in line for line in err.splitlines()) == 6
-    assert err.count("catch-vector, only evaluated") == 2
+    told = [line for line in err.splitlines() if line.startswith("  ") and "; seed" in line]
+    assert told == [
+        "  pretrain disagreement: catch-vector, 48 steps; seeds 0 to 1",
+        "  scratch: catch-vector, 40 steps; seeds 0 to 1",
+        "  model: catch-vector, 40 steps, after pretrain disagreement; seeds 0 to 1",
+        "  random policy: catch-vector, only evaluated; seeds 0 to 1",
+    ]
     assert "8 runs, 256 steps" in err
     assert "GiB" in err
     assert not (tmp_path / "none").exists()
