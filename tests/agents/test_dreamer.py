@@ -387,7 +387,8 @@ def test_bf16_stays_near_fp32_and_leaves_weights_in_fp32(actions, intrinsic, con
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, conv=conv))
     found = {}
     for precision in ("fp32", "bf16"):
-        agent = make("both", actions, intrinsic, config=dataclasses.replace(config, precision=precision))
+        # a seed with which both precisions sample the same states: one that differs moves a loss by percents
+        agent = make("both", actions, intrinsic, 2, dataclasses.replace(config, precision=precision))
         metrics = [agent.update(rows("both", actions, reward=intrinsic is None)) for _ in range(4)]
         assert {value.dtype for value in agent.state_dict().values()} == {torch.float32}
         assert {value.dtype for value in metrics[-1].values()} == {torch.float32}
@@ -395,7 +396,7 @@ def test_bf16_stays_near_fp32_and_leaves_weights_in_fp32(actions, intrinsic, con
         found[precision] = {name: value.item() for name, value in metrics[0].items()}
     assert found["bf16"] != found["fp32"]
     for name in ("loss/reconstruction_image", "loss/reconstruction_vector", "loss/continue", "loss/total"):
-        assert found["bf16"][name] == pytest.approx(found["fp32"][name], rel=0.02)
+        assert found["bf16"][name] == pytest.approx(found["fp32"][name], rel=0.005)
 
 
 def test_an_unknown_precision_is_refused():
