@@ -73,43 +73,48 @@ def _curious(agent: AgentConfig) -> AgentConfig:
     )
 
 
-def _quickstart() -> Study:
+def _in_minutes(name: str, description: str, env: str, steps: tuple[int, int], **settings: Any) -> Study:
+    """The four cells of model and policy on two cores, at size tiny."""
     tiny = training_preset("tiny")
-    return Study(
-        name="quickstart",
-        description="A maze in minutes on two cores: explore, carry, fine-tune, compare.",
-        # Of the first twelve mazes the one whose goal random actions find most often, in a fifth of the
-        # episodes: where nobody finds it, nothing can be compared.
-        env="mazes-goal,size=7,limit=100,num_levels=1,start_level=3,observe=symbols",
+    study = Study(
+        name=name,
+        description=description,
+        env=env,
         intrinsic="disagreement",
         size="tiny",
-        pretrain_steps=4_000,
-        finetune_steps=3_000,
-        seeds=5,
-        conditions=carried("scratch", "policy", "model", "model+policy"),
-        agent=_curious(agent_preset("tiny")),
-        finetune_agent=finetune_preset("tiny"),
-        pretrain=dataclasses.replace(tiny, evaluation_episodes=8),
-        finetune=dataclasses.replace(tiny, evaluation_episodes=16, evaluate_every=500),
-        question=Question("model", "scratch", "auc"),
-    )
-
-
-def _minutes_of_crafter() -> Study:
-    tiny = training_preset("tiny")
-    return Study(
-        name="quickstart-crafter",
-        description="Crafter in symbols, in minutes on two cores: too short to decide.",
-        env="crafter,observe=symbols",
-        intrinsic="disagreement",
-        size="tiny",
-        pretrain_steps=12_000,
-        finetune_steps=6_000,
+        pretrain_steps=steps[0],
+        finetune_steps=steps[1],
         conditions=carried("scratch", "policy", "model", "model+policy"),
         agent=agent_preset("tiny"),
         finetune_agent=finetune_preset("tiny"),
         pretrain=dataclasses.replace(tiny, evaluation_episodes=8),
         finetune=dataclasses.replace(tiny, evaluation_episodes=16),
+    )
+    return dataclasses.replace(study, **settings)
+
+
+def _quickstart() -> Study:
+    """A question that minutes can decide (docs/plans/quickstart.md)."""
+    study = _in_minutes(
+        "quickstart",
+        "A maze in minutes on two cores: explore, carry, fine-tune, compare.",
+        # Of the first twelve mazes the one whose goal random actions find most often, in a fifth of the
+        # episodes: where nobody finds it, nothing can be compared.
+        "mazes-goal,size=7,limit=100,num_levels=1,start_level=3,observe=symbols",
+        (4_000, 3_000),
+        seeds=5,
+        agent=_curious(agent_preset("tiny")),
+        question=Question("model", "scratch", "auc"),
+    )
+    return dataclasses.replace(study, finetune=dataclasses.replace(study.finetune, evaluate_every=500))
+
+
+def _minutes_of_crafter() -> Study:
+    return _in_minutes(
+        "quickstart-crafter",
+        "Crafter in symbols, in minutes on two cores: too short to decide.",
+        "crafter,observe=symbols",
+        (12_000, 6_000),
     )
 
 
