@@ -1,6 +1,7 @@
 """The study's question, answered in one sentence with its interval."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,3 +105,9 @@ def _places(values: list[float]) -> int:
     """Decimals that show the largest value well: 123, 12.3, 1.23, 0.12, 0.012."""
     largest = max(map(abs, values))
     return 3 if largest < 0.1 else min(2, max(0, 2 - math.floor(math.log10(largest))))
+
+
+def in_lines(sentence: str, columns: int) -> list[str]:
+    """Wrap a sentence; a number stays with its percent sign."""
+    lines = textwrap.wrap(sentence.replace(" %", "\N{NO-BREAK SPACE}%"), columns)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

@@ -1,10 +1,10 @@
 """What a study says at its end in the terminal: the answer, one compact table, and where the rest is."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.reporting.answer import in_lines
 from experiments.reporting.metrics import Metric
 from experiments.reporting.report import WIDTH, block, decimals, shown_metrics
 
@@ -24,7 +24,7 @@ def closing(summary: Mapping[str, Any], folder: Path) -> str:
         summary: what `summarise` returned.
         folder: the study's; its path stands on a line of its own, which is as long as it is.
     """
-    head = textwrap.wrap(summary["answer"]["sentence"], WIDTH)
+    head = in_lines(summary["answer"]["sentence"], WIDTH)
     foot = _where(summary, folder)
     conditions = _shortened(summary["conditions"])
     room = LINES - len(head) - len(foot) - 2

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
-from experiments.reporting.answer import answer
+from experiments.reporting.answer import answer, in_lines
 from experiments.reporting.drawing import band, colour_of, label_ends, note, title
 from experiments.reporting.learning import draw_curves, has_curves
 from experiments.reporting.metrics import METRICS, error_unit
@@ -115,7 +115,7 @@ def _head(study: StudyRecord) -> tuple[str, str, float]:
         "1 seed: no intervals" if seeds == 1 else f"{seeds} paired seeds",
         f"Expedition {study.version}",
     ]
-    answered = textwrap.wrap(answer(study)["sentence"], TITLE_COLUMNS)
+    answered = in_lines(answer(study)["sentence"], TITLE_COLUMNS)
     told = textwrap.wrap("  ·  ".join(facts), FACTS_COLUMNS, break_on_hyphens=False)
     return "\n".join(answered), "\n".join(told), TITLE_LINE * len(answered) + FACTS_LINE * len(told) + 0.16
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from experiments.reporting.anchors import CRAFTER_ANCHORS
+from experiments.reporting.answer import in_lines
 from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, RAW, Metric, error_unit, metric_of
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.summary import contributions_csv, summarise
@@ -47,7 +48,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
     conditions, gains = summary["conditions"], shown_effects(summary["contributions"])
     columns = shown_metrics(conditions)
     places = {metric.name: decimals(conditions, metric) for metric in columns}
-    parts = [textwrap.fill(summary["answer"]["sentence"], WIDTH), _head(summary)]
+    parts = ["\n".join(in_lines(summary["answer"]["sentence"], WIDTH)), _head(summary)]
     parts.append("After fine-tuning, for each condition:\n" + block("condition", conditions, columns, places))
     parts += _by_task(summary["tasks"])
     if gains:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.reporting.answer import answer
+from experiments.reporting.answer import answer, in_lines
 from experiments.reporting.closing import LINES, closing
 from experiments.reporting.records import read_study
 from experiments.reporting.report import WIDTH
@@ -116,3 +116,8 @@ def test_few_conditions_are_all_told(tmp_path, write_study):
     assert all(f"\n{name} " in text for name in ("scratch", "model", "policy", "model+policy"))
     assert "score" in text
     assert np.all([len(line) <= WIDTH for line in text.splitlines()[:-1]])
+
+
+def test_a_number_stays_with_its_percent_sign():
+    assert in_lines("it was worth 0.30 (95 % of all)", 22) == ["it was worth 0.30", "(95 % of all)"]
+    assert in_lines("it was worth 0.3 (95 % of all)", 22) == ["it was worth 0.3", "(95 % of all)"]
