@@ -119,5 +119,5 @@ def test_few_conditions_are_all_told(tmp_path, write_study):
 
 
 def test_a_number_stays_with_its_percent_sign():
-    assert in_lines("it was worth 0.30 (95 % of all)", 22) == ["it was worth 0.30", "(95 % of all)"]
-    assert in_lines("it was worth 0.3 (95 % of all)", 22) == ["it was worth 0.3", "(95 % of all)"]
+    assert in_lines("it was worth 0.30 (95 % of all)", 21) == ["it was worth 0.30", "(95 % of all)"]
+    assert in_lines("it was worth 0.3 (95 % of all)", 21) == ["it was worth 0.3", "(95 % of all)"]
