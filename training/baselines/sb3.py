@@ -12,11 +12,12 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -53,7 +54,7 @@ class Bridge(VecEnv):
         self.rows: Rows = {}
         self.steps = 0
         self.episodes: list[dict[str, Any]] = []
-        super().__init__(envs.num_envs, envs.observation_space, envs.action_space)
+        super().__init__(envs.num_envs, _countable(envs.observation_space), envs.action_space)
 
     def reset(self) -> dict[str, np.ndarray]:
         """Begin the first episodes."""
@@ -109,6 +110,19 @@ class Bridge(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """No environment is wrapped by Gymnasium's wrappers as far as the learner can know."""
         return [False] * self.num_envs
+
+
+def _countable(observed: spaces.Dict) -> spaces.Dict:
+    """The space with symbols whose numbers of values can be added up: in uint8, 81 times 7 makes 55."""
+    wide = {
+        key: spaces.MultiDiscrete(space.nvec.astype(np.int64)) if _is_symbols(space) else space
+        for key, space in observed.items()
+    }
+    return spaces.Dict(wide)
+
+
+def _is_symbols(space: spaces.Space[Any]) -> TypeGuard[spaces.MultiDiscrete[Any]]:
+    return isinstance(space, spaces.MultiDiscrete)
 
 
 class RealSteps(DictRolloutBuffer):

@@ -74,6 +74,14 @@ def test_it_learns(echo, tmp_path):
     assert len(episodes) == 900 // 4
 
 
+def test_it_reads_many_symbols(tmp_path):
+    """As many values in all as a symbol's own kind of number cannot count."""
+    pytest.importorskip("stable_baselines3")
+    maze = "mazes-goal,size=9,limit=20,observe=symbols"  # 81 cells of 7 values
+    result = execute(config(maze, 130), tmp_path / "run", QUIET).result
+    assert result["environment_steps"] in range(130, 133)
+
+
 def interrupt(monkeypatch, row):
     """Press Ctrl-C at a row of a sitting."""
     from training.baselines.sb3 import Bridge
