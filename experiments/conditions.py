@@ -32,6 +32,9 @@ class Condition:
     """Agent of phase 1."""
     learner: Kind = "model-based"
     """Agent of phase 2."""
+    steps: int | None = None
+    """Environment steps of phase 2, where they are not the study's: a control may need more of them to learn
+    anything. The name should say so."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[^\s/][^/]*", self.name):
@@ -46,6 +49,8 @@ class Condition:
             raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
         if self.learner == "ppo" and self.transfer.carries:
             raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"Condition '{self.name}': steps must be at least 1, not {self.steps}.")
         self._check_random()
 
     def _check_random(self) -> None:
@@ -119,11 +124,13 @@ class Question:
     """The condition that it is compared with."""
     metric: str | None = None
     """The measure; None for the final return, or over several tasks success or the return by task."""
+    task: str | None = None
+    """Task of phase 2 on which they are compared; None for the mean over all."""
 
     @property
     def contrast(self) -> Contrast:
         """The comparison."""
-        return Contrast(f"{self.better} over {self.baseline}", self.better, self.baseline)
+        return Contrast(f"{self.better} over {self.baseline}", self.better, self.baseline, self.task)
 
     def __post_init__(self) -> None:
         if self.metric == "":

@@ -257,11 +257,12 @@ def _finetuned(
     """The run of phase 2 of a condition on one task."""
     if condition.learner == "random":
         return _measured_at_random(study, condition, env, seed)
+    steps = condition.steps or study.finetune_steps
     agent = dataclasses.replace(study.finetuning_agent, kind=condition.learner)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
-        agent = dataclasses.replace(agent, ppo=ppo_preset(env, study.finetune_steps))
+        agent = dataclasses.replace(agent, ppo=ppo_preset(env, steps))
     training = _learnable(study.finetune, condition.transfer)
-    config = RunConfig(env, "finetune", None, study.size, study.finetune_steps, seed, agent, training)
+    config = RunConfig(env, "finetune", None, study.size, steps, seed, agent, training)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
     label = re.sub(r"[^\w.+]+", "-", condition.name) if "=" not in condition.name else "custom"

@@ -1,5 +1,6 @@
 """The study's question, answered in one sentence with its interval."""
 
+import dataclasses
 import math
 import textwrap
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ def answer(study: StudyRecord) -> dict[str, Any]:
         sentence = "The study compares no two conditions, so nothing can be said of what anything was worth."
         return _answer(sentence, None, None, None)
     metric = metric_of(question.metric or study.score)
-    table = (study.explored if question.better.startswith(EXPLORED) else study.values)(metric.name)
+    table = _values(study, question, metric.name)
     better, baseline = question.contrast.conditions
     names = {better: 1.0, baseline: -1.0}
     rows = {name.removeprefix(EXPLORED): by_seed for name, by_seed in table.items()}
@@ -39,6 +40,13 @@ def answer(study: StudyRecord) -> dict[str, Any]:
         return _answer(sentence, label, metric, None)
     found = estimate(pairs.values())
     return _answer(_sentence(study, question, metric, found, pairs), label, metric, found)
+
+
+def _values(study: StudyRecord, question: Question, metric: str) -> dict[str, dict[int, Value]]:
+    """What the two conditions reached, by name and seed: in phase 1, on one task, or on all."""
+    if question.contrast.of_phase_1:
+        return study.explored(metric)
+    return study.values(metric) if question.task is None else study.values_on(question.task, metric)
 
 
 def _answer(
@@ -57,8 +65,8 @@ def _answer(
 
 def _label(study: StudyRecord, question: Question) -> str:
     """What the study calls the comparison, where it is one of its contrasts."""
-    pair = (question.better, question.baseline)
-    named = (c.label for c in study.contrasts if (c.better, c.baseline) == pair)
+    same = dataclasses.replace(question.contrast, label="")
+    named = (c.label for c in study.contrasts if dataclasses.replace(c, label="") == same)
     return next(named, question.contrast.label)
 
 
@@ -88,9 +96,11 @@ def _worth(study: StudyRecord, question: Question, metric: Metric, mean: str) ->
     who = f"Carrying {better}" if needs.get(better) and not needs.get(baseline) else better
     if question.better.startswith(EXPLORED):
         who, baseline = f"Phase 1 of {better}", f"phase 1 of {baseline}"
+    where = "" if question.task is None or len(study.tasks) < 2 else f" on {question.task}"
     if metric.higher_is_better:
-        return f"{who} was worth {mean} {metric.words or f'of {metric.label}'} over {baseline}"
-    return f"{who} changed '{metric.label}' by {mean} {metric.unit} against {baseline}, lower being better,"
+        return f"{who} was worth {mean} {metric.words or f'of {metric.label}'} over {baseline}{where}"
+    by = f"'{metric.label}' by {mean} {metric.unit}"
+    return f"{who} changed {by} against {baseline}{where}, lower being better,"
 
 
 def _needed(pairs: Mapping[int, Value]) -> str:

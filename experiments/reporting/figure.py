@@ -109,7 +109,7 @@ def _head(study: StudyRecord) -> tuple[str, str, float]:
     if steps["pretrain"]:
         facts.append(f"{max(steps['pretrain']):,} reward-free steps")
     if steps["finetune"]:
-        facts.append(f"{max(steps['finetune']):,} steps of fine-tuning")
+        facts.append(f"{study.steps:,} steps of fine-tuning")
     seeds = len({run.seed for run in study.finetuning})
     facts += [
         "1 seed: no intervals" if seeds == 1 else f"{seeds} paired seeds",

@@ -32,10 +32,14 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
         if not found:
             continue
         colour, drawn = colour_of(condition, study), [curve for _, curve in found]
-        grid = np.linspace(max(s[0] for s, _ in drawn), min(s[-1] for s, _ in drawn), GRID)
+        end = min(study.steps, *(s[-1] for s, _ in drawn))
+        grid = np.linspace(max(s[0] for s, _ in drawn), end, GRID)
         lines = seed_lines(found, grid, evaluated)
         for steps, values in drawn:
-            axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0)
+            shown = steps <= study.steps
+            axes.plot(
+                steps[shown], values[shown], ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0
+            )
         band(axes, grid, lines, colour)
         ends[condition], most = (lines.mean(axis=0)[-1], colour), max(most, len(lines))
     level = study.values("normalised_return" if len(study.tasks) > 1 else "return").get(RANDOM_POLICY)

@@ -1,5 +1,6 @@
 """Reading a study's folder into records that the report and the figure are made from."""
 
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,11 @@ class StudyRecord:
     def finetuning(self) -> tuple[RunRecord, ...]:
         """The finished fine-tuning runs."""
         return tuple(run for run in self.runs if run.phase == "finetune" and run.finished)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of most fine-tuning runs that learn: a control may have had more."""
+        return statistics.median_high([run.env_step for run in self.finetuning if run.learns] or [0])
 
     @property
     def conditions(self) -> tuple[str, ...]:
