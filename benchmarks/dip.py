@@ -4,7 +4,7 @@
 
 A maze is explored once; each plan then fine-tunes from there over the same seeds. The first plan is what the
 others are compared with: by default `model+policy`, and the same with the actor held until the critic has
-learned (`actor=freeze:STEPS`). Settings are those of the study `walker2023-mazes` on a laptop; the flags of a
+learned (`actor=freeze:STEPS`). Maze and settings are those of the study `quickstart`; the flags of a
 study's groups change them (`--finetune-agent.behaviour.entropy 3e-3`, `--finetune.learning-starts 600`).
 
 Returns are of training episodes, by the window of steps in which they ended: the mean over seeds of each
@@ -32,8 +32,7 @@ from experiments.presets import find_study
 from experiments.study import PlannedRun, Study, planned_runs
 from training import Logistics
 
-STUDY = "walker2023-mazes"
-ENV = "mazes-goal,size=7,limit=100,num_levels=1,observe=symbols"
+STUDY = "quickstart"
 PLANS = ("model+policy", "model+policy,actor=freeze:1200")
 QUIET = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
 
@@ -119,7 +118,7 @@ def _line(name: str, cells: Sequence[tuple[float, float]], width: int) -> str:
 def main() -> int:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--env", default=ENV)
+    parser.add_argument("--env")
     parser.add_argument("--plans", nargs="+", default=list(PLANS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pretrain-steps", type=int, default=4000)
