@@ -56,7 +56,8 @@ def test_the_mazes_cross_agents_on_a_laptop():
     explorers = {(c.explorer, c.learner) for c in study.conditions if c.plan == "model+policy"}
     assert explorers == {(a, b) for a in ("model-based", "model-free") for b in ("model-based", "model-free")}
     (ppo,) = (c for c in study.conditions if c.learner == "ppo")
-    assert ppo.steps == 10 * study.finetune_steps and f"{ppo.steps:,}" in ppo.name
+    assert ppo.steps == 10 * study.finetune_steps
+    assert f"{ppo.steps:,}" in ppo.name
     assert len(study.contrasts) == 12
     fades = study.contrasts[-1]
     assert {fades.task, fades.less_on} == set(study.tasks)  # finding 4 is an interaction

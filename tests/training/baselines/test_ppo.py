@@ -84,7 +84,7 @@ def test_it_reads_many_symbols(tmp_path):
 
 def interrupt(monkeypatch, row):
     """Press Ctrl-C at a row of a sitting."""
-    from training.baselines.sb3 import Bridge
+    from training.baselines.bridge import Bridge
 
     count, wait = 0, Bridge.step_wait
 

@@ -10,7 +10,7 @@ pytest.importorskip("stable_baselines3")
 from agents import AgentConfig, PPOConfig
 from envs import make_vector
 from training import RunConfig
-from training.baselines.sb3 import Bridge, Learner
+from training.baselines.bridge import Bridge, Learner
 
 EPISODE = 3
 
