@@ -10,7 +10,8 @@ pytest.importorskip("stable_baselines3")
 from agents import AgentConfig, PPOConfig
 from envs import make_vector
 from training import RunConfig
-from training.baselines.bridge import Bridge, Learner
+from training.baselines.bridge import Bridge
+from training.baselines.sb3 import Learner
 
 EPISODE = 3
 
