@@ -86,6 +86,17 @@ def test_ppo_is_tuned_for_environment_and_budget_where_nobody_set_it():
     assert run.config.agent.ppo == mine
 
 
+def test_a_condition_may_have_steps_of_its_own():
+    longer = Condition("PPO, longer", "scratch", learner="ppo", steps=60_000)
+    runs = {
+        run.condition: run.config
+        for run in learning(with_conditions(Condition("scratch", "scratch"), longer))
+    }
+    assert runs["scratch"].steps == QUICK.finetune_steps
+    assert runs["PPO, longer"].steps == 60_000
+    assert runs["PPO, longer"].agent.ppo == ppo_preset("crafter", 60_000)  # tuned for what it gets
+
+
 def test_more_seeds_keep_the_runs_that_there_are():
     assert set(ids(seeds=1)) < set(ids(seeds=2))
 
@@ -222,6 +233,7 @@ def test_phase_2_may_be_elsewhere_and_in_several_places():
             "every study measures: leave it out",
         ),
         ({"name": "random policy", "plan": "scratch"}, "every study measures: leave it out"),
+        ({"name": "x", "plan": "scratch", "steps": 0}, "steps must be at least 1"),
     ],
 )
 def test_conditions_that_mean_nothing(settings, sentence):
@@ -353,6 +365,7 @@ def test_without_a_question_the_usual_one_is_asked():
         (("pretrain:model", "scratch"), "before both"),
         (("pretrain:model", "pretrain:policy"), "same pre-training run"),
         (("model", "scratch", ""), "metric is empty"),
+        (("model", "scratch", None, "catch-pixel"), "Unknown task in the contrast"),
     ],
 )
 def test_questions_that_mean_nothing(question, sentence):

@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.reporting.closing import closing
 from experiments.reporting.figure import draw_report
-from experiments.reporting.learning import is_evaluated, seed_lines
+from experiments.reporting.learning import draw_curves, is_evaluated, seed_lines
 from experiments.reporting.metrics import error_unit
 from experiments.reporting.records import read_study
 from experiments.reporting.report import WIDTH, format_table
@@ -125,6 +126,39 @@ def test_a_contrast_on_one_task_and_what_another_takes_off(tmp_path, write_study
     differences, odds = format_table(summarise(study)).split("Probability that a run")
     assert ("lift over push" in differences, "lift over push" in odds) == (True, False)
     draw_report(study, tmp_path / "figure.png")
+
+
+def test_a_question_on_one_task_names_it(tmp_path, write_study):
+    folder = write_tasks(tmp_path, write_study)
+    head = json.loads((folder / "study.json").read_text())
+    head["question"] = {"better": "model", "baseline": "scratch", "metric": "return", "task": "arm-lift"}
+    (folder / "study.json").write_text(json.dumps(head))
+    found = summarise(read_study(folder))["answer"]
+    assert found["mean"] == pytest.approx(3)
+    assert "over scratch on arm-lift" in found["sentence"]
+
+
+def test_a_control_with_more_steps_leaves_the_curves_their_length(tmp_path, write_study):
+    folder = write_study(tmp_path, (0, 1, 2), ("scratch", "model"), suite=False)
+    for seed in (0, 1, 2):
+        run = folder / f"scratch-s{seed}"
+        result = json.loads((run / "result.json").read_text())
+        (run / "result.json").write_text(json.dumps(result | {"environment_steps": 40_000}))
+        (run / "episodes.jsonl").write_text(
+            "".join(
+                json.dumps({"env_step": step, "return": 1.0}) + "\n" for step in range(1000, 40_001, 1000)
+            )
+        )
+    shutil.copytree(folder / "model-s0", folder / "model-s3")
+    head = json.loads((folder / "study.json").read_text())
+    (one,) = (run for run in head["runs"] if run["id"] == "model-s0")
+    head["runs"].append(one | {"id": "model-s3", "seed": 3})
+    (folder / "study.json").write_text(json.dumps(head))
+    study = read_study(folder)
+    assert study.steps == 4000
+    part = Figure().subfigures(1, 1)
+    draw_curves(part, study)
+    assert part.axes[0].get_xlim()[1] < 5000
 
 
 def test_one_task_is_not_normalised(tmp_path, write_study):
