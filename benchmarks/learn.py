@@ -197,7 +197,7 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="the first one")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, of one thread each")
-    parser.add_argument("--limit", type=float, default=7200.0, help="seconds for each run")
+    parser.add_argument("--limit", type=float, default=21600.0, help="seconds for each run")
     parser.add_argument("--out", type=Path, default=Path("build/learn"))
     return parser.parse_args()
 
