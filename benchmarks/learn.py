@@ -1,15 +1,22 @@
-"""Returns of ours and a peer's learner from scratch on a task's reward: `python -m benchmarks.learn`.
+"""Does the learner hold up, beside a peer's, from scratch on a task's reward? `python -m benchmarks.learn`.
 
-    python -m benchmarks.learn --peer sheeprl --peer-python PEER_PYTHON --task cartpole --out build/learn
+    python -m benchmarks.learn --task cartpole --seeds 3 --peer-python PEER_PYTHON --out build/learn
 
-PEER_PYTHON is an interpreter where `pip install sheeprl==0.8.4` ran; without it our side runs alone. Equal
-are the widths, the batch, the replayed rows an environment step, the number of environments and the steps
-before learning starts; both act by samples. Not equal are optimisers, weights of losses and depths of heads:
-each project's own, ours those of the preset `tiny`, which was tuned for few updates, and the peer's as it
-ships them for long runs. `--peer-setting` overrides one of the peer's.
+PEER_PYTHON is an interpreter where this ran; without it our side runs alone:
 
-Returns are of training episodes. CPU-seconds are of one thread from the first environment step on, each side
-by itself. Written: `learn-TASK.json`, `.txt` (the table) and `.png` (both curves).
+    pip install torch==2.13.0 && pip install sheeprl==0.8.4 dm-control==1.0.28 mujoco==3.3.0
+
+Tasks: CartPole-v1 from its four numbers, DeepMind Control's swing-up of a pole from states (an action lasts 8
+of its steps), Catch from pixels; both sides see the same environments (`peers/recorded.py`). Equal are the
+widths, the batch, the replayed rows an environment step, the number of environments and the steps before
+learning starts; both act by samples. Not equal are optimisers, weights of losses and depths of heads: each
+project's own, ours those of `expedition train --size tiny`, which were tuned for few updates, and the peer's
+as it ships them for long runs. `--set` overrides ours (`--set behaviour.entropy=0.01`, `--set
+training.length=32`; what the peer shares it takes over), `--peer-setting` the peer's alone.
+
+Returns are of training episodes, by tenths of the run; `learned` is a seed's best tenth, `kept` its worst one
+after that, `last` its last. CPU-seconds are of one thread from the first environment step on, each run by
+itself. Written: `learn-TASK.json`, `.txt` (the table) and `.png` (the curves).
 """
 
 from __future__ import annotations
@@ -22,31 +29,62 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.peers.recorded import IMAGE_SIZE, RECORD
-from experiments.settings import agent_preset, training_preset
-from training import Logistics, RunConfig, execute, prepare_process, to_dict
+from benchmarks.curves import draw, table
+from benchmarks.peers import sheeprl_learn
+from benchmarks.peers.recorded import IMAGE_SIZE, RECORD, TASKS
+from expedition import UserError
+from experiments.flags import read_value
+from experiments.settings import (
+    Setting,
+    agent_preset,
+    as_settings,
+    finetune_preset,
+    nested,
+    training_preset,
+    with_settings,
+)
+from training import Logistics, RunConfig, execute, from_dict, prepare_process, to_dict
 from training.logging.progress import Status
 
 ROOT = Path(__file__).resolve().parents[1]
-TASKS = {"cartpole": ("CartPole-v1", "RecordedCartPole-v0"), "catch": ("catch-pixels", "RecordedCatch-v0")}
-"""Our id, and the peer's of the same environment, whose episodes are written down (`peers/recorded.py`)."""
-POINTS = 10
-"""Lines of the table."""
+NAME = "expedition"
 OURS = """
 import json, sys
 from benchmarks.learn import learn
 learn(json.loads(sys.argv[1]))
 """
-SHEEPRL = "from sheeprl.cli import run; run()"
 
 
-def configure(task: str, steps: int, train_ratio: float, seed: int) -> RunConfig:
-    """Our run."""
+def read_settings(given: Sequence[str]) -> tuple[Setting, ...]:
+    """`behaviour.entropy=0.01` as a setting of a run's agent, `training.length=32` as one of its training.
+
+    Raises:
+        UserError: no value, or one that cannot be read.
+    """
+    found: list[Setting] = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text} has no value: write NAME=VALUE.")
+        whole = name if name.startswith("training.") else f"agent.{name}"
+        found += as_settings(nested(whole, read_value(f"--set {name}", value)))
+    return tuple(found)
+
+
+def configure(
+    task: str, steps: int, train_ratio: float, seed: int, settings: Sequence[Setting] = ()
+) -> RunConfig:
+    """Our run: what `expedition train --size tiny` does, judged by its training episodes alone.
+
+    Raises:
+        UserError: a setting that is not known, or has the wrong form.
+    """
+    agent = with_settings(agent_preset("tiny"), finetune_preset("tiny"))
     training = dataclasses.replace(
         training_preset("tiny"),
         train_ratio=train_ratio,
@@ -54,10 +92,11 @@ def configure(task: str, steps: int, train_ratio: float, seed: int) -> RunConfig
         evaluation_episodes=0,
         heldout=1,
     )
-    return RunConfig(TASKS[task][0], "finetune", None, "tiny", steps, seed, agent_preset("tiny"), training)
+    config = RunConfig(TASKS[task], "finetune", None, "tiny", steps, seed, agent, training)
+    return with_settings(config, settings)
 
 
-def learn(settings: dict[str, Any]) -> None:
+def learn(config: dict[str, Any]) -> None:
     """Carry our run out in the process that calls, and write its episodes as the peer's are written."""
     prepare_process(1)
     quiet = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
@@ -70,7 +109,7 @@ def learn(settings: dict[str, Any]) -> None:
 
     Status.report = noted  # type: ignore[assignment, method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        execute(configure(**settings), Path(folder) / "run", quiet)
+        execute(from_dict(RunConfig, config), Path(folder) / "run", quiet)
         lines = (Path(folder) / "run" / "episodes.jsonl").read_text().splitlines()
     began = min(clock.values())
     with open(os.environ[RECORD], "w", encoding="utf-8") as file:
@@ -79,59 +118,44 @@ def learn(settings: dict[str, Any]) -> None:
             print(json.dumps({"step": step, "cpu": clock[step] - began, "return": line["return"]}), file=file)
 
 
-def sheeprl(config: RunConfig, task: str) -> list[str]:
-    """The peer's settings that make its run like ours."""
-    training, model = config.training, config.agent.model
-    world = "algo.world_model"
-    ratio = training.train_ratio / (training.batch * training.length)
-    images, vectors = ("[]", "[state]") if task == "cartpole" else ("[image]", "[]")
-    return [
-        "exp=dreamer_v3",
-        "env=gym",
-        f"env.id=benchmarks.peers.recorded:{TASKS[task][1]}",
-        f"env.num_envs={training.num_envs}",
-        f"env.screen_size={training.image_size}",
-        "env.sync_env=True",
-        "env.capture_video=False",
-        *(f"algo.cnn_keys.{side}={images}" for side in ("encoder", "decoder")),
-        *(f"algo.mlp_keys.{side}={vectors}" for side in ("encoder", "decoder")),
-        f"seed={config.seed}",
-        "num_threads=1",
-        f"algo.total_steps={config.steps}",
-        f"algo.learning_starts={training.learning_starts}",
-        f"algo.replay_ratio={ratio}",
-        f"algo.per_rank_batch_size={training.batch}",
-        f"algo.per_rank_sequence_length={training.length}",
-        f"algo.horizon={config.agent.behaviour.imagination}",
-        f"algo.dense_units={model.units}",
-        f"algo.mlp_layers={config.agent.behaviour.layers}",
-        f"{world}.encoder.cnn_channels_multiplier={model.depth}",
-        f"{world}.recurrent_model.recurrent_state_size={model.deter}",
-        f"{world}.transition_model.hidden_size={model.hidden}",
-        f"{world}.representation_model.hidden_size={model.hidden}",
-        f"{world}.stochastic_size={model.stoch}",
-        f"{world}.discrete_size={model.classes}",
-        f"buffer.size={max(config.steps, 1000)}",
-        "buffer.memmap=False",
-        "buffer.checkpoint=False",
-        f"checkpoint.every={10**9}",
-        "checkpoint.save_last=False",
-        "algo.run_test=False",
-        "metric.log_level=0",
-        "metric.disable_timer=True",
-    ]
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One side with one seed."""
+
+    side: str
+    seed: int
+    command: list[str]
 
 
-def recorded(command: list[str], limit: float) -> dict[str, Any]:
-    """Run a side in a folder that is thrown away; returns its episodes, and whether it came to its end."""
+def planned(arguments: argparse.Namespace) -> list[Run]:
+    """Every run, both sides of a seed before the next seed.
+
+    Raises:
+        UserError: as `read_settings` and `configure`.
+    """
+    settings = read_settings(arguments.set)
+    runs = []
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        config = configure(arguments.task, arguments.steps, arguments.train_ratio, seed, settings)
+        runs.append(Run(NAME, seed, [sys.executable, "-c", OURS, json.dumps(to_dict(config))]))
+        if arguments.peer_python is not None:
+            peer = sheeprl_learn.command(
+                arguments.peer_python, config, arguments.task, arguments.peer_setting
+            )
+            runs.append(Run(sheeprl_learn.NAME, seed, peer))
+    return runs
+
+
+def carry_out(run: Run, limit: float) -> dict[str, Any]:
+    """Run it in a folder that is thrown away; returns its episodes, and whether it came to its end."""
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "episodes.jsonl"
+        record, log = Path(folder) / "episodes.jsonl", Path(folder) / "log.txt"
         record.touch()
         settings = {RECORD: str(record), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        log = Path(folder) / "log.txt"
         with log.open("w") as file:
             process = subprocess.Popen(
-                command, cwd=folder, env={**os.environ, **settings}, stdout=file, stderr=subprocess.STDOUT
+                run.command, cwd=folder, env={**os.environ, **settings}, stdout=file, stderr=subprocess.STDOUT
             )
             try:
                 code: int | None = process.wait(limit)
@@ -141,102 +165,59 @@ def recorded(command: list[str], limit: float) -> dict[str, Any]:
                 code = None
         if code:
             print(log.read_text()[-4000:], file=sys.stderr)
-            raise SystemExit(f"{command[0]} ended with {code}: look at what it wrote above.")
+            raise SystemExit(f"{run.side}, seed {run.seed}, ended with {code}: look at what it wrote above.")
         lines = [json.loads(line) for line in record.read_text().splitlines()]
-    return {"finished": code == 0, "episodes": lines}
+    told = "ended" if code == 0 else "was stopped"
+    print(f"{run.side}, seed {run.seed}, {told} after {time.monotonic() - began:.0f} s.", file=sys.stderr)
+    return {"seed": run.seed, "finished": code == 0, "arguments": run.command[3:], "episodes": lines}
 
 
-def window_means(episodes: list[dict[str, float]], steps: int) -> list[dict[str, float]]:
-    """Mean return of the episodes that ended in each tenth of the steps, with the CPU-seconds at its end."""
-    found = []
-    for end in np.linspace(0, steps, POINTS + 1)[1:]:
-        inside = [one for one in episodes if end - steps / POINTS < one["step"] <= end]
-        if inside:
-            mean = float(np.mean([one["return"] for one in inside]))
-            line = {"step": float(end), "return": mean, "episodes": float(len(inside))}
-            found.append({**line, "cpu": inside[-1]["cpu"]})
-    return found
-
-
-def table(found: dict[str, Any]) -> str:
-    """Mean return and CPU-seconds of each side by environment steps."""
-    names = list(found["sides"])
-    curves = [{line["step"]: line for line in found["sides"][name]["curve"]} for name in names]
-    lines = [f"{'steps':>8}" + "".join(f"{name:>22}{'CPU-s':>9}" for name in names)]
-    for step in sorted({step for curve in curves for step in curve}):
-        cells = [curve.get(step) for curve in curves]
-        lines.append(
-            f"{step:8.0f}" + "".join(f"{c['return']:22.2f}{c['cpu']:9.1f}" if c else " " * 31 for c in cells)
-        )
-    return "\n".join(lines)
-
-
-def draw(found: dict[str, Any], path: Path) -> None:
-    """Both curves, by environment steps and by CPU-seconds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, key, label in zip(
-        figure.subplots(1, 2, sharey=True), ("step", "cpu"), ("environment steps", "CPU-seconds"), strict=True
-    ):
-        for name, side in found["sides"].items():
-            axes.plot(
-                [line[key] for line in side["curve"]],
-                [line["return"] for line in side["curve"]],
-                marker="o",
-                label=name,
-            )
-        axes.set_xlabel(label)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("return of training episodes")
-    figure.axes[0].legend()
-    figure.suptitle(found["task"])
-    figure.savefig(path, dpi=120)
-
-
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run one side after the other."""
-    given = {
-        "task": arguments.task,
-        "steps": arguments.steps,
-        "train_ratio": arguments.train_ratio,
-        "seed": arguments.seed,
+def measure(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Carry all runs out; returns them by side."""
+    runs = planned(arguments)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        found = list(pool.map(lambda run: carry_out(run, arguments.limit), runs))
+    return {
+        side: [one for run, one in zip(runs, found, strict=True) if run.side == side]
+        for side in dict.fromkeys(run.side for run in runs)
     }
-    config = configure(**given)
-    commands = {"expedition": [sys.executable, "-c", OURS, json.dumps(given)]}
-    peer_settings = [*sheeprl(config, arguments.task), *arguments.peer_setting]
-    if arguments.peer_python is not None:
-        commands["sheeprl 0.8.4"] = [arguments.peer_python, "-c", SHEEPRL, *peer_settings]
-    sides: dict[str, Any] = {}
-    for name, command in commands.items():
-        side = recorded(command, arguments.limit)
-        sides[name] = {**side, "curve": window_means(side["episodes"], arguments.steps)}
-    return {**given, "config": to_dict(config), "peer_settings": peer_settings, "sides": sides}
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line's arguments."""
+    parser.add_argument("--peer", default="sheeprl", choices=["sheeprl"])
+    parser.add_argument("--peer-python", help="interpreter where the peer runs; without it ours runs alone")
+    parser.add_argument("--peer-setting", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one of our settings"
+    )
+    parser.add_argument("--task", default="cartpole", choices=list(TASKS))
+    parser.add_argument("--steps", type=int, default=4000, help="environment steps of each run")
+    parser.add_argument("--train-ratio", type=float, default=32.0, help="replayed rows a step")
+    parser.add_argument("--seed", type=int, default=0, help="the first one")
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, of one thread each")
+    parser.add_argument("--limit", type=float, default=21600.0, help="seconds for each run")
+    parser.add_argument("--out", type=Path, default=Path("build/learn"))
+    return parser.parse_args()
 
 
 def main() -> int:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--peer", default="sheeprl", choices=["sheeprl"])
-    parser.add_argument("--peer-python", help="interpreter where the peer runs; without it ours runs alone")
-    parser.add_argument("--peer-setting", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--task", default="cartpole", choices=list(TASKS))
-    parser.add_argument("--steps", type=int, default=4000, help="environment steps of each side")
-    parser.add_argument("--train-ratio", type=float, default=32.0, help="replayed rows a step")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds for each side")
-    parser.add_argument("--out", type=Path, default=Path("build/learn"))
-    arguments = parser.parse_args()
-    found = measure(arguments)
+    arguments = parsed(parser)
+    try:
+        sides = measure(arguments)
+    except UserError as error:
+        parser.error(str(error))
     arguments.out.mkdir(parents=True, exist_ok=True)
     stem = arguments.out / f"learn-{arguments.task}"
-    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    stem.with_suffix(".txt").write_text(table(found) + "\n")
-    draw(found, stem.with_suffix(".png"))
-    print(table(found))
-    for name, side in found["sides"].items():
-        if not side["finished"]:
-            print(f"{name} was stopped after {arguments.limit:.0f} s.")
+    text = table(sides, arguments.steps)
+    given = {"env": TASKS[arguments.task], "steps": arguments.steps, "sides": sides}
+    stem.with_suffix(".json").write_text(json.dumps(given, indent=1) + "\n")
+    stem.with_suffix(".txt").write_text(text + "\n")
+    draw(sides, arguments.steps, TASKS[arguments.task], stem.with_suffix(".png"))
+    print(text)
     return 0
 
 

@@ -37,17 +37,22 @@ def grouped_flags(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             continue
         if not equals and waiting and not waiting[0].startswith("--"):
             equals, text = "=", waiting.pop(0)
-        found = merged(found, _switch(name) if not equals else nested(name, _value(flag, text)))
+        found = merged(found, _switch(name) if not equals else nested(name, read_value(flag, text)))
     return found, left
+
+
+def read_value(flag: str, text: str) -> Any:
+    """The value that stands behind a flag: a number, a word, a list, true or false.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"The value of {flag} cannot be read: {text!r}; write a number or a word.") from error
 
 
 def _switch(name: str) -> dict[str, Any]:
     groups, _, last = name.rpartition(".")
     return nested(f"{groups}.{last.removeprefix('no_')}", not last.startswith("no_"))
-
-
-def _value(flag: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"The value of {flag} cannot be read: {text!r}; write a number or a word.") from error

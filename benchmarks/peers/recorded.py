@@ -1,6 +1,6 @@
-"""Tasks whose episodes are written down while a peer's learner plays them.
+"""Our tasks as a peer's learner plays them, their episodes written down: the very environments of our side.
 
-It needs gymnasium, numpy and our `envs`, so a peer's interpreter can import it. `RECORD` in the process's
+It needs what our `envs` need of a task, so a peer's interpreter can import it. `RECORD` in the process's
 environment names the file; a line of it holds the environment steps of the process so far (of all its
 environments together), the CPU-seconds since the first of them, and the episode's return.
 """
@@ -14,7 +14,16 @@ from typing import Any, SupportsFloat
 
 import gymnasium
 
+from envs import make
+
 RECORD = "EXPEDITION_RECORD"
+TASKS = {
+    "cartpole": "CartPole-v1",
+    "swingup": "dmc-cartpole-swingup,observe=state,action_repeat=8",
+    "catch": "catch-pixels",
+}
+"""Environment ids. An action of the swing-up lasts 8 of its package's steps, as in PlaNet (arXiv:1811.04551,
+table 1), so an episode has 125."""
 IMAGE_SIZE = 32
 """Of Catch: enough for its 10 rows, and a power of 2, which sheeprl asks for."""
 _steps, _began = 0, 0.0
@@ -45,17 +54,9 @@ class Recorded(gymnasium.Wrapper):
         return observation, reward, terminated, truncated, info
 
 
-def cartpole(**keywords: Any) -> gymnasium.Env:
-    """CartPole-v1 from its four numbers."""
-    return Recorded(gymnasium.make("CartPole-v1", **keywords))
+def recorded(**keywords: Any) -> gymnasium.Env:
+    """The one of `TASKS` that `task` names; other keywords, of drawing, change nothing."""
+    return Recorded(make(TASKS[keywords["task"]], image_size=IMAGE_SIZE))
 
 
-def catch(**keywords: Any) -> gymnasium.Env:
-    """Our Catch from pixels."""
-    from envs.suites.grids.gridworlds import Catch
-
-    return Recorded(Catch("pixels", IMAGE_SIZE, **keywords))
-
-
-gymnasium.register("RecordedCartPole-v0", cartpole)
-gymnasium.register("RecordedCatch-v0", catch)
+gymnasium.register("Recorded-v0", recorded)
