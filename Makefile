@@ -43,7 +43,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 learn-check: install
-	$(BIN)/python -m benchmarks.learn_check
+	$(BIN)/python -m benchmarks.learning.check
 
 # Nine minutes on any machine with a CUDA GPU; GPU_CHECK="--device cpu --seconds 120" rehearses. With WHEELS=DIR no
 # network is needed: the machine's torch, numpy and einops are used, and the rest comes from DIR.

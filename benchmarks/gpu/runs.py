@@ -15,7 +15,7 @@ import torch
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
 from benchmarks.gpu.lines import Options
-from benchmarks.learn_check import catch
+from benchmarks.learning.check import catch
 from training import (
     Checkpoint,
     Logistics,
@@ -38,7 +38,7 @@ AGENT = AgentConfig(
 STEPS, STOP = 400, 60
 """Environment steps of a run, and the call of the collector amid which it is stopped."""
 LEARNING_STEPS, LEARNING_RETURN = 5000, 0.0
-"""Random play gets -0.6 and perfect play 1; `benchmarks.learn_check` asks 0.8 of 8,000 steps."""
+"""Random play gets -0.6 and perfect play 1; `benchmarks.learning.check` asks 0.8 of 8,000 steps."""
 
 
 def resumable() -> RunConfig:
@@ -146,7 +146,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def learning(options: Options) -> Iterator[dict[str, Any]]:
-    """Catch from vectors, shorter than `benchmarks.learn_check` asks for."""
+    """Catch from vectors, shorter than `benchmarks.learning.check` asks for."""
     prepare_process(1)
     config = dataclasses.replace(catch("catch-vector"), steps=1100 if options.rehearsal else LEARNING_STEPS)
     with tempfile.TemporaryDirectory() as folder:

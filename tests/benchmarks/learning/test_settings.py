@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.settings import MEASURES, measured, summed, table, usual, variant
+from benchmarks.learning.settings import MEASURES, measured, summed, table, usual, variant
 from expedition import UserError
 from experiments.settings import Setting, with_settings
 

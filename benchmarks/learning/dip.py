@@ -1,6 +1,6 @@
-"""Does a carried actor dip beside a critic that knows nothing yet? `python -m benchmarks.dip`.
+"""Does a carried actor dip beside a critic that knows nothing yet? `python -m benchmarks.learning.dip`.
 
-    python -m benchmarks.dip --seeds 5 --plans model+policy model+policy,actor=freeze:1200 --out build/dip
+    python -m benchmarks.learning.dip --seeds 5 --plans model+policy model+policy,actor=freeze:1200
 
 A maze is explored once; each plan then fine-tunes from there over the same seeds. The first plan is what the
 others are compared with: by default `model+policy`, and the same with the actor held until the critic has

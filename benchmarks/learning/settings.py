@@ -1,6 +1,6 @@
-"""What is a setting worth to a learner from scratch? `python -m benchmarks.settings`.
+"""What is a setting worth to a learner from scratch? `python -m benchmarks.learning.settings`.
 
-    python -m benchmarks.settings --env crafter,observe=symbols --steps 7500 --seeds 3 --jobs 2 \\
+    python -m benchmarks.learning.settings --env crafter,observe=symbols --steps 7500 --seeds 3 --jobs 2 \\
       --variant "starts 16" agent.behaviour.starts=16 --variant "ratio 8" training.train_ratio=8 steps=30000
 
 Each variant changes some settings of the same run (`agent...`, `training...`, `steps`, `size`), which has
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.dip import mean_and_error
+from benchmarks.learning.dip import mean_and_error
 from expedition import UserError
 from experiments.launchers.worker import carry_out
 from experiments.reporting.curves import area

@@ -1,4 +1,4 @@
-"""Does the whole agent learn? `python -m benchmarks.learn_check [--json]`, or `make learn-check`.
+"""Does the whole agent learn? `python -m benchmarks.learning.check [--json]`, or `make learn-check`.
 
 1. With reward it solves Catch (Mnih et al. 2014; bsuite's `catch`) from pixels and from vectors.
 2. So does its model-free twin, from vectors.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.novelty import BOUNDS, by_count, occurrences, table
+from benchmarks.learning.novelty import BOUNDS, by_count, occurrences, table
 
 
 def test_occurrences_count_equal_rows():

@@ -1,6 +1,6 @@
-"""Does the learner hold up, beside a peer's, from scratch on a task's reward? `python -m benchmarks.learn`.
+"""Does the learner hold up beside a peer's, from scratch on a reward? `python -m benchmarks.learning.peers`.
 
-    python -m benchmarks.learn --task cartpole --seeds 3 --peer-python PEER_PYTHON --out build/learn
+    python -m benchmarks.learning.peers --task cartpole --seeds 3 --peer-python PEER_PYTHON --out build/learn
 
 PEER_PYTHON is an interpreter where this ran; without it our side runs alone:
 
@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.curves import draw, table
+from benchmarks.learning.curves import draw, table
 from benchmarks.peers import sheeprl_learn
 from benchmarks.peers.recorded import IMAGE_SIZE, RECORD, TASKS
 from expedition import UserError
@@ -51,11 +51,11 @@ from experiments.settings import (
 from training import Logistics, RunConfig, execute, from_dict, prepare_process, to_dict
 from training.logging.progress import Status
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "expedition"
 OURS = """
 import json, sys
-from benchmarks.learn import learn
+from benchmarks.learning.peers import learn
 learn(json.loads(sys.argv[1]))
 """
 

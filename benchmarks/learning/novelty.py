@@ -1,6 +1,6 @@
-"""Does an intrinsic reward see what is new? `python -m benchmarks.novelty`.
+"""Does an intrinsic reward see what is new? `python -m benchmarks.learning.novelty`.
 
-    python -m benchmarks.novelty --intrinsic random-data disagreement rnd --jobs 2
+    python -m benchmarks.learning.novelty --intrinsic random-data disagreement rnd --jobs 2
 
 Each reward explores for as many steps; then every row that was replayed is rewarded once more, by what the
 agent knows at the end, and the rows are grouped by how often their observation occurred in the run. A reward

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.curves import draw, holding, over_seeds, table, window_means
+from benchmarks.learning.curves import draw, holding, over_seeds, table, window_means
 
 
 def episodes(*ended):

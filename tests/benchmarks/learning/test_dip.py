@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.dip import curve, dip, mean_and_error, table
+from benchmarks.learning.dip import curve, dip, mean_and_error, table
 
 
 def test_a_curve_has_the_mean_of_each_window(tmp_path):

@@ -1,4 +1,4 @@
-"""What both sides of `benchmarks.learn` are told, before anything runs."""
+"""What both sides of `benchmarks.learning.peers` are told, before anything runs."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.learn import Run, carry_out, configure, measure, planned, read_settings
+from benchmarks.learning.peers import Run, carry_out, configure, measure, planned, read_settings
 from benchmarks.peers.sheeprl_learn import settings
 from expedition import UserError
 from experiments.settings import Setting
@@ -94,7 +94,7 @@ def test_a_run_that_fails_ends_the_measurement(capsys):
 
 
 def test_runs_are_gathered_by_side(monkeypatch):
-    monkeypatch.setattr("benchmarks.learn.carry_out", lambda run, limit: {"seed": run.seed})
+    monkeypatch.setattr("benchmarks.learning.peers.carry_out", lambda run, limit: {"seed": run.seed})
     assert measure(arguments()) == {
         "expedition": [{"seed": 5}, {"seed": 6}],
         "sheeprl 0.8.4": [{"seed": 5}, {"seed": 6}],

@@ -1,0 +1,1 @@
+"""What an agent learns, in minutes to hours: each a command of its own."""
