@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reporting.closing import closing
-from experiments.reporting.figure import draw_report
+from experiments.reporting.drawing.figure import draw_report
 from experiments.reporting.metrics import metric_of
 from experiments.reporting.records import StudyRecord, read_study
 from experiments.reporting.report import write_report

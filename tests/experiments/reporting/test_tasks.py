@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.reporting.closing import closing
-from experiments.reporting.figure import draw_report
-from experiments.reporting.learning import draw_curves, is_evaluated, seed_lines
+from experiments.reporting.drawing.figure import draw_report
+from experiments.reporting.drawing.learning import draw_curves, is_evaluated, seed_lines
 from experiments.reporting.metrics import error_unit
 from experiments.reporting.records import read_study
 from experiments.reporting.report import WIDTH, format_table

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments.reporting.drawing import band, colour_of, spread
+from experiments.reporting.drawing.marks import band, colour_of, spread
 from experiments.reporting.records import read_study
 
 

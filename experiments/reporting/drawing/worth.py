@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
-from experiments.reporting.drawing import colour_of, label_ends, note, title
+from experiments.reporting.drawing.marks import colour_of, label_ends, note, title
 from experiments.reporting.metrics import METRICS, RAW, metric_of
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.summary import summarise

@@ -7,7 +7,7 @@ from matplotlib.figure import SubFigure
 
 from experiments.conditions import RANDOM_POLICY
 from experiments.reporting.curves import smooth
-from experiments.reporting.drawing import band, colour_of, label_ends, note
+from experiments.reporting.drawing.marks import band, colour_of, label_ends, note
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import RunRecord
 from transfer.statistics import MIN_SEEDS

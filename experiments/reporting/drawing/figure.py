@@ -14,12 +14,18 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from experiments.reporting.answer import answer, in_lines
-from experiments.reporting.drawing import band, colour_of, label_ends, note, title
-from experiments.reporting.learning import draw_curves, has_curves
+from experiments.reporting.drawing.learning import draw_curves, has_curves
+from experiments.reporting.drawing.marks import band, colour_of, label_ends, note, title
+from experiments.reporting.drawing.worth import (
+    draw_contributions,
+    draw_odds,
+    draw_profile,
+    has_odds,
+    shown_measures,
+)
 from experiments.reporting.metrics import METRICS, error_unit
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import RunRecord
-from experiments.reporting.worth import draw_contributions, draw_odds, draw_profile, has_odds, shown_measures
 from training.storage.state_tree import publish_bytes
 
 CARRIED = ("model", "model+policy", "model+prior", "all")

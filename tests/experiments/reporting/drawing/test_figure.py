@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from expedition.errors import UserError
-from experiments.reporting.figure import TILES, draw_report, film_rows, success_table, thin
+from experiments.reporting.drawing.figure import TILES, draw_report, film_rows, success_table, thin
 from experiments.reporting.records import read_study
 
 

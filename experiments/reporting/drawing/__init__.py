@@ -1,0 +1,1 @@
+"""The figure of a study, panel by panel."""
