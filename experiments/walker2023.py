@@ -160,7 +160,7 @@ def _crafter(budget: str) -> Study:
     """Exploration and task share the distribution of worlds: symbols on a laptop, pictures elsewhere."""
     told = "Crafter, explored without reward, then played for achievements."
     env, size, steps, seeds, conditions = {
-        "laptop": ("crafter,observe=symbols", "tiny", (30_000, 15_000), 5, (*PARTS, _longer_ppo(150_000))),
+        "laptop": ("crafter,observe=symbols", "tiny", (100_000, 45_000), 5, (*PARTS, _longer_ppo(150_000))),
         "gpu": ("crafter", "1m", (150_000, 50_000), 3, PARTS),
         "paper": ("crafter", "50m", (150_000_000, 1_000_000), 5, WHOLE),
     }[budget]
@@ -173,6 +173,8 @@ def _crafter(budget: str) -> Study:
         steps=steps,
         seeds=seeds,
         conditions=conditions,
+        training={"train_ratio": 8, "evaluation_episodes": 32} if budget == "laptop" else {},
+        question=Question("model+policy", "scratch", "auc"),
     )
 
 
