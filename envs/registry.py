@@ -12,7 +12,7 @@ import gymnasium
 
 from envs.adapter import adapt
 from envs.failures import in_words, own_traceback
-from envs.limit import DefaultLimit
+from envs.limit import EPISODE_STEPS, DefaultLimit
 from envs.suite import Draw, Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from envs.suites import atari, procgen
 from envs.suites.crafter import environment as crafter
@@ -59,6 +59,7 @@ class EnvironmentInfo:
         reachable: how many different names episodes can tell as `reached`; None where that isn't known.
         draw: from one observation, entries by name, to a picture, uint8 (h, w, 3); None where observations
             hold pictures themselves or cannot be drawn.
+        limit: steps after which an episode is cut off, where that is known.
     """
 
     name: str
@@ -74,6 +75,7 @@ class EnvironmentInfo:
     summarise: Summarise = no_summary
     reachable: int | None = None
     draw: Draw | None = None
+    limit: int | None = None
 
 
 @functools.cache
@@ -132,12 +134,14 @@ def environment_info(env_id: str) -> EnvironmentInfo:
         suite, task = _tasks()[name]
         return _info(name, suite, task, options)
     spec = _find_spec(name)
+    told = read_value(options.get("max_episode_steps", ""))
     return EnvironmentInfo(
         name=name,
         description="Registered with gymnasium.",
         observation="as registered, brought to images and vectors",
         action="as registered, boxes scaled to [-1, 1]",
         snapshot=not spec.nondeterministic,
+        limit=told if type(told) is int else spec.max_episode_steps or EPISODE_STEPS,
     )
 
 
@@ -164,6 +168,7 @@ def _info(name: str, suite: Suite, task: str, options: Mapping[str, str]) -> Env
         summarise=suite.summarise,
         reachable=suite.reachable(task, read),
         draw=suite.draw(task, read),
+        limit=suite.cut_off(read),
     )
 
 

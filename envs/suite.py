@@ -102,6 +102,7 @@ class Suite:
         reachable: (task, all options) -> how many names `info["reached"]` can hold in all, if known.
         draw: (task, all options) -> what draws an observation of symbols, whichever numbers of its spaces a
             model dreams up; it imports the packages at its first call. None where there is no such thing.
+        limit: the package's steps after which an episode is cut off, where no option `limit` says it.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Suite:
     summarise: Summarise = no_summary
     reachable: Reachable = not_known
     draw: Callable[[str, Mapping[str, Any]], Draw | None] = not_drawn
+    limit: int | None = None
 
     def id(self, task: str) -> str:
         """Return the id of a task."""
@@ -139,6 +141,11 @@ class Suite:
                 raise unknown_name(f"option of {self.name}", name, self.options)
         read = {name: self.options[name].read(name, text) for name, text in given.items()}
         return {name: option.default for name, option in self.options.items()} | read
+
+    def cut_off(self, options: Mapping[str, Any]) -> int | None:
+        """Return the steps after which an episode is cut off under all these options, if known."""
+        limit = options.get("limit", self.limit)
+        return -(-limit // options.get("action_repeat", 1)) if isinstance(limit, int) else None
 
     def make(self, task: str, given: Mapping[str, str], image_size: int) -> gymnasium.Env[Any, Any]:
         """Make one environment.

@@ -22,6 +22,29 @@ def earlier_moments(config: RunConfig) -> tuple[str, ...]:
     return ("start",) * (config.phase == "finetune") + ("offline",) * (config.training.offline_updates > 0)
 
 
+def evaluations(config: RunConfig) -> int:
+    """How often the policy is judged: before the first step, between steps, and at the end."""
+    training, kind = config.training, config.agent.kind
+    if not training.evaluation_episodes:
+        return 0
+    if kind == "random":
+        return 1
+    earlier = 0 if kind == "ppo" else len(earlier_moments(config))
+    return earlier + _midway(config) + 1
+
+
+def _midway(config: RunConfig) -> int:
+    """Evaluations during training; PPO's come between two rollouts, so that one may stand for several."""
+    every = config.training.evaluate_every
+    if not every:
+        return 0
+    if config.agent.kind == "ppo":
+        rollout = config.agent.ppo.rollout
+        rollouts = int(config.steps / rollout + 0.5)  # as `rollout_rows` cuts the budget
+        return len({n * rollout // every for n in range(1, rollouts)} - {0})
+    return (config.steps - 1) // every
+
+
 def most_rows(steps: int, num_envs: int) -> int:
     """Most rows of one environment that `steps` steps can fill: each may be followed by a first row."""
     return 2 * (steps // num_envs + 1) + 2

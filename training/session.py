@@ -245,19 +245,8 @@ class Session:
         for measure in seen[""].symbols:
             measures[measure] = {name: found.symbols[measure] for name, found in seen.items()}
         horizons = {name: found.by_horizon for name, found in seen.items()}
-        return {**measures, "by_horizon": horizons}, self._draw(moment, seen[""])
-
-    def _draw(self, moment: str, seen: OpenLoop) -> dict[str, Path]:
-        """Write prediction as GIF and film strip, where pictures are predicted."""
-        training, folder = self.config.training, self.run_dir / "media"
-        if seen.frames is None:
-            return {}
-        gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
-        height = seen.frames.shape[1] // 3
-        write_gif(gif, seen.frames, fps=8)
-        first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
-        write_png(png, film_strip(first[training.context :], every=max(1, training.open_loop // 12)))
-        return {f"open_loop/{moment}": gif}
+        film = draw_prediction(self.config, seen[""], self.run_dir / "media", moment)
+        return {**measures, "by_horizon": horizons}, film
 
     def _policy(self) -> dict[str, float]:
         """Measures of the policy as it is now, on the episodes that judge this run at every moment."""
@@ -318,6 +307,19 @@ class Session:
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result
+
+
+def draw_prediction(config: RunConfig, seen: OpenLoop, folder: Path, moment: str) -> dict[str, Path]:
+    """Write prediction as GIF and film strip, where pictures are predicted."""
+    if seen.frames is None:
+        return {}
+    gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
+    height = seen.frames.shape[1] // 3
+    write_gif(gif, seen.frames, fps=8)
+    first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
+    every = max(1, config.training.open_loop // 12)
+    write_png(png, film_strip(first[config.training.context :], every=every))
+    return {f"open_loop/{moment}": gif}
 
 
 def choose_program(

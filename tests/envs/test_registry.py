@@ -83,6 +83,22 @@ def test_information_on_gymnasiums_own():
 
 
 @pytest.mark.parametrize(
+    ("env_id", "limit"),
+    [
+        ("CartPole-v1", 500),
+        ("CartPole-v1,max_episode_steps=70", 70),
+        ("mazes-goal", 200),
+        ("mazes-goal,limit=90", 90),
+        ("dmc-cartpole-swingup,action_repeat=3", 334),
+        ("robodesk-stack", 500),
+        ("crafter", None),
+    ],
+)
+def test_limits_of_episodes_are_known_without_making_one(env_id, limit):
+    assert environment_info(env_id).limit == limit
+
+
+@pytest.mark.parametrize(
     ("given", "near"),
     [
         ("crafterr", "crafter"),

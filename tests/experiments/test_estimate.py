@@ -1,4 +1,4 @@
-"""What a study will take: threads as the launcher gives them, updates when they are warm, waiting counted."""
+"""What a study will take: threads as the launcher gives them, evaluation and waiting counted."""
 
 import dataclasses
 import re
@@ -6,13 +6,16 @@ import re
 import pytest
 
 from experiments import estimate as module
-from experiments.estimate import Trial, estimate_study, until_all_end
+from experiments.estimate import estimate_study, run_seconds, until_all_end
 from experiments.launchers.local import Launcher
 from experiments.presets import find_study
 from experiments.study import planned_runs
+from experiments.trial import Trial
 from training import Logistics
+from training.budget import planned_updates
 
 QUICK = find_study("quickstart", None, {"seeds": 1})
+RUNS = planned_runs(QUICK)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_each_phase_is_tried_with_the_threads_that_it_will_have(monkeypatch, tmp
     launcher = Launcher(QUICK, tmp_path / "none", 4, Logistics(wandb="off", device="cpu"), "", print)
     tried = {}
 
-    def trial(config, logistics):
+    def trial(config, logistics, at_once):
         tried[config.phase] = logistics.threads
         return Trial(0.0, 0.001, 0.1, 0, 1, 1)
 
@@ -46,13 +49,35 @@ def test_each_phase_is_tried_with_the_threads_that_it_will_have(monkeypatch, tmp
     assert re.search(r"updates at 100 ms", said)
 
 
-def test_the_first_updates_do_not_count(monkeypatch):
-    clock, costs = [0.0], iter([1.0, 0.4, 0.1, 0.3, *[0.2] * 20])
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+def test_what_was_compiled_anew_is_tried_again(monkeypatch):
+    found = iter(
+        [Trial(1.0, 0.1, 0.1, 0, 1, 1, compiling=90.0), Trial(1.0, 0.1, 0.1, 0, 1, 1, compiling=4.0)]
+    )
+    monkeypatch.setattr(module, "_tried", lambda *_: next(found))
+    assert module._warm_trial(RUNS[0].config, Logistics(), 1).compiling == 4.0
 
-    def update():
-        clock[0] += next(costs)
 
-    assert module._fastest(update) == pytest.approx(0.1)
-    clock[0], costs = 0.0, iter([9.0, 1.0])  # a slow one is made once
-    assert module._fastest(update) == pytest.approx(9.0)
+def test_a_run_is_its_start_its_learning_and_its_judging():
+    trial = Trial(3.0, 0.001, 0.1, 0, 1, 1, compiling=4.0, evaluation=0.5, heldout=0.2, open_loop=0.7)
+    phase_1, phase_2 = RUNS[0].config, next(run.config for run in RUNS if run.condition == "model")
+    once = 3.0 + 4.0 + 0.2 + 2 * 0.7
+    for config, judged in ((phase_1, 1), (phase_2, 1 + 5 + 1)):
+        learning = config.steps * 0.001 + planned_updates(config) * 0.1
+        assert run_seconds(config, trial) == pytest.approx(once + learning + judged * 0.5)
+    by_chance = next(run.config for run in RUNS if run.config.agent.kind == "random")
+    assert run_seconds(by_chance, trial) == pytest.approx(3.0 + 0.5)
+
+
+def test_as_many_are_tried_at_once_as_will_run_and_all_evaluations_are_told(monkeypatch):
+    at_once = []
+
+    def trial(config, logistics, beside):
+        at_once.append(beside)
+        return Trial(0.0, 0.0, 0.0, 0, 1, 1, evaluation=60.0)
+
+    monkeypatch.setattr(module, "_tried", trial)
+    said = estimate_study(RUNS, 2, {"pretrain": 1, "finetune": 1}, Logistics(), lambda _: None)
+    assert at_once == [1, 2]
+    assert "28 evaluations at 60.0 s" in said  # of each of four runs: first, at 500 to 2,500, last
+    # Scratch beside phase 1, the random policy and one that follows; two more of 7 minutes.
+    assert "About 16 min 0 s with 2 at a time (evaluation counted" in said

@@ -254,4 +254,5 @@ SUITE = Suite(
     packages=("dm_control", "mujoco"),
     extra="robotics",
     slow=True,
+    limit=1000,
 )

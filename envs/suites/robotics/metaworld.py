@@ -307,4 +307,5 @@ SUITE = Suite(
     slow=True,
     summarise=summarise,
     reachable=_reachable,
+    limit=500,
 )

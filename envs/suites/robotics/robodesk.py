@@ -265,4 +265,5 @@ SUITE = Suite(
     slow=True,
     summarise=summarise,
     reachable=lambda task, options: len(OBJECTS),
+    limit=500,
 )
