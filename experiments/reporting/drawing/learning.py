@@ -1,8 +1,9 @@
 """The figure's panel of learning curves: evaluations on fixed episodes, or else training episodes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from experiments.conditions import RANDOM_POLICY
@@ -26,32 +27,41 @@ def has_curves(study: StudyRecord) -> bool:
 def draw_curves(part: SubFigure, study: StudyRecord) -> None:
     """Draw each condition's return over fine-tuning, and the random policy's as a level."""
     axes, ends, most = part.subplots(), {}, 0
+    drawn_lines: list[np.ndarray] = []
     evaluated = is_evaluated(study)
     for condition in study.conditions:
         found = [(run, curve) for run, curve in _curves(study, condition) if len(curve[0]) > 1]
         if not found:
             continue
         colour, drawn = colour_of(condition, study), [curve for _, curve in found]
-        end = min(study.steps, *(s[-1] for s, _ in drawn))
-        grid = np.linspace(max(s[0] for s, _ in drawn), end, GRID)
+        grid = np.linspace(max(s[0] for s, _ in drawn), min(s[-1] for s, _ in drawn), GRID)
         lines = seed_lines(found, grid, evaluated)
         for steps, values in drawn:
-            shown = steps <= study.steps
-            axes.plot(
-                steps[shown], values[shown], ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0
-            )
+            axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0)
         band(axes, grid, lines, colour)
+        drawn_lines.append(lines)
         ends[condition], most = (lines.mean(axis=0)[-1], colour), max(most, len(lines))
     level = study.values("normalised_return" if len(study.tasks) > 1 else "return").get(RANDOM_POLICY)
     if level:
         mean, colour = float(np.mean(list(level.values()))), colour_of(RANDOM_POLICY, study)
         axes.axhline(mean, color=colour, lw=0.9, ls=":", zorder=1)
         ends[RANDOM_POLICY] = (mean, colour)
+    _look_at(axes, drawn_lines)
     label_ends(axes, ends)
     axes.set_title("Return during fine-tuning" + (", normalised by task" if len(study.tasks) > 1 else ""))
     dots = "evaluations" if evaluated else "training episodes, smoothed"
     note(axes, f"environment steps (dots: {dots}" + ("; bands: 95 %)" if most >= MIN_SEEDS else ")"))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
+
+
+def _look_at(axes: Axes, lines: Sequence[np.ndarray]) -> None:
+    """Let the seeds' lines fill the panel: single episodes lie far outside, and their dots may be cut off."""
+    if not lines:
+        return
+    low, high = min(line.min() for line in lines), max(line.max() for line in lines)
+    room = 0.25 * max(high - low, 1e-9)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, low - room), min(top, high + room))
 
 
 def is_evaluated(study: StudyRecord) -> bool:
@@ -78,5 +88,6 @@ def _curves(study: StudyRecord, condition: str) -> list[tuple[RunRecord, Curve]]
             continue
         steps, values = run.evaluations() if evaluated else run.curve()
         zero, one = study.scales.get(run.env, (0.0, 1.0))
-        found.append((run, (steps, (values - zero) / (one - zero))))
+        shown = steps <= study.steps  # of a control that had more, those that all had
+        found.append((run, (steps[shown], (values[shown] - zero) / (one - zero))))
     return found
