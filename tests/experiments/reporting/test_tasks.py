@@ -94,6 +94,11 @@ def test_success_counts_where_the_suite_tells_it(tmp_path, write_study):
     assert "success" in closing(found, folder)
 
 
+def test_success_that_hardly_anybody_has_decides_nothing(tmp_path, write_study):
+    folder = write_tasks(tmp_path, write_study, extra=lambda seed: {"success_rate": 2.0 * seed})
+    assert read_study(folder).score == "normalised_return"  # 2 % of the episodes at best
+
+
 def test_a_task_that_nobody_does_better_at_than_chance_has_no_scale(tmp_path, write_study):
     poor = {**RETURNS, "arm-push": {"scratch": 1.0, "model": 2.0, "random policy": 3.0}}
     study = read_study(write_tasks(tmp_path, write_study, poor))
