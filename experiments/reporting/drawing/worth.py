@@ -34,7 +34,9 @@ _TITLES = {
 def shown_measures(study: StudyRecord) -> list[str]:
     """Return the measures whose contributions are drawn: at most three that have any."""
     names = [name for name in _TITLES if contributions(study.values(name), study.factorial)]
-    hidden = RAW if len(study.tasks) > 1 else ()
+    hidden: set[str] = set(RAW) if len(study.tasks) > 1 else set()
+    if len(study.tasks) > 1 and study.score != "success_rate":
+        hidden.add("success_rate")  # hardly anybody succeeded
     return [name for name in names if name not in hidden][:3]
 
 
