@@ -60,7 +60,7 @@ class Condition:
                 "reward random-data."
             )
         measured = self.learner == "random"
-        if measured != (self.name == RANDOM_POLICY) or (measured and self.transfer.carries):
+        if measured != (self.name == RANDOM_POLICY) or (measured and (self.transfer.carries or self.steps)):
             raise UserError(
                 f"Condition '{self.name}': the learner random belongs to the condition '{RANDOM_POLICY}' "
                 "alone, with the plan scratch, which every study measures: leave it out."

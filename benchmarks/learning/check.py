@@ -20,24 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from agents import AgentConfig
+from benchmarks.learning.runs import kept
 from envs import make_vector
 from experiments.settings import agent_preset, training_preset
-from training import (
-    Checkpoint,
-    Logistics,
-    Replay,
-    RunConfig,
-    TrainingConfig,
-    execute,
-    open_checkpoint,
-    prepare_process,
-)
-from training.budget import most_rows
-from training.collector import row_spec
-from training.session import build_agent
+from training import Logistics, RunConfig, TrainingConfig, execute, prepare_process
 
 CATCH_RETURN = 0.8
 """Mean return over evaluation episodes that counts as solved; random play gets -0.6, perfect play 1."""
@@ -122,7 +110,7 @@ def run_catch(config: RunConfig) -> float:
 def run_maze(seed: int) -> list[int]:
     """Distinct cells by each of CHECKPOINTS, read from the replay, which holds the whole run."""
     config = maze(seed)
-    return _execute(config, lambda run_dir, _: _replayed_cells(config, open_checkpoint(run_dir)))
+    return _execute(config, lambda run_dir, _: _replayed_cells(config, run_dir))
 
 
 def run_random(seed: int) -> list[int]:
@@ -148,17 +136,10 @@ def _execute(config: RunConfig, measure: Callable[[Path, dict[str, Any]], Any]) 
         return measure(run_dir, outcome.result)
 
 
-def _replayed_cells(config: RunConfig, checkpoint: Checkpoint) -> list[int]:
-    count = config.training.num_envs
-    envs = make_vector(config.env, count)
-    spec = row_spec(envs, build_agent(config, envs, torch.device("cpu")), task_reward=False)
-    envs.close()
-    replay = Replay(count, spec, 2**30, most_rows(config.steps, count))
-    replay.load_state_dict(checkpoint.load("replay"), checkpoint.shared_files)
-    held = list(replay.sequences())
-    cells = np.stack([_cells(rows["vector"]) for rows in held], 1)  # (T, B)
-    steps = np.cumsum((~np.stack([rows["is_first"] for rows in held], 1)).sum(1))
-    return _distinct(cells, steps)
+def _replayed_cells(config: RunConfig, run_dir: Path) -> list[int]:
+    _, rows = kept(config, run_dir)
+    steps = np.cumsum((~rows["is_first"].T).sum(1))
+    return _distinct(_cells(rows["vector"]).swapaxes(0, 1), steps)
 
 
 def _cells(vectors: np.ndarray) -> np.ndarray:

@@ -25,16 +25,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.learning.runs import QUIET
 from expedition import UserError
 from experiments.flags import grouped_flags
 from experiments.launchers.worker import carry_out
 from experiments.presets import find_study
 from experiments.study import PlannedRun, Study, planned_runs
-from training import Logistics
 
 STUDY = "quickstart"
 PLANS = ("model+policy", "model+policy,actor=freeze:1200")
-QUIET = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
 
 
 def studied(arguments: argparse.Namespace, groups: Mapping[str, Any]) -> Study:

@@ -27,20 +27,16 @@ import torch
 
 from agents import Agent
 from agents.base import rows_on
-from envs import make_vector
+from benchmarks.learning.runs import QUIET, kept
 from expedition import UserError
 from experiments.flags import grouped_flags
 from experiments.presets import find_study
-from training import Logistics, Replay, RunConfig, execute, open_checkpoint, prepare_process
-from training.budget import most_rows
-from training.collector import row_spec
-from training.session import build_agent
+from training import RunConfig, execute, prepare_process
 
 STUDY = "walker2023-mazes"
 REWARDS = ("random-data", "disagreement", "rnd")
 BOUNDS = (1, 2, 5, 20, 50, 100)
 """Occurrences of an observation at which its group begins."""
-QUIET = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
 
 
 def explored(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -61,24 +57,10 @@ def explored(config: RunConfig, folder: Path) -> dict[str, Any]:
 
 def rewarded(config: RunConfig, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reward of every replayed row that an action led to, and occurrences of its observation, (n,) each."""
-    envs = make_vector(config.env, config.training.num_envs)
-    agent = build_agent(config, envs, torch.device("cpu"))
-    checkpoint = open_checkpoint(folder)
-    for name, module in agent.components().items():
-        module.load_state_dict(checkpoint.load(name))
-    replay = Replay(
-        config.training.num_envs,
-        row_spec(envs, agent, task_reward=False),
-        2**30,
-        most_rows(config.steps, config.training.num_envs),
-    )
-    replay.load_state_dict(checkpoint.load("replay"), checkpoint.shared_files)
-    held = list(replay.sequences())
-    rows = {key: np.stack([one[key] for one in held]) for key in held[0]}  # (B, T, ...)
-    seen = np.concatenate([rows[key].reshape(rows["is_first"].size, -1) for key in envs.observation_space], 1)
-    envs.close()
+    agent, rows = kept(config, folder)
     earned = ~rows["is_first"]
     earned[:, 0] = False  # the row before is not known
+    seen = np.concatenate([rows[key].reshape(earned.size, -1) for key in agent.observation_space], 1)
     return _reward(agent, rows)[earned], occurrences(seen).reshape(earned.shape)[earned]
 
 
@@ -86,7 +68,8 @@ def rewarded(config: RunConfig, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 def _reward(agent: Agent, rows: Mapping[str, np.ndarray]) -> np.ndarray:
     """Unscaled reward of rows, (B, T)."""
     batch = rows_on(torch.device("cpu"), {key: torch.as_tensor(value) for key, value in rows.items()})
-    noise = torch.rand(*batch["is_first"].shape, agent.config.model.stoch)
+    same = torch.Generator().manual_seed(0)
+    noise = torch.rand(*batch["is_first"].shape, agent.config.model.stoch, generator=same)
     model = agent.world_model
     latents, _, embeddings = model.observe(batch, model.initial(len(noise)), noise)
     assert agent.intrinsic is not None

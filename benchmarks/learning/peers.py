@@ -35,20 +35,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning.curves import draw, table
+from benchmarks.learning.runs import QUIET, from_scratch, read_setting
 from benchmarks.peers import sheeprl_learn
 from benchmarks.peers.recorded import IMAGE_SIZE, RECORD, TASKS
 from expedition import UserError
-from experiments.flags import read_value
-from experiments.settings import (
-    Setting,
-    agent_preset,
-    as_settings,
-    finetune_preset,
-    nested,
-    training_preset,
-    with_settings,
-)
-from training import Logistics, RunConfig, execute, from_dict, prepare_process, to_dict
+from experiments.settings import Setting, with_settings
+from training import RunConfig, execute, from_dict, prepare_process, to_dict
 from training.logging.progress import Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,16 +56,10 @@ def read_settings(given: Sequence[str]) -> tuple[Setting, ...]:
     """`behaviour.entropy=0.01` as a setting of a run's agent, `training.length=32` as one of its training.
 
     Raises:
-        UserError: no value, or one that cannot be read.
+        UserError: as `read_setting`.
     """
-    found: list[Setting] = []
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text} has no value: write NAME=VALUE.")
-        whole = name if name.startswith("training.") else f"agent.{name}"
-        found += as_settings(nested(whole, read_value(f"--set {name}", value)))
-    return tuple(found)
+    whole = [text if text.startswith("training.") else f"agent.{text}" for text in given]
+    return tuple(setting for text in whole for setting in read_setting(text))
 
 
 def configure(
@@ -84,22 +70,17 @@ def configure(
     Raises:
         UserError: a setting that is not known, or has the wrong form.
     """
-    agent = with_settings(agent_preset("tiny"), finetune_preset("tiny"))
+    run = from_scratch(TASKS[task], steps, seed)
     training = dataclasses.replace(
-        training_preset("tiny"),
-        train_ratio=train_ratio,
-        image_size=IMAGE_SIZE,
-        evaluation_episodes=0,
-        heldout=1,
+        run.training, train_ratio=train_ratio, image_size=IMAGE_SIZE, evaluation_episodes=0, heldout=1
     )
-    config = RunConfig(TASKS[task], "finetune", None, "tiny", steps, seed, agent, training)
+    config = dataclasses.replace(run, training=training)
     return with_settings(config, settings)
 
 
 def learn(config: dict[str, Any]) -> None:
     """Carry our run out in the process that calls, and write its episodes as the peer's are written."""
     prepare_process(1)
-    quiet = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
     clock: dict[int, float] = {}
     report = Status.report
 
@@ -109,7 +90,7 @@ def learn(config: dict[str, Any]) -> None:
 
     Status.report = noted  # type: ignore[assignment, method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        execute(from_dict(RunConfig, config), Path(folder) / "run", quiet)
+        execute(from_dict(RunConfig, config), Path(folder) / "run", QUIET)
         lines = (Path(folder) / "run" / "episodes.jsonl").read_text().splitlines()
     began = min(clock.values())
     with open(os.environ[RECORD], "w", encoding="utf-8") as file:

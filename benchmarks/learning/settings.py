@@ -13,7 +13,6 @@ nats for symbols), and CPU-seconds. The same command again goes on, and takes wh
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -24,41 +23,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmarks.learning.dip import mean_and_error
+from benchmarks.learning.runs import QUIET, from_scratch, read_setting
 from expedition import UserError
 from experiments.launchers.worker import carry_out
 from experiments.reporting.curves import area
-from experiments.settings import Setting, agent_preset, finetune_preset, training_preset, with_settings
-from training import Logistics, RunConfig, fingerprint, to_dict
+from experiments.settings import Setting, with_settings
+from training import RunConfig, fingerprint, to_dict
 
-QUIET = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
 UNCHANGED = "unchanged"
 MEASURES = ("area", "return", "open loop", "CPU-s")
 
 
 def usual(env: str, steps: int, seed: int) -> RunConfig:
     """The run with nothing changed."""
-    agent = with_settings(agent_preset("tiny"), finetune_preset("tiny"))
-    training = dataclasses.replace(training_preset("tiny"), evaluation_episodes=32)
-    return RunConfig(env, "finetune", None, "tiny", steps, seed, agent, training)
+    return with_settings(from_scratch(env, steps, seed), [Setting("training.evaluation_episodes", 32)])
 
 
 def variant(words: Sequence[str]) -> tuple[str, tuple[Setting, ...]]:
     """A name, and settings `name=value`.
 
     Raises:
-        UserError: a word without a value.
+        UserError: as `read_setting`.
     """
-    name, *pairs = words
-    settings = []
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"'{pair}' of the variant '{name}' has no value: write setting=value.")
-        settings.append(Setting(key, yaml.safe_load(value)))
-    return name, tuple(settings)
+    name, *texts = words
+    return name, tuple(setting for text in texts for setting in read_setting(text))
 
 
 def run(config: RunConfig, folder: Path) -> None:

@@ -233,6 +233,10 @@ def test_phase_2_may_be_elsewhere_and_in_several_places():
             "every study measures: leave it out",
         ),
         ({"name": "random policy", "plan": "scratch"}, "every study measures: leave it out"),
+        (
+            {"name": "random policy", "plan": "scratch", "learner": "random", "steps": 9},
+            "every study measures: leave it out",
+        ),
         ({"name": "x", "plan": "scratch", "steps": 0}, "steps must be at least 1"),
     ],
 )

@@ -1,0 +1,62 @@
+"""What these benchmarks share: our run from scratch, settings by name, and the rows that a run kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from agents import Agent
+from envs import make_vector
+from expedition import UserError
+from experiments.flags import read_value
+from experiments.settings import (
+    Setting,
+    agent_preset,
+    as_settings,
+    finetune_preset,
+    nested,
+    training_preset,
+    with_settings,
+)
+from training import Logistics, Replay, RunConfig, open_checkpoint
+from training.budget import most_rows
+from training.collector import row_spec
+from training.session import build_agent
+
+QUIET = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)
+
+
+def from_scratch(env: str, steps: int, seed: int) -> RunConfig:
+    """The run of `expedition train --size tiny`."""
+    agent = with_settings(agent_preset("tiny"), finetune_preset("tiny"))
+    return RunConfig(env, "finetune", None, "tiny", steps, seed, agent, training_preset("tiny"))
+
+
+def read_setting(text: str) -> tuple[Setting, ...]:
+    """`agent.behaviour.entropy=0.01` as settings of a run.
+
+    Raises:
+        UserError: no value, or one that cannot be read.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"The setting '{text}' has no value: write NAME=VALUE.")
+    return as_settings(nested(name, read_value(name, value)))
+
+
+def kept(config: RunConfig, folder: Path) -> tuple[Agent, dict[str, np.ndarray]]:
+    """The agent at the end of a run of phase 1, and all rows that it replayed, (B, T, ...)."""
+    count = config.training.num_envs
+    envs = make_vector(config.env, count)
+    agent = build_agent(config, envs, torch.device("cpu"))
+    spec = row_spec(envs, agent, task_reward=False)
+    envs.close()
+    checkpoint = open_checkpoint(folder)
+    for name, module in agent.components().items():
+        module.load_state_dict(checkpoint.load(name))
+    replay = Replay(count, spec, 2**30, most_rows(config.steps, count))
+    replay.load_state_dict(checkpoint.load("replay"), checkpoint.shared_files)
+    held = list(replay.sequences())
+    return agent, {key: np.stack([one[key] for one in held]) for key in spec}
