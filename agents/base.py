@@ -101,6 +101,10 @@ class Agent(nn.Module, abc.ABC):
         """Horizon H, and N starts of imagination; none without a model."""
         return 0, 0
 
+    def _unrolled(self, length: int) -> tuple[int, int]:
+        """Rows K that are predicted ahead in sequences of `length` rows, and from how many of each."""
+        return 0, 0
+
     def _make_optimizer(self) -> LaProp:
         config = self.config.optimizer
         actor = set(self.behaviour.actor.parameters())
@@ -241,16 +245,17 @@ class Agent(nn.Module, abc.ABC):
     def draw_noise(self, rows: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Noise:
         """Noise of an update from `rows` (B, T, ...), by the agent's own generator or another."""
         generator = generator or self.generator
-        shape, (horizon, starts) = rows["is_first"].shape[-2:], self._imagined(rows)
-        variables = self.config.model.stoch
+        (batch, length), (horizon, starts) = rows["is_first"].shape[-2:], self._imagined(rows)
+        (steps, begun), variables = self._unrolled(length), self.config.model.stoch
 
         def uniform(*sides: int) -> Tensor:
             return torch.rand(*sides, device=generator.device, generator=generator)
 
         return Noise(
-            uniform(*shape, variables),
+            uniform(batch, length, variables),
             uniform(horizon, starts, variables),
             policy_noise(self.action_space, (horizon, starts), generator),
+            uniform(steps, batch, begun, variables),
         )
 
     def losses(
@@ -272,6 +277,10 @@ class Agent(nn.Module, abc.ABC):
         """Follow the gradients at hand, and move what follows the parameters slowly."""
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.follow()
+
+    def follow(self) -> None:
+        """Move what follows the parameters slowly, after each step of the optimiser."""
         self.behaviour.update_slow()
 
     def learning(self) -> list[bool]:

@@ -16,7 +16,8 @@ class DreamerAgent(Agent):
     """DreamerV3 (2024) that works for the task's reward, or for an intrinsic one.
 
     Returns of an intrinsic reward teach the critic and, where one is needed, the reward head, but do not
-    shape the model: in phase 1 both read its features without gradient.
+    shape the model: in phase 1 both read its features without gradient. A model that predicts nothing else
+    has nothing else to learn from: there they do.
     """
 
     world_model: WorldModel
@@ -30,18 +31,28 @@ class DreamerAgent(Agent):
         config = self.config.behaviour
         return config.imagination, batch * min(config.starts or length, length)
 
+    def _unrolled(self, length: int) -> tuple[int, int]:
+        """Rows K that are predicted ahead, and from how many of each sequence."""
+        return self.world_model.decoder.unrolled(length)
+
+    def follow(self) -> None:
+        """Move the slow critic, and the target of the model's predictions."""
+        super().follow()
+        self.world_model.decoder.follow(self.world_model.encoder)
+
     def _losses(
         self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        losses, latents, embeddings, metrics = self.world_model.loss(rows, noise.posterior)
+        losses, latents, embeddings, metrics = self.world_model.loss(rows, noise.posterior, noise.ahead)
         detached = latents.detach()
+        shapes = self.intrinsic is None or self.config.model.predicts == "none"
+        shaping = latents if shapes else detached
         if self.intrinsic is not None:
             reward = self._explored_reward(detached, rows, embeddings.detach(), metrics)
             rows = {**rows, "reward": reward}
             losses |= self.intrinsic.loss(detached, rows, embeddings.detach())
             if not self.intrinsic.in_imagination:
-                losses["reward"] = self.world_model.reward_loss(detached.features, reward)
-        shaping = latents if self.intrinsic is None else detached
+                losses["reward"] = self.world_model.reward_loss(shaping.features, reward)
         losses |= self._behaviour_losses(rows, shaping, noise, metrics)
         losses |= self._prior_losses(detached, rows, env_step)
         return losses, metrics

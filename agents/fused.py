@@ -104,7 +104,7 @@ class FusedAgents:
         step_together([agent.optimizer for agent in self.agents])
         for agent in self.agents:
             agent.optimizer.zero_grad(set_to_none=True)
-            agent.behaviour.update_slow()
+            agent.follow()
 
     def learning(self) -> list[bool]:
         """Which parameters learn, in their order."""

@@ -16,3 +16,6 @@ class Noise(NamedTuple):
     """Of imagined rows: uniform, (H, N, S)."""
     policy: Tensor
     """Of imagined actions: (H, N, ...), see `policy_noise`."""
+    ahead: Tensor
+    """Of rows that the model predicts ahead while it learns: uniform, (K, B, n, S); K is 0 where it does
+    not."""

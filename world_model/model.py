@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from world_model.decoder import Decoder
 from world_model.distributions import TWOHOT_BINS, balanced_kl, twohot_loss, twohot_mean
 from world_model.filter import Filter
 from world_model.nets import MLP
+from world_model.prediction import Prediction, Seen, make_prediction, rows_ahead
 from world_model.rssm import Latent
 from world_model.sizes import WorldModelConfig
 
@@ -22,6 +22,9 @@ Policy = Callable[[Tensor, Tensor], Tensor]
 
 class WorldModel(Filter):
     """Encoder, recurrent dynamics, decoder, reward and continuation heads (DreamerV3, 2024 revision).
+
+    What stands in the decoder's place is said by `config.predicts`; the KL losses stay in every kind, for
+    imagination needs a prior.
 
     Args:
         observation_space: images, vectors and symbols by key.
@@ -36,7 +39,7 @@ class WorldModel(Filter):
         config: WorldModelConfig,
     ) -> None:
         super().__init__(observation_space, action_space, config)
-        self.decoder = Decoder(observation_space, config)
+        self.decoder: Prediction = make_prediction(observation_space, self.encoder, config)
         self.reward = MLP(config.features, config.units, 1, outputs=TWOHOT_BINS, outscale=0.0)
         self.continuation = MLP(config.features, config.units, 1, outputs=1)
 
@@ -81,22 +84,48 @@ class WorldModel(Filter):
         return self.continuation(features).squeeze(-1).float().sigmoid()
 
     def loss(
-        self, batch: Mapping[str, Tensor], noise: Tensor
+        self, batch: Mapping[str, Tensor], noise: Tensor, ahead: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Latent, Tensor, dict[str, Tensor]]:
         """Losses of a replayed batch (B, T, ...); the reward head learns only if `reward` is in it.
 
         Args:
             batch: rows (B, T, ...).
             noise: uniform, (B, T, S).
+            ahead: of the unroll: uniform, (K, B, n, S) as `decoder.unrolled` says; None where K is 0.
 
         Returns:
-            Weighted losses (B, T) by name, posterior latents (B, T, ...) with gradient, embeddings
-            (B, T, E), and metrics (scalars).
+            Weighted losses (B, T), along the unroll (B, n), by name, posterior latents (B, T, ...) with
+            gradient, embeddings (B, T, E), and metrics (scalars).
         """
         latents, posterior, embeddings = self.observe(batch, self.initial(len(batch["action"])), noise)
         losses, metrics = self.divergence(latents.deter, posterior)
-        losses |= self.prediction_losses(latents.features, batch)
+        foreseen = () if ahead is None else self.unroll(latents, batch["action"], ahead)
+        losses |= self.prediction_losses(Seen(latents.features, foreseen, embeddings, batch))
         return losses, latents, embeddings, metrics
+
+    def unroll(self, latents: Latent, actions: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        """Predict K rows ahead of some rows from the replayed actions alone, with gradient.
+
+        What is predicted is read from samples, as in imagination: the policy meets no other features.
+
+        Args:
+            latents: posterior, (B, T, ...).
+            actions: (B, T, A).
+            noise: uniform, (K, B, n, S).
+
+        Returns:
+            Features (B, n, F) of the rows k = 1 to K after each start.
+        """
+        horizon, begun, stride = len(noise), noise.shape[1:3], self.config.prediction.stride
+
+        def at(x: Tensor, k: int) -> Tensor:
+            return rows_ahead(x, k, horizon, stride).flatten(0, 1)
+
+        latent, features = latents.map(lambda x: at(x, 0)), []
+        for k, chance in enumerate(noise, 1):
+            latent = self.dynamics.predict(latent, at(actions, k), chance.flatten(0, 1))
+            features.append(latent.features.unflatten(0, begun))
+        return tuple(features)
 
     def divergence(self, deter: Tensor, posterior: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Weighted KL losses (B, T) of the prior at `deter` (B, T, D), and entropies.
@@ -117,13 +146,12 @@ class WorldModel(Filter):
         }
         return losses, metrics
 
-    def prediction_losses(self, features: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Losses (B, T) of what `features` (B, T, F) predict, by name."""
-        losses = {"continue": self._continue_loss(features, batch["is_terminal"])}
-        for key, error in self.decoder.loss(features, batch).items():
-            losses[f"reconstruction_{key}"] = error
-        if "reward" in batch:
-            losses["reward"] = self.reward_loss(features, batch["reward"])
+    def prediction_losses(self, seen: Seen) -> dict[str, Tensor]:
+        """Losses (B, T), or (B, n) along the unroll, of what features predict, by name."""
+        losses = {"continue": self._continue_loss(seen.features, seen.rows["is_terminal"])}
+        losses |= self.decoder.losses(seen)
+        if "reward" in seen.rows:
+            losses["reward"] = self.reward_loss(seen.features, seen.rows["reward"])
         return losses
 
     def reward_loss(self, features: Tensor, reward: Tensor) -> Tensor:
@@ -140,9 +168,7 @@ class WorldModel(Filter):
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
     @torch.no_grad()
-    def open_loop(
-        self, batch: Mapping[str, Tensor], context: int, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def open_loop(self, batch: Mapping[str, Tensor], context: int, generator: torch.Generator) -> Tensor:
         """Watch `context` rows, then predict the rest from the actions alone.
 
         Args:
@@ -151,8 +177,7 @@ class WorldModel(Filter):
             generator: source of the samples.
 
         Returns:
-            Predictions by key as the decoder gives them: reconstructions in rows before `context`, open-loop
-            predictions from it on.
+            Features (B, T, F): posterior in rows before `context`, open-loop predictions from it on.
         """
         actions = batch["action"]
         shape = (*actions.shape[:2], self.config.stoch)
@@ -164,4 +189,4 @@ class WorldModel(Filter):
         for t in range(context, actions.shape[1]):
             latent = self.dynamics.predict(latent, actions[:, t], noise[:, t])
             features.append(latent.features[:, None])
-        return self.decoder(torch.cat(features, 1))
+        return torch.cat(features, 1)

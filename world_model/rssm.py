@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from world_model.distributions import (
     flatten_stoch,
-    sample_one_hot,
     straight_through,
     unimix_log_probs,
 )
@@ -146,6 +145,9 @@ class RSSM(nn.Module):
         return Latent(deter, straight_through(posterior, noise)), posterior
 
     def predict(self, latent: Latent, action: Tensor, noise: Tensor) -> Latent:
-        """One step without an observation: `latent` (N, ...), `action` (N, A), uniform `noise` (N, S)."""
+        """One step without an observation: `latent` (N, ...), `action` (N, A), uniform `noise` (N, S).
+
+        The sample has a straight-through gradient, as the filter's: losses along an unroll teach the prior.
+        """
         deter = self.core(latent.deter, flatten_stoch(latent.stoch), action)
-        return Latent(deter, sample_one_hot(self.prior(deter).exp(), noise))
+        return Latent(deter, straight_through(self.prior(deter), noise))

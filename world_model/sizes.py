@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from expedition import UserError, unknown_name, within
 
 ConvStyle = Literal["pooled", "strided"]
+Predicts = Literal["reconstruction", "spr", "contrastive", "barlow", "none"]
 
-
-LOSS_SETTINGS = ("free_nats", "scale_dynamics", "scale_representation", "horizon")
+LOSS_SETTINGS = ("free_nats", "scale_dynamics", "scale_representation", "horizon", "prediction")
 """Settings that say how a world model goes on learning; the others decide which weights fit and what they
 mean."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionConfig:
+    """Settings of what stands where a decoder stood; only those of the chosen kind are read."""
+
+    steps: int = 5
+    """Rows K that `spr` and `contrastive` predict ahead (Schwarzer et al. 2021; Anand et al. 2022, arXiv
+    2111.01587)."""
+    stride: int = 2
+    """They predict ahead from every so-manieth row of a sequence. Those papers begin at one row of each; all
+    rows cost half an update more at size tiny (docs/performance.md)."""
+    decay: float = 0.99
+    """Of their target's weights towards the learned ones, by update (Schwarzer et al. 2021, without
+    augmentation)."""
+    temperature: float = 0.1
+    """Divides the similarities that `contrastive` compares (Chen et al. 2020, arXiv 2002.05709)."""
+    redundancy: float = 5e-4
+    """Weight lambda of the correlations off the diagonal in `barlow` (Morihira et al. 2026; Zbontar et al.
+    2021 have 5e-3 for pictures)."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.model.prediction", "steps stride", least=1)
+        within(self, "agent.model.prediction", "decay", least=0, most=1)
+        within(self, "agent.model.prediction", "temperature", above=0)
+        within(self, "agent.model.prediction", "redundancy", least=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +77,11 @@ class WorldModelConfig:
     """Weight of the KL that trains the posterior."""
     horizon: int = 333
     """Effective discount horizon in steps: the discount is 1 - 1 / horizon."""
+    predicts: Predicts = "reconstruction"
+    """What shapes the latents: reconstruction (a decoder), spr (its own embeddings some rows ahead, in
+    direction), contrastive (those among others), barlow (the embedding, without redundancy), or none (reward,
+    value and end alone)."""
+    prediction: PredictionConfig = PredictionConfig()
 
     def __post_init__(self) -> None:
         within(self, "agent.model", "deter hidden stoch classes blocks units depth vector_layers", least=1)
@@ -61,6 +92,8 @@ class WorldModelConfig:
             raise UserError(f"The state width {self.deter} is not a multiple of its {self.blocks} blocks.")
         if self.conv not in ("pooled", "strided"):
             raise unknown_name("convolution style", self.conv, ["pooled", "strided"])
+        if self.predicts not in get_args(Predicts):
+            raise unknown_name("kind of prediction", self.predicts, get_args(Predicts))
 
     @property
     def features(self) -> int:

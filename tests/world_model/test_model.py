@@ -162,30 +162,30 @@ class TestImagine:
 class TestOpenLoop:
     def test_no_observation_after_the_context_is_read(self, kind):
         model, batch = make(kind), rows(KINDS[kind])
-        before = model.open_loop(batch, 3, generator())
+        before = model.decoder(model.open_loop(batch, 3, generator()))
         other = rows(KINDS[kind], seed=1)
         for key in KINDS[kind].spaces:
             later = batch | {key: torch.cat([batch[key][:, :3], other[key][:, 3:]], 1)}
-            after = model.open_loop(later, 3, generator())
+            after = model.decoder(model.open_loop(later, 3, generator()))
             assert all(torch.equal(after[name], value) for name, value in before.items())
         key = next(iter(KINDS[kind].spaces))
         earlier = batch | {key: torch.cat([other[key][:, :3], batch[key][:, 3:]], 1)}
-        after = model.open_loop(earlier, 3, generator())
+        after = model.decoder(model.open_loop(earlier, 3, generator()))
         assert any(not torch.equal(after[name][:, 3:], value[:, 3:]) for name, value in before.items())
 
     def test_actions_are_read_where_they_lead(self, kind):
         model, batch = make(kind), rows(KINDS[kind])
-        before = model.open_loop(batch, 3, generator())
+        before = model.decoder(model.open_loop(batch, 3, generator()))
         actions = batch["action"].clone()
         actions[:, 4] = actions[:, 4].roll(1, -1)
-        after = model.open_loop(batch | {"action": actions}, 3, generator())
+        after = model.decoder(model.open_loop(batch | {"action": actions}, 3, generator()))
         for name, value in before.items():
             assert torch.equal(after[name][:, :4], value[:, :4])
             assert not torch.equal(after[name][:, 4], value[:, 4])
 
     def test_the_context_is_reconstruction(self, kind):
         model, batch = make(kind), rows(KINDS[kind])
-        found = model.open_loop(batch, 3, generator())
+        found = model.decoder(model.open_loop(batch, 3, generator()))
         seen = {key: value[:, :3] for key, value in batch.items()}
         latents, *_ = model.observe(seen, model.initial(2), noise()[:, :3])
         for name, value in model.decoder(latents.features).items():
@@ -276,7 +276,7 @@ def judge(model, batch):
     """What the model predicts open loop, the median of nine samples: the prior stays a little random."""
     batch = {key: value.repeat(9, *[1] * (value.ndim - 1)) for key, value in batch.items()}
     count = len(batch["action"])
-    vector = model.open_loop(batch, CONTEXT, generator())["vector"][:, CONTEXT:]
+    vector = model.decoder(model.open_loop(batch, CONTEXT, generator()))["vector"][:, CONTEXT:]
     chances = noise(*batch["action"].shape[:2], stoch=SCRIPT.stoch)
     latents, *_ = model.observe(
         {k: v[:, :CONTEXT] for k, v in batch.items()}, model.initial(count), chances[:, :CONTEXT]
