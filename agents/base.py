@@ -283,6 +283,9 @@ class Agent(nn.Module, abc.ABC):
         """Move what follows the parameters slowly, after each step of the optimiser."""
         self.behaviour.update_slow()
 
+    def start_targets(self) -> None:
+        """Let what follows a loaded encoder slowly, and was not loaded itself, begin where that is."""
+
     def learning(self) -> list[bool]:
         """Which parameters learn, in their order."""
         return [p.requires_grad for p in self.parameters()]

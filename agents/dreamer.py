@@ -40,6 +40,10 @@ class DreamerAgent(Agent):
         super().follow()
         self.world_model.decoder.follow(self.world_model.encoder)
 
+    def start_targets(self) -> None:
+        """Let the target of the model's predictions see as the encoder does."""
+        self.world_model.decoder.follow(self.world_model.encoder, share=1.0)
+
     def _losses(
         self, rows: dict[str, Tensor], noise: Noise, env_step: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

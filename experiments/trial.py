@@ -34,16 +34,18 @@ from training.collector import Collector, row_spec
 from training.config import RunConfig
 from training.evaluation import (
     PARALLEL,
+    STICKY,
     Check,
     MakeEnvs,
     Policy,
     evaluate_policy,
+    go_on,
     heldout_sequences,
-    open_loop,
 )
+from training.foresight import PROBE_SEQUENCES, Foresight, is_probed
 from training.logistics import env_factory
 from training.runtime import choose_device
-from training.session import build_agent, draw_prediction
+from training.session import build_agent
 from training.storage.batches import learner_view
 from training.storage.state_tree import publish_json
 from world_model import WorldModel
@@ -258,19 +260,20 @@ def _model_judged(agent: Agent, make_envs: MakeEnvs, config: RunConfig, kept: _R
     training, model = config.training, agent.world_model
     if not isinstance(model, WorldModel):
         return 0.0, 0.0
-    sets = 1 + (training.heldout_repeat > 0)
+    sets = (1 + (training.heldout_repeat > 0)) * (1 + PROBE_SEQUENCES * is_probed(model, training))
     count, length = training.heldout, training.context + training.open_loop
     heldout = reckoned(
         lambda check: heldout_sequences(make_envs, count, length, config.seed, check=check),
         math.ceil(count / PARALLEL) * length,
     )
-    rows, draw = kept.batch(count, length), environment_info(config.env).draw
 
     def judge(folder: Path) -> None:
-        for _ in range(1, sets):
-            open_loop(model, rows, training.context, config.seed)
-        drawn = open_loop(model, rows, training.context, config.seed, draw=draw)
-        draw_prediction(config, drawn, folder, "trial")
+        foresight = Foresight(config, folder, make_envs, go_on)
+        foresight.heldout = {
+            name: kept.batch(count, length) for name in ("", STICKY)[: 1 + (training.heldout_repeat > 0)]
+        }
+        foresight.probed = kept.batch(PROBE_SEQUENCES * count * len(foresight.heldout), length)
+        foresight.judge(agent, "trial")
 
     with tempfile.TemporaryDirectory() as folder:
         return sets * heldout, _seconds_of(lambda: judge(Path(folder)))

@@ -163,6 +163,8 @@ class IntrinsicReward(nn.Module, abc.ABC):
     it needs what was observed, and a reward head learns it for imagination."""
     acts_randomly: bool = False
     """Whether the agent acts uniformly at random instead of by its policy."""
+    reads_decoder: bool = False
+    """Whether it reads the model's decoder, which a model that predicts something else does not have."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from exploration.lbs import LBS, LBSConfig
 from exploration.none import NoReward, RandomData
 from exploration.rnd import RND, RNDConfig
 from world_model import Filter
+from world_model.decoder import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,8 @@ def make_intrinsic(
     """Build the intrinsic reward `name` for a world model over `space`.
 
     Raises:
-        UserError: the name is not known, a package's reward is broken, or one of ours is given options.
+        UserError: the name is not known, a package's reward is broken or reads a decoder that is not there,
+            or one of ours is given options.
     """
     if name not in INTRINSIC:
         raise unknown_name("intrinsic reward", name, INTRINSIC)
@@ -141,5 +143,10 @@ def make_intrinsic(
             f"Intrinsic reward '{name}' takes no options: its settings stand in their own group beside them."
         )
     made = INTRINSIC[name][1](space, model, config)
+    if made.reads_decoder and not isinstance(getattr(model, "decoder", None), Decoder):
+        raise UserError(
+            f"Intrinsic reward '{name}' reads the model's decoder, and this agent has none: choose another "
+            "reward, or a model-based agent with agent.model.predicts reconstruction."
+        )
     made.scale.clip = config.clip
     return made

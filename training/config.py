@@ -58,6 +58,11 @@ class TrainingConfig:
     """Rows that it then predicts."""
     heldout_repeat: float = 0.75
     """How likely the policy of a second held-out set repeats its last action; 0 for no such set."""
+    probe_updates: int = 1000
+    """Updates of the probe that makes what a model foresees visible where it has no decoder; 0 for none, and
+    then neither errors nor films of it."""
+    probe_all: bool = False
+    """Probe models with a decoder too, to compare them with those without."""
     coverage: CoverageConfig = CoverageConfig()
     image_size: int = 64
     """Height and width of images in pixels."""
@@ -66,13 +71,17 @@ class TrainingConfig:
         within(self, "training", "num_envs batch log_every heldout context open_loop image_size", least=1)
         within(self, "training", "length", least=2)
         within(self, "training", "train_ratio learning_starts replay_gib checkpoint_seconds", least=0)
-        within(self, "training", "evaluation_episodes evaluate_every offline_updates", least=0)
+        within(self, "training", "evaluation_episodes evaluate_every offline_updates probe_updates", least=0)
         if self.evaluate_every and not self.evaluation_episodes:
             raise UserError(
                 "training.evaluate_every asks for evaluations of no episodes: set evaluation_episodes, or "
                 "leave it out."
             )
         within(self, "training", "heldout_repeat", least=0, below=1)
+        if self.probe_all and not self.probe_updates:
+            raise UserError(
+                "training.probe_all asks for probes of no updates: set probe_updates, or leave it out."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

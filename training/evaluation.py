@@ -223,25 +223,29 @@ class OpenLoop:
 @torch.no_grad()
 def open_loop(
     model: WorldModel,
+    decoder: Decoder,
     heldout: dict[str, np.ndarray],
     context: int,
     seed: int,
     show: int = 4,
     draw: Draw | None = None,
 ) -> OpenLoop:
-    """Let the model watch `context` rows of each held-out sequence and predict the others."""
+    """Let the model watch `context` rows of each held-out sequence and predict the others.
+
+    What it predicts is made visible by a decoder: its own, or a probe of its latents.
+    """
     device = next(model.parameters()).device
     rows = {key: torch.as_tensor(value, device=device) for key, value in heldout.items()}
     generator = torch.Generator(device).manual_seed(seed)
-    predictions = model.open_loop(rows, context, generator)
+    predictions = decoder(model.open_loop(rows, context, generator))
     errors, rights, nats = [], [], []
     for key, prediction in predictions.items():
         predicted, truth = prediction[:, context:], rows[key][:, context:]
-        if key in model.decoder.symbols:
+        if key in decoder.symbols:
             rights.append((predicted.argmax(-1) == truth).float().mean())
             nats.append(negative_log_likelihood(predicted, truth).mean())
             predicted = predicted.exp()
-        error = predicted - model.decoder.target(key, truth)
+        error = predicted - decoder.target(key, truth)
         errors.append(error.square().flatten(2).mean((0, 2)))
     by_horizon = torch.stack(errors).mean(0)
     symbols = {"accuracy": rights, "nats": nats} if rights else {}
@@ -249,7 +253,7 @@ def open_loop(
         float(by_horizon.mean()),
         [float(x) for x in by_horizon],
         {name: float(torch.stack(values).mean()) for name, values in symbols.items()},
-        _film(model.decoder, rows, predictions, show, draw),
+        _film(decoder, rows, predictions, show, draw),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,21 +13,12 @@ import torch
 
 from agents import Agent, make_agent
 from agents.program import Mode, Wish, choose_mode
-from envs import environment_info
 from expedition import UserError, __version__
 from training.budget import earlier_moments, most_rows, planned_updates
 from training.collector import Collector, row_spec
 from training.config import RunConfig
-from training.evaluation import (
-    OpenLoop,
-    by_scope,
-    evaluate_policy,
-    heldout_sets,
-    judgement,
-    open_loop,
-    summarise_episodes,
-)
-from training.logging.media import film_strip, write_gif, write_png
+from training.evaluation import by_scope, evaluate_policy, judgement, summarise_episodes
+from training.foresight import Foresight, for_result, told
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
@@ -43,9 +33,8 @@ from training.storage.folder import (
 from training.storage.replay import Replay
 from training.storage.state_tree import publish_json
 from training.trainer import Trainer
-from world_model import WorldModel
 
-EVALUATION_SEED, HELDOUT_SEED = 1_000_003, 2_000_003
+EVALUATION_SEED = 1_000_003
 """Added to a run's seed, so that it is judged on episodes that it cannot have trained on."""
 
 
@@ -100,6 +89,7 @@ class Session:
             step, loop = self.checkpoint.step, self.checkpoint.load("loop")
             truncate_after(run_dir, step, loop["updates"], judged=loop["midway"]["step"] == step)
         self.make_envs = env_factory(config, logistics)
+        self.foresight = Foresight(config, run_dir, self.make_envs, stop.check)
         self.envs = self.make_envs(training.num_envs)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
@@ -205,48 +195,14 @@ class Session:
         self.trainer.collector.start()
         if "start" in earlier_moments(self.config):
             self._evaluate("start")
-        found, film = self._open_loop("start")
+        found, films = self.foresight.judge(self.agent, "start")
         publish_json(self.run_dir / "open_loop_start.json", found)
-        if found["error"]:
-            self.sink.write(0, _told(found), film)
+        if found:
+            self.sink.write(0, told(found), films)
 
     def _continue(self, checkpoint: Checkpoint) -> None:
         self.trainer.resume(checkpoint)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
-
-    @functools.cached_property
-    def heldout(self) -> dict[str, dict[str, Any]]:
-        """Held-out sets by name; a sitting that does not judge the model does without their steps."""
-        training = self.config.training
-        return heldout_sets(
-            self.make_envs,
-            training.heldout,
-            training.context + training.open_loop,
-            self.config.seed + HELDOUT_SEED,
-            training.heldout_repeat,
-            self.stop.check,
-        )
-
-    def _open_loop(self, moment: str) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-        """Measure and draw open-loop prediction: measures and `by_horizon` for each held-out set, and a film.
-
-        Nothing is measured of an agent without a model that decodes.
-        """
-        model = self.agent.world_model
-        if not isinstance(model, WorldModel):
-            return {"error": {}, "by_horizon": {}}, {}
-        context, seed = self.config.training.context, self.config.seed
-        draw = environment_info(self.config.env).draw
-        seen = {}
-        for name, rows in self.heldout.items():
-            self.stop.check()
-            seen[name] = open_loop(model, rows, context, seed, draw=draw if name == "" else None)
-        measures: dict[str, dict[str, Any]] = {"error": {name: found.error for name, found in seen.items()}}
-        for measure in seen[""].symbols:
-            measures[measure] = {name: found.symbols[measure] for name, found in seen.items()}
-        horizons = {name: found.by_horizon for name, found in seen.items()}
-        film = draw_prediction(self.config, seen[""], self.run_dir / "media", moment)
-        return {**measures, "by_horizon": horizons}, film
 
     def _policy(self) -> dict[str, float]:
         """Measures of the policy as it is now, on the episodes that judge this run at every moment."""
@@ -281,13 +237,12 @@ class Session:
         start = self._read("open_loop_start")
         earlier = {m: self._read(f"evaluation_{m}") for m in earlier_moments(config)}
         summary = self._policy()
-        end, film = self._open_loop("end")
+        end, films = self.foresight.judge(self.agent, "end")
         metrics, success = by_scope({"": summary, **{f"_{m}": found for m, found in earlier.items()}})
         horizons: dict[str, list[float]] = {}
         for moment, found in (("start", start), ("end", end)):
-            for measure, name, value in _measures(found):
-                metrics[f"open_loop_{measure}_{moment}{name}"] = value
-            horizons |= {f"open_loop_by_horizon_{moment}{name}": x for name, x in found["by_horizon"].items()}
+            foreseen, lines = for_result(found, moment)
+            metrics, horizons = metrics | foreseen, horizons | lines
         metrics |= self.trainer.coverage.metrics()
         result = {
             "metrics": metrics,
@@ -303,23 +258,10 @@ class Session:
             "observed": observed_kinds(self.envs.observation_space),
             "version": __version__,
         }
-        self.sink.write(step, judgement(summary, config) | _told(end), film)
+        self.sink.write(step, judgement(summary, config) | told(end), films)
         self.sink.summary({**metrics, "environment_steps": step})
         publish_json(self.run_dir / "result.json", result)
         return result
-
-
-def draw_prediction(config: RunConfig, seen: OpenLoop, folder: Path, moment: str) -> dict[str, Path]:
-    """Write prediction as GIF and film strip, where pictures are predicted."""
-    if seen.frames is None:
-        return {}
-    gif, png = folder / f"open_loop_{moment}.gif", folder / f"open_loop_{moment}.png"
-    height = seen.frames.shape[1] // 3
-    write_gif(gif, seen.frames, fps=8)
-    first = seen.frames[:, :, :height]  # the first sequence alone, one column a time step
-    every = max(1, config.training.open_loop // 12)
-    write_png(png, film_strip(first[config.training.context :], every=every))
-    return {f"open_loop/{moment}": gif}
 
 
 def choose_program(
@@ -338,17 +280,6 @@ def choose_program(
     if why is not None:
         say(why)
     return recorded or mode, mode
-
-
-def _measures(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, float]]:
-    """Measure, held-out set and value of all that was found of open-loop prediction over all its rows."""
-    for measure, by_set in found.items():
-        if measure != "by_horizon":
-            yield from ((measure, name, value) for name, value in by_set.items())
-
-
-def _told(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    return {f"open_loop/{measure}{name}": value for measure, name, value in _measures(found)}
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:

@@ -17,6 +17,7 @@ from expedition import UserError
 from exploration import Coverage
 from training.collector import Collected, Collector
 from training.config import RunConfig
+from training.foresight import RANKED_ROWS, embeddings_rank
 from training.logging.sinks import Sink
 from training.midway import Midway
 from training.overlap import Overlap, chunk_steps
@@ -252,10 +253,19 @@ class Trainer:
                 "last checkpoint is intact: lower --agent.optimizer.lr and start a new run."
             )
         metrics |= {"updates": self.updates, "episodes": self.episodes}
+        metrics["embeddings/effective_rank"] = self._embeddings_rank()
         if self.collector.envs.restarts:
             metrics["worker_restarts"] = self.collector.envs.restarts
         metrics |= {f"coverage/{name}": value for name, value in self.coverage.metrics().items()}
         self.sink.write(self.env_step, metrics)
+
+    def _embeddings_rank(self) -> float:
+        """Effective rank of replayed rows' embeddings: 1 where they have collapsed.
+
+        The rows are drawn apart from those of the updates, by what is saved anyway.
+        """
+        rng = np.random.default_rng([self.config.seed, 2, self.env_step, self.updates])
+        return embeddings_rank(self.agent, draw(self.replay, RANKED_ROWS, 1, rng, self.agent.device))
 
     def close(self) -> None:
         """Let go of the learning thread, where there is one."""

@@ -10,7 +10,7 @@ from agents import AgentConfig
 from expedition import UserError
 from training import TrainingConfig
 from training.spaces import SPACES, told_observations
-from transfer.plan import COMPONENTS, TransferPlan
+from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 from world_model.sizes import LOSS_SETTINGS
 
 _SEEING = ("encoder", "decoder", "actor", "replay")
@@ -59,6 +59,22 @@ def misfits(there: AgentConfig, here: AgentConfig) -> list[str]:
     shaping = [f.name for f in dataclasses.fields(there.model) if f.name not in LOSS_SETTINGS]
     found = [f"model.{n}" for n in shaping if getattr(there.model, n) != getattr(here.model, n)]
     return found + ["behaviour.layers"] * (there.behaviour.layers != here.behaviour.layers)
+
+
+def check_predictions(plan: TransferPlan, there: AgentConfig, here: AgentConfig) -> None:
+    """Refuse to carry what predicts one thing into a model that predicts another.
+
+    Raises:
+        UserError: naming both kinds of prediction.
+    """
+    told = there.model.predicts, here.model.predicts
+    carried = plan["decoder"] in CARRIED and "model-free" not in (there.kind, here.kind)
+    if carried and told[0] != told[1]:
+        raise UserError(
+            f"Plan '{plan.name}' carries the decoder, in whose place the source has '{told[0]}' and the new "
+            f"agent '{told[1]}': fine-tune with agent.model.predicts {told[0]}, or add decoder=fresh to the "
+            "plan."
+        )
 
 
 def check_thaws(plan: TransferPlan, training: TrainingConfig) -> None:

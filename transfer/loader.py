@@ -26,7 +26,7 @@ from training import (
 from training.budget import most_rows
 from training.spaces import describe_spaces
 from training.storage.replay import RowSpec, saved_rows
-from transfer.fitting import check_spaces, check_thaws, misfits
+from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 from transfer.relabel import recorded_reward
 
@@ -110,6 +110,7 @@ class Transfer:
                 f"'{self.source.config.size}', this run's '{self.config.size}'): weights do not fit; "
                 "fine-tune with the source's settings."
             )
+        check_predictions(self.plan, self.source.config.agent, self.config.agent)
 
     def _check_kinds(self) -> None:
         """Refuse what means nothing to, or from, a model-free agent, and anything to a baseline."""
@@ -198,6 +199,8 @@ class Transfer:
                 self._load_module(components[name], name)
                 parts = {name: checkpoint.section_hash(name)}
             manifest["components"][name] = {"mode": mode, **told, "sha256": parts}
+        if self.plan["encoder"] in CARRIED and (self.plan["decoder"] == "fresh" or self._absent("decoder")):
+            agent.start_targets()
         return manifest
 
     def _absent(self, name: str) -> bool:

@@ -10,7 +10,14 @@ from expedition import UserError, unknown_name, within
 ConvStyle = Literal["pooled", "strided"]
 Predicts = Literal["reconstruction", "spr", "contrastive", "barlow", "none"]
 
-LOSS_SETTINGS = ("free_nats", "scale_dynamics", "scale_representation", "horizon", "prediction")
+LOSS_SETTINGS = (
+    "free_nats",
+    "scale_dynamics",
+    "scale_representation",
+    "horizon",
+    "predicts",
+    "prediction",
+)
 """Settings that say how a world model goes on learning; the others decide which weights fit and what they
 mean."""
 

@@ -15,9 +15,7 @@ from world_model.sizes import WorldModelConfig
 __all__ = ["Prediction", "Seen", "effective_rank", "make_prediction", "rows_ahead"]
 
 
-def make_prediction(
-    space: gymnasium.spaces.Dict, encoder: Encoder, config: WorldModelConfig
-) -> Prediction:
+def make_prediction(space: gymnasium.spaces.Dict, encoder: Encoder, config: WorldModelConfig) -> Prediction:
     """Build what `config.predicts` says, over a model's observation space and encoder."""
     match config.predicts:
         case "reconstruction":

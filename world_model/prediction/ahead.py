@@ -66,7 +66,7 @@ class Ahead(Prediction):
     @torch.no_grad()
     def follow(self, encoder: Encoder, share: float | None = None) -> None:
         """Move the target; beside a projection that rests it rests too."""
-        fasts = [*encoder.parameters(), *self.projection.parameters()]
+        fasts: list[Tensor] = [*encoder.parameters(), *self.projection.parameters()]
         if fasts[-1].requires_grad:
             share = 1 - self.config.decay if share is None else share
             torch._foreach_lerp_(list(self.target.parameters()), fasts, share)

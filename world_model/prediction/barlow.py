@@ -26,7 +26,7 @@ class Barlow(Prediction):
     def __init__(self, encoder: Encoder, config: WorldModelConfig) -> None:
         super().__init__()
         self.redundancy = config.prediction.redundancy
-        self.projection = Linear(config.features, encoder.width)
+        self.projection = Linear(config.features, encoder.width, bias=False)  # means are taken off
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         """`barlow`: one for the whole batch, ()."""
