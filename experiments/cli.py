@@ -308,12 +308,12 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     from experiments.launchers.local import Launcher
     from experiments.presets import find_study
     from experiments.reporting.publish import publish
+    from experiments.settings import merged, nested
 
-    overrides = {
-        name: getattr(command, name)
-        for name in ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps", "seeds", "first_seed")
-    }
-    study = find_study(command.name, command.budget, overrides | groups)
+    names = ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps", "seeds", "first_seed")
+    overrides = {name: getattr(command, name) for name in names}
+    told = {} if command.predict is None else nested("agent.model.predicts", command.predict)
+    study = find_study(command.name, command.budget, overrides | merged(groups, told))
     folder = command.out or Path("runs") / study.name
     launcher = Launcher(study, folder, command.jobs, _logistics(command), typed, _say, command.fused)
     launcher.announce()

@@ -170,6 +170,8 @@ class StudyCommand:
     """Environment id, instead of the study's."""
     intrinsic: str | None = None
     """Intrinsic reward, instead of the study's."""
+    predict: str | None = None
+    """What its models predict: reconstruction, spr, contrastive, barlow or none."""
     size: str | None = None
     """Size of the model, instead of the study's."""
     pretrain_steps: int | None = None

@@ -11,6 +11,7 @@ from agents import Kind
 from expedition import UserError, unknown_name
 from exploration import INTRINSIC
 from transfer.plan import TransferPlan, parse_plan
+from world_model import Predicts
 
 RANDOM_POLICY = "random policy"
 """Name of the condition that every study measures beside its own: it learns nothing."""
@@ -32,6 +33,9 @@ class Condition:
     """Agent of phase 1."""
     learner: Kind = "model-based"
     """Agent of phase 2."""
+    predicts: Predicts | None = None
+    """What the models of both phases predict, where it is not what the study's agent does. A study whose
+    conditions say it probes all its models, so that they compare."""
     steps: int | None = None
     """Environment steps of phase 2, where they are not the study's: a control may need more of them to learn
     anything. The name should say so."""
@@ -45,6 +49,8 @@ class Condition:
         for role, kind in (("explorer", self.explorer), ("learner", self.learner)):
             if kind not in get_args(Kind):
                 raise unknown_name(role, kind, get_args(Kind))
+        if self.predicts is not None and self.predicts not in get_args(Predicts):
+            raise unknown_name("kind of prediction", self.predicts, get_args(Predicts))
         if self.explorer == "ppo":
             raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
         if self.learner == "ppo" and self.transfer.carries:

@@ -26,7 +26,8 @@ COMPILED_SECONDS = 15.0
 """What takes longer was compiled anew; a run that finds it in the cache needs a few seconds."""
 
 Kind = tuple[str, str, str, str]
-"""Phase, intrinsic reward, learner, environment: runs of one kind take the same for a step."""
+"""Phase, intrinsic reward, learner and what it predicts, environment: runs of one kind take the same for a
+step."""
 
 
 def estimate_study(
@@ -84,7 +85,9 @@ def _kinds(runs: Sequence[PlannedRun]) -> dict[Kind, list[PlannedRun]]:
     for run in runs:
         config = run.config
         if not _is_random(run):
-            kind = (config.phase, config.intrinsic or "task", config.agent.kind, config.env)
+            predicts = config.agent.model.predicts
+            learner = config.agent.kind + ("" if predicts == "reconstruction" else f" ({predicts})")
+            kind = (config.phase, config.intrinsic or "task", learner, config.env)
             kinds.setdefault(kind, []).append(run)
     return kinds
 

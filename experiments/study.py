@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from agents import AgentConfig, PPOConfig
+from agents import AgentConfig, Kind, PPOConfig
 from envs import environment_info
 from expedition import UserError, unknown_name, within
 from experiments.conditions import (
@@ -33,9 +33,9 @@ from experiments.settings import (
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Factorial
-from transfer.fitting import check_thaws, misfits
+from transfer.fitting import check_predictions, check_thaws, misfits
 from transfer.plan import TransferPlan
-from world_model import SIZES
+from world_model import SIZES, Predicts, WorldModelConfig
 
 MAX_SEEDS = 1000
 """More paired seeds than this are a slip of the pen."""
@@ -121,6 +121,7 @@ class Study:
             )
         for condition in self.conditions:
             check_thaws(condition.transfer, _learnable(self.finetune, condition.transfer))
+            check_predictions(condition.transfer, self.explorer_of(condition), self.learner_of(condition))
 
     @property
     def measured(self) -> tuple[Condition, ...]:
@@ -142,6 +143,7 @@ class Study:
             if task not in self.finetune_envs:
                 raise unknown_name(f"task in the contrast '{label}'", task, self.finetune_envs)
         self._check_explored(compared)
+        self._check_foresight()
         self.crossed()
 
     def _check_explored(self, contrasts: Iterable[Contrast]) -> None:
@@ -157,12 +159,47 @@ class Study:
                         f"Contrast '{contrast.label}' compares phase 1 of '{side.name}', which carries "
                         "nothing and has none: name a condition that carries something."
                     )
-            one, other = ((side.intrinsic or self.intrinsic, side.explorer) for side in sides)
+            one, other = ((side.intrinsic or self.intrinsic, self.explorer_of(side)) for side in sides)
             if one == other:
                 raise UserError(
                     f"Contrast '{contrast.label}': '{sides[0].name}' and '{sides[1].name}' carry from the "
                     "same pre-training run: name a condition that explores otherwise."
                 )
+
+    def _check_foresight(self) -> None:
+        """Refuse to ask for errors that the decoder or the probe of a model would tell, where it has none."""
+        metric = None if self.question is None else self.question.metric
+        if self.question is None or metric is None:
+            return
+        conditions, phase_1 = {c.name: c for c in self.measured}, self.question.contrast.of_phase_1
+        for name in self.question.contrast.conditions:
+            agent = (self.explorer_of if phase_1 else self.learner_of)(conditions[name])
+            training = self.probing(self.pretrain if phase_1 else self.finetune)
+            decodes = agent.model.predicts == "reconstruction"
+            if metric.startswith("open_loop_") and not decodes:
+                raise UserError(
+                    f"'{name}' predicts '{agent.model.predicts}' and has no decoder that could tell "
+                    f"{metric}: ask for {metric.replace('open_loop_', 'probe_')}."
+                )
+            if metric.startswith("probe_") and not training.probes(decodes):
+                raise UserError(
+                    f"'{name}' gets no probe that could tell {metric}: set probe_all in `pretrain` and "
+                    "`finetune`, and probe_updates above 0."
+                )
+
+    def probing(self, training: TrainingConfig) -> TrainingConfig:
+        """Settings of training, with probes of all models where conditions differ in what they predict."""
+        differ = any(condition.predicts is not None for condition in self.conditions)
+        every = training.probe_all or (differ and training.probe_updates > 0)
+        return dataclasses.replace(training, probe_all=every)
+
+    def explorer_of(self, condition: Condition) -> AgentConfig:
+        """The agent of phase 1 of a condition."""
+        return _as_told(self.agent, condition.explorer, condition.predicts)
+
+    def learner_of(self, condition: Condition) -> AgentConfig:
+        """The agent of phase 2 of a condition."""
+        return _as_told(self.finetuning_agent, condition.learner, condition.predicts)
 
     def crossed(self) -> Factorial | None:
         """Its own factorial, components in the order in which they are named; None where it has none.
@@ -195,6 +232,12 @@ class Study:
         return self.tasks or (self.env,)
 
 
+def _as_told(agent: AgentConfig, kind: Kind, predicts: Predicts | None) -> AgentConfig:
+    """The agent of a kind; only a model-based one predicts anything, so the others share their runs."""
+    told = (predicts or agent.model.predicts) if kind == "model-based" else WorldModelConfig.predicts
+    return dataclasses.replace(agent, kind=kind, model=dataclasses.replace(agent.model, predicts=told))
+
+
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
     """One run of a study: its settings, and the run that must be finished before it."""
@@ -212,8 +255,10 @@ class PlannedRun:
     @property
     def kind(self) -> str:
         """What it has in common with the runs of other seeds."""
-        explorer = "" if self.config.agent.kind == "model-based" else f", {self.config.agent.kind}"
-        return self.condition or f"pretrain {self.config.intrinsic}{explorer}"
+        agent = self.config.agent
+        told: list[str] = [agent.kind] if agent.kind != "model-based" else []
+        told += [agent.model.predicts] if agent.model.predicts != "reconstruction" else []
+        return self.condition or ", ".join([f"pretrain {self.config.intrinsic}", *told])
 
     @property
     def label(self) -> str:
@@ -241,12 +286,13 @@ def planned_runs(study: Study) -> list[PlannedRun]:
 def _explored(study: Study, condition: Condition, seed: int) -> PlannedRun:
     """The run of phase 1 that a condition carries from."""
     intrinsic = condition.intrinsic or study.intrinsic
-    agent = dataclasses.replace(study.agent, kind=condition.explorer)
+    agent, training = study.explorer_of(condition), study.probing(study.pretrain)
     config = RunConfig(
-        study.env, "pretrain", intrinsic, study.size, study.pretrain_steps, seed, agent, study.pretrain
+        study.env, "pretrain", intrinsic, study.size, study.pretrain_steps, seed, agent, training
     )
     told = [] if intrinsic == study.intrinsic else [intrinsic]
     told += [] if condition.explorer == "model-based" else [condition.explorer]
+    told += [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
     label = "-".join(["pretrain", *told])
     return PlannedRun(f"{label}-s{seed}-{fingerprint(to_dict(config))}", config, seed)
 
@@ -258,10 +304,10 @@ def _finetuned(
     if condition.learner == "random":
         return _measured_at_random(study, condition, env, seed)
     steps = condition.steps or study.finetune_steps
-    agent = dataclasses.replace(study.finetuning_agent, kind=condition.learner)
+    agent = study.learner_of(condition)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
         agent = dataclasses.replace(agent, ppo=ppo_preset(env, steps))
-    training = _learnable(study.finetune, condition.transfer)
+    training = _learnable(study.probing(study.finetune), condition.transfer)
     config = RunConfig(env, "finetune", None, study.size, steps, seed, agent, training)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}

@@ -42,13 +42,14 @@ from training.evaluation import (
     go_on,
     heldout_sequences,
 )
-from training.foresight import PROBE_SEQUENCES, Foresight, is_probed
+from training.foresight import PROBE_SEQUENCES, Foresight
 from training.logistics import env_factory
 from training.runtime import choose_device
 from training.session import build_agent
 from training.storage.batches import learner_view
 from training.storage.state_tree import publish_json
 from world_model import WorldModel
+from world_model.decoder import Decoder
 
 COLLECT_SECONDS = 8.0
 """How long a trial collects at most."""
@@ -260,7 +261,8 @@ def _model_judged(agent: Agent, make_envs: MakeEnvs, config: RunConfig, kept: _R
     training, model = config.training, agent.world_model
     if not isinstance(model, WorldModel):
         return 0.0, 0.0
-    sets = (1 + (training.heldout_repeat > 0)) * (1 + PROBE_SEQUENCES * is_probed(model, training))
+    names = ("", STICKY)[: 1 + (training.heldout_repeat > 0)]
+    probed = PROBE_SEQUENCES * training.probes(isinstance(model.decoder, Decoder))
     count, length = training.heldout, training.context + training.open_loop
     heldout = reckoned(
         lambda check: heldout_sequences(make_envs, count, length, config.seed, check=check),
@@ -269,14 +271,12 @@ def _model_judged(agent: Agent, make_envs: MakeEnvs, config: RunConfig, kept: _R
 
     def judge(folder: Path) -> None:
         foresight = Foresight(config, folder, make_envs, go_on)
-        foresight.heldout = {
-            name: kept.batch(count, length) for name in ("", STICKY)[: 1 + (training.heldout_repeat > 0)]
-        }
-        foresight.probed = kept.batch(PROBE_SEQUENCES * count * len(foresight.heldout), length)
+        foresight.heldout = dict.fromkeys(names, kept.batch(count, length))
+        foresight.probed = kept.batch(PROBE_SEQUENCES * count * len(names), length)
         foresight.judge(agent, "trial")
 
     with tempfile.TemporaryDirectory() as folder:
-        return sets * heldout, _seconds_of(lambda: judge(Path(folder)))
+        return len(names) * (1 + probed) * heldout, _seconds_of(lambda: judge(Path(folder)))
 
 
 def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:

@@ -83,6 +83,10 @@ class TrainingConfig:
                 "training.probe_all asks for probes of no updates: set probe_updates, or leave it out."
             )
 
+    def probes(self, decodes: bool) -> bool:
+        """Whether a probe is fitted to a model: to one that has no decoder, or where asked for to all."""
+        return self.probe_updates > 0 and (self.probe_all or not decodes)
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:

@@ -12,7 +12,7 @@ import torch
 
 from agents import Agent
 from envs import environment_info
-from training.config import RunConfig, TrainingConfig
+from training.config import RunConfig
 from training.evaluation import Check, MakeEnvs, OpenLoop, heldout_sets, open_loop
 from training.logging.media import film_strip, write_gif, write_png
 from training.probe import fit_probe
@@ -30,11 +30,6 @@ RANKED_ROWS = 256
 Found = dict[str, dict[str, Any]]
 """By who decodes (`open_loop`: the model's own decoder; `probe`), then by measure and `by_horizon`, then by
 held-out set."""
-
-
-def is_probed(model: WorldModel, training: TrainingConfig) -> bool:
-    """Whether a probe is fitted: to models without a decoder, and where it is asked for to all."""
-    return training.probe_updates > 0 and (training.probe_all or not isinstance(model.decoder, Decoder))
 
 
 class Foresight:
@@ -91,7 +86,7 @@ class Foresight:
         decoders: dict[str, Decoder] = {}
         if isinstance(model.decoder, Decoder):
             decoders["open_loop"] = model.decoder
-        if is_probed(model, self.config.training):
+        if self.config.training.probes(bool(decoders)):
             rows, updates = _on(agent.device, self.probed), self.config.training.probe_updates
             space, seed = agent.observation_space, self.config.seed
             decoders["probe"] = fit_probe(model, space, rows, updates, seed, self.check)

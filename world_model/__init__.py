@@ -3,7 +3,7 @@
 from world_model.filter import Filter
 from world_model.model import WorldModel
 from world_model.rssm import RSSM, Latent
-from world_model.sizes import SIZES, WorldModelConfig, for_size
+from world_model.sizes import SIZES, PredictionConfig, Predicts, WorldModelConfig, for_size
 from world_model.spaces import action_width, split_observations
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "SIZES",
     "Filter",
     "Latent",
+    "PredictionConfig",
+    "Predicts",
     "WorldModel",
     "WorldModelConfig",
     "action_width",

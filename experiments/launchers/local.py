@@ -226,6 +226,7 @@ class Launcher:
                     "env": run.config.env,
                     "intrinsic": run.config.intrinsic,
                     "kind": run.config.agent.kind,
+                    "predicts": run.config.agent.model.predicts,
                     "needs": run.needs,
                 }
                 for run in self.runs

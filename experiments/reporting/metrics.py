@@ -58,6 +58,12 @@ METRICS: dict[str, Metric] = {
         Metric("open_loop_accuracy_end", "foreseen, end", "% of symbols", 100),
         Metric("open_loop_nats_start", "surprise, start", "nats a symbol", higher_is_better=False),
         Metric("open_loop_nats_end", "surprise, end", "nats a symbol", higher_is_better=False),
+        Metric("probe_error_start", "probe, start", "MSE x 1000", 1000, higher_is_better=False),
+        Metric("probe_error_end", "probe, end", "MSE x 1000", 1000, higher_is_better=False),
+        Metric("probe_accuracy_start", "probe foresees, start", "% of symbols", 100),
+        Metric("probe_accuracy_end", "probe foresees, end", "% of symbols", 100),
+        Metric("probe_nats_start", "probe's surprise, start", "nats a symbol", higher_is_better=False),
+        Metric("probe_nats_end", "probe's surprise, end", "nats a symbol", higher_is_better=False),
     )
 }
 PRETRAINING: dict[str, Metric] = {
@@ -68,6 +74,8 @@ PRETRAINING: dict[str, Metric] = {
         Metric("particle_entropy", "entropy", "of particles"),
         *(METRICS[name] for name in ("return", "success_rate", "crafter_score", "achievements")),
         *(METRICS[f"open_loop_{kind}_end"] for kind in ("error", "accuracy", "nats")),
+        *(METRICS[f"probe_{kind}_end"] for kind in ("error", "accuracy", "nats")),
+        Metric("embeddings_effective_rank_end", "rank", "of embeddings"),
     )
 }
 """What is shown of phase 1; the task's return there is what the agent didn't see."""

@@ -139,11 +139,12 @@ class StudyRecord:
         return _table(groups, metric)
 
     def pretraining(self, metric: str) -> dict[str, dict[int, Value]]:
-        """Return the same for phase 1, by reward and kind of agent, such as `disagreement, dreamer`."""
+        """Return the same for phase 1, by reward and kind of agent, such as `disagreement, model-based`."""
         groups: dict[str, list[RunRecord]] = {}
         for run in self.runs:
             if run.phase == "pretrain" and run.finished:
-                name = ", ".join(part for part in (run.intrinsic, run.kind) if part) or "pretrain"
+                own = None if run.predicts == "reconstruction" else run.predicts
+                name = ", ".join(part for part in (run.intrinsic, run.kind, own) if part) or "pretrain"
                 groups.setdefault(name, []).append(run)
         return _table(groups, metric)
 

@@ -11,6 +11,7 @@ from experiments.reporting.anchors import CRAFTER_ANCHORS
 from experiments.reporting.answer import in_lines
 from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, RAW, Metric, error_unit, metric_of
 from experiments.reporting.records import StudyRecord
+from experiments.reporting.runs import DECODER, PROBE
 from experiments.reporting.summary import contributions_csv, summarise
 from training.storage.state_tree import publish_bytes, publish_json
 from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
@@ -258,13 +259,17 @@ def _reading(
         lines.append(
             "Normalised by task: 0 is the random policy's mean return, 1 that of the best condition."
         )
-    if names & {"open_loop_error_start", "open_loop_error_end"}:
+    if names & {f"{reader}_error_{end}" for reader in (DECODER, PROBE) for end in ("start", "end")}:
         lines.append(
             "Error: of open-loop prediction on held-out episodes, mean squared error "
             f"{error_unit(observed)}; a negative difference is a gain."
         )
-    if names & {f"open_loop_{kind}_{end}" for kind in ("accuracy", "nats") for end in ("start", "end")}:
+    if any(name.startswith((f"{DECODER}_accuracy", f"{PROBE}_accuracy")) for name in names):
         lines.append("Foreseen, surprise: symbols that open-loop prediction got right, and -log p of each.")
+    if any(name.startswith(PROBE) for name in names):
+        lines.append(
+            "Probe: a decoder fitted to the model's frozen latents afterwards; compare probes with probes."
+        )
     lines = [part for line in lines for part in textwrap.wrap(line, WIDTH)]
     return [*lines, *_intervals(counts, {c["n"] for row in contrasts.values() for c in row.values()})]
 

@@ -15,6 +15,8 @@ from experiments.reporting.metrics import NORMALISED, RAW
 from training.storage.folder import read_json
 
 ANEW = "run the study again to write it anew"
+DECODER, PROBE = "open_loop", "probe"
+"""Who decodes what a model foresees: its own decoder, or a probe. Their films and lines are named so."""
 RANDOM = "random"
 """Kind of agent of a run that acts at random."""
 
@@ -36,10 +38,13 @@ class RunRecord:
         success: achievement -> share of evaluation episodes that unlocked it, in percent.
         open_loop_start: squared error at each open-loop step, before the first update.
         open_loop_end: the same after the last.
+        probe_start: as `open_loop_start`, decoded by a probe, where one was fitted.
+        probe_end: the same after the last.
         undefined: metrics that came out as NaN or infinite.
         finished: whether it ended and left a result.
         intrinsic: what phase 1 was rewarded with, where the study says so.
         kind: the kind of agent, where the study says so.
+        predicts: what its model predicts, where the study says so.
         env: the environment, where the study says so.
         needs: id of the pre-training run that it carries from.
         censored: whether it never reached scratch's final return, so that its `steps_saved` is a bound.
@@ -59,10 +64,13 @@ class RunRecord:
     success: Mapping[str, float] = field(default_factory=dict)
     open_loop_start: tuple[float, ...] = ()
     open_loop_end: tuple[float, ...] = ()
+    probe_start: tuple[float, ...] = ()
+    probe_end: tuple[float, ...] = ()
     undefined: tuple[str, ...] = ()
     finished: bool = False
     intrinsic: str | None = None
     kind: str | None = None
+    predicts: str | None = None
     env: str | None = None
     needs: str | None = None
     censored: bool = False
@@ -94,10 +102,20 @@ class RunRecord:
         steps, values = np.array(sorted(points.items()), dtype=np.float64).reshape(-1, 2).T
         return steps, values
 
-    def film(self, moment: str) -> Path | None:
-        """Return the film strip of open-loop prediction at `start` or `end`, where there is one."""
-        path = self.folder / "media" / f"open_loop_{moment}.png"
+    def film(self, moment: str, reader: str) -> Path | None:
+        """Return the film strip that a decoder drew at `start` or `end`, where there is one."""
+        path = self.folder / "media" / f"{reader}_{moment}.png"
         return path if path.is_file() else None
+
+    def foreseen(self, moment: str, reader: str) -> tuple[float, ...]:
+        """Return the errors by predicted row that a decoder told at `start` or `end`."""
+        lines = {
+            (DECODER, "start"): self.open_loop_start,
+            (DECODER, "end"): self.open_loop_end,
+            (PROBE, "start"): self.probe_start,
+            (PROBE, "end"): self.probe_end,
+        }
+        return lines[reader, moment]
 
 
 def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
@@ -106,7 +124,7 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
     condition = None if entry["condition"] is None else str(entry["condition"])
     fixed = (str(entry["id"]), str(entry["phase"]), condition, int(entry["seed"]), folder)
     said: dict[str, Any] = {
-        key: str(entry[key]) for key in ("intrinsic", "kind", "env", "needs") if entry.get(key)
+        key: str(entry[key]) for key in ("intrinsic", "kind", "predicts", "env", "needs") if entry.get(key)
     }
     if not (folder / "status.json").is_file():
         return RunRecord(*fixed, **said)
@@ -125,14 +143,20 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         wall_seconds=float(result.get("wall_seconds", wall_seconds)),
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
         success={str(name): float(rate) for name, rate in (result.get("success") or {}).items()},
-        open_loop_start=tuple(map(_number, result.get("open_loop_by_horizon_start") or ())),
-        open_loop_end=tuple(map(_number, result.get("open_loop_by_horizon_end") or ())),
+        open_loop_start=_line(result, "open_loop_by_horizon_start"),
+        open_loop_end=_line(result, "open_loop_by_horizon_end"),
+        probe_start=_line(result, "probe_by_horizon_start"),
+        probe_end=_line(result, "probe_by_horizon_end"),
         undefined=tuple(name for name, value in metrics.items() if not math.isfinite(value)),
         finished=True,
         observed=tuple(map(str, result.get("observed", ()))),
         evaluation_seconds=float(result.get("evaluation_seconds", 0.0)),
         **said,
     )
+
+
+def _line(result: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    return tuple(map(_number, result.get(name) or ()))
 
 
 def _with_success(metrics: dict[str, float]) -> dict[str, float]:

@@ -25,11 +25,12 @@ from experiments.reporting.drawing.worth import (
 )
 from experiments.reporting.metrics import METRICS, error_unit
 from experiments.reporting.records import StudyRecord
-from experiments.reporting.runs import RunRecord
+from experiments.reporting.runs import DECODER, PROBE, RunRecord
 from training.storage.state_tree import publish_bytes
 
 CARRIED = ("model", "model+policy", "model+prior", "all")
 TILES = 12
+MOMENTS = ("start", "end")
 TITLE_COLUMNS, FACTS_COLUMNS = 88, 120
 """Characters of a line of the headline that surely fit the width."""
 TITLE_LINE, FACTS_LINE = 0.18, 0.14
@@ -140,17 +141,24 @@ def _headline(figure: Figure, head: tuple[str, str, float], height: float) -> No
 
 
 def _has_horizon(study: StudyRecord) -> bool:
-    return any(run.open_loop_start or run.open_loop_end for run in study.finetuning)
+    return any(run.foreseen(moment, _reader(study)) for run in study.finetuning for moment in MOMENTS)
+
+
+def _reader(study: StudyRecord) -> str:
+    """Return who decodes what is shown: the models' own decoders, or probes where a compared one has none."""
+    runs = [run for name in _compared(study) for run in study.of(name)]
+    without = [run for run in runs if run.probe_end and not run.open_loop_end]
+    return PROBE if without else DECODER
 
 
 def _horizon(part: SubFigure, study: StudyRecord) -> None:
-    axes = part.subplots()
+    axes, reader = part.subplots(), _reader(study)
     scale = METRICS["open_loop_error_start"].scale
     ends = {}
     for condition in _compared(study):
         colour = colour_of(condition, study)
-        for moment, dashes in (("start", "-"), ("end", (0, (3, 1.5)))):
-            lines = _errors(study.of(condition), moment) * scale
+        for moment, dashes in zip(MOMENTS, ("-", (0, (3, 1.5))), strict=True):
+            lines = _errors(study.of(condition), moment, reader) * scale
             if lines.size:
                 band(axes, np.arange(1, lines.shape[1] + 1), lines, colour, dashes)
                 ends[f"{condition}, {moment}"] = (lines.mean(axis=0)[-1], colour)
@@ -160,7 +168,7 @@ def _horizon(part: SubFigure, study: StudyRecord) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(axes, ends)
-    axes.set_title("Open-loop error" + _ratio(study))
+    axes.set_title(("Open-loop error" if reader == DECODER else "Probes' open-loop error") + _ratio(study))
     note(axes, f"steps ahead, held-out episodes (x 1000, {error_unit(study.observed)})")
 
 
@@ -171,11 +179,11 @@ def _compared(study: StudyRecord) -> list[str]:
     return chosen or list(study.conditions[:1])
 
 
-def _errors(runs: Iterable[RunRecord], moment: str) -> np.ndarray:
+def _errors(runs: Iterable[RunRecord], moment: str, reader: str) -> np.ndarray:
     """Errors by predicted row, a line for each seed, the mean over its tasks: (seeds, rows)."""
     by_seed: dict[int, list[tuple[float, ...]]] = {}
     for run in runs:
-        line = run.open_loop_start if moment == "start" else run.open_loop_end
+        line = run.foreseen(moment, reader)
         if line and np.isfinite(line).all():
             by_seed.setdefault(run.seed, []).append(line)
     shortest = min((len(line) for lines in by_seed.values() for line in lines), default=0)
@@ -184,7 +192,7 @@ def _errors(runs: Iterable[RunRecord], moment: str) -> np.ndarray:
 
 
 def _ratio(study: StudyRecord) -> str:
-    means = [_errors(study.of(name), "start") for name in _compared(study)]
+    means = [_errors(study.of(name), "start", _reader(study)) for name in _compared(study)]
     if len(means) < 2 or not all(lines.size for lines in means) or means[1].mean() <= 0:
         return ""
     ratio = means[0].mean() / means[1].mean()
@@ -232,9 +240,9 @@ def _mean_rate(runs: Iterable[RunRecord], name: str) -> float:
 
 def _films(study: StudyRecord) -> dict[str, np.ndarray]:
     """Return the strips at the start of fine-tuning of the compared conditions, one seed each."""
-    strips = {}
+    strips, reader = {}, _reader(study)
     for condition in _compared(study)[::-1]:
-        path = next((path for run in study.of(condition) if (path := run.film("start"))), None)
+        path = next((path for run in study.of(condition) if (path := run.film("start", reader))), None)
         if path is not None:
             with Image.open(path) as image:
                 strips[condition] = np.asarray(image.convert("RGB"))
@@ -271,7 +279,8 @@ def thin(strip: np.ndarray) -> np.ndarray:
 
 def _dreams(part: SubFigure, study: StudyRecord) -> None:
     rows = film_rows(_films(study))
-    title(part, "What each model foresees, open loop, before any fine-tuning (time →)")
+    by_probe = ", drawn by a probe of its latents" if _reader(study) == PROBE else ""
+    title(part, f"What each model foresees, open loop, before any fine-tuning (time →){by_probe}")
     grid = part.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axes, (name, strip) in zip(grid, rows.items(), strict=True):
         axes.imshow(strip, interpolation="nearest", aspect="equal")

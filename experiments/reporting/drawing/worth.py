@@ -28,6 +28,8 @@ _TITLES = {
     "crafter_score": "Worth: Crafter score",
     "open_loop_error_start": "Error at start, x 1000 (↓)",
     "open_loop_error_end": "Error at end, x 1000 (↓)",
+    "probe_error_start": "Probe's error at start, x 1000 (↓)",
+    "probe_error_end": "Probe's error at end, x 1000 (↓)",
 }
 
 
