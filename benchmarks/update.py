@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
 import numpy as np
@@ -30,7 +30,7 @@ from expedition import UserError
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
 from training.runtime import choose_device
-from world_model import SIZES, WorldModelConfig
+from world_model import SIZES, Predicts, WorldModelConfig
 
 M = WorldModelConfig(deter=512, hidden=256, stoch=32, classes=16, units=256, depth=16)
 """The width at which the peers were measured."""
@@ -41,7 +41,7 @@ NETWORKS = 8
 def build(arguments: argparse.Namespace, seed: int = 0) -> DreamerAgent:
     """Make the agent that is timed."""
     model = M if arguments.size == "M" else SIZES[arguments.size]
-    model = dataclasses.replace(model, conv=arguments.conv)
+    model = dataclasses.replace(model, conv=arguments.conv, predicts=arguments.predicts)
     intrinsic = IntrinsicConfig(disagreement=DisagreementConfig(networks=NETWORKS, target=arguments.target))
     behaviour = ActorCriticConfig(starts=arguments.starts)
     config = AgentConfig(model=model, behaviour=behaviour, intrinsic=intrinsic, precision=arguments.precision)
@@ -186,6 +186,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "intrinsic": arguments.intrinsic,
         "target": arguments.target,
         "observe": arguments.observe,
+        "predicts": arguments.predicts,
         "precision": arguments.precision,
         "mode": arguments.mode,
         "first_update_seconds": first,
@@ -211,6 +212,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intrinsic", default="none", choices=["none", "disagreement"])
     parser.add_argument("--target", default="embedding", choices=["embedding", "stoch"])
     parser.add_argument("--observe", default="pixels", choices=["pixels", "vector"])
+    parser.add_argument("--predicts", default="reconstruction", choices=get_args(Predicts))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)

@@ -8,7 +8,7 @@ from agents import ActorCriticConfig, AgentConfig, ModelFreeConfig, OptimizerCon
 from expedition import UserError, within
 from exploration import CoverageConfig, IntrinsicConfig
 from training import TrainingConfig
-from world_model import WorldModelConfig
+from world_model import PredictionConfig, WorldModelConfig
 
 REWARDS = {
     field.name: type(getattr(IntrinsicConfig(), field.name))
@@ -22,6 +22,7 @@ GROUPS = {
     "agent.behaviour": ActorCriticConfig,
     "agent.prior": PriorConfig,
     "agent.model": WorldModelConfig,
+    "agent.model.prediction": PredictionConfig,
     "training": TrainingConfig,
     "training.coverage": CoverageConfig,
     **{f"agent.intrinsic.{name}": kind for name, kind in REWARDS.items()},
@@ -60,6 +61,10 @@ def test_no_number_may_be_negative_or_endless(group, name, value):
         ("agent.model", "blocks", 0),
         ("agent.model", "unimix", 1),
         ("agent.model", "horizon", 0),
+        ("agent.model.prediction", "steps", 0),
+        ("agent.model.prediction", "stride", 0),
+        ("agent.model.prediction", "decay", 1.1),
+        ("agent.model.prediction", "temperature", 0),
         ("agent.ppo", "discount", 1.01),
         ("agent.ppo", "batch", 1),
         ("agent.ppo", "units", (64, 0)),

@@ -30,8 +30,8 @@ class PredictionConfig:
     """Rows K that `spr` and `contrastive` predict ahead (Schwarzer et al. 2021; Anand et al. 2022, arXiv
     2111.01587)."""
     stride: int = 2
-    """They predict ahead from every so-manieth row of a sequence. Those papers begin at one row of each; all
-    rows cost half an update more at size tiny (docs/performance.md)."""
+    """They predict ahead from every so many rows of a sequence, where those papers begin at one of each: at
+    size tiny 1 costs 0.4 of an update more, and 2 a quarter (docs/performance.md)."""
     decay: float = 0.99
     """Of their target's weights towards the learned ones, by update (Schwarzer et al. 2021, without
     augmentation)."""

@@ -66,6 +66,7 @@ def _version(package: str) -> str:
 def case(options: Options, size: str, observe: str, precision: str) -> tuple[Namespace, tuple[int, int]]:
     """Settings of `benchmarks.update`, and the batch's sequences and rows; a rehearsal's are toys."""
     arguments = Namespace(
+        predicts="reconstruction",
         size="tiny" if options.rehearsal else size,
         conv="pooled",
         intrinsic="none",

@@ -46,6 +46,7 @@ from training import prepare_process
 
 prepare_process(1)
 settings = dict(size="M", conv=sys.argv[3], observe="pixels", device="cpu", precision="fp32", starts=0)
+settings["predicts"] = "reconstruction"
 agent = build(Namespace(intrinsic=sys.argv[1], target=sys.argv[2], **settings))
 agent.run_as(sys.argv[4])
 rows = batch_of(agent, 16, 64, task=agent.intrinsic is None)

@@ -90,9 +90,23 @@ CASES = [
 ]
 
 
+def predicting(predicts):
+    return dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, predicts=predicts))
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_fused_agents_learn_as_each_does_alone(case):
-    alone, together = ([make(seed, *case) for seed in (0, 7)] for _ in range(2))
+    learn_alike(case, CONFIG)
+
+
+@pytest.mark.parametrize("predicts", ["spr", "contrastive", "barlow", "none"])
+@pytest.mark.parametrize("case", [("image", DISCRETE, None), ("symbols", DISCRETE, "rnd")], ids=str)
+def test_fused_agents_without_a_decoder_too(case, predicts):
+    learn_alike(case, predicting(predicts))
+
+
+def learn_alike(case, config):
+    alone, together = ([make(seed, *case, config=config) for seed in (0, 7)] for _ in range(2))
     fused = FusedAgents(together)
     for update in range(3):
         batches = [rows(10 * update + seed, *case) for seed in (0, 7)]

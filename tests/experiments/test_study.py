@@ -8,7 +8,7 @@ from agents import PPOConfig
 from expedition import UserError
 from experiments.conditions import RANDOM_POLICY, Cell, Condition, Contrast, Question, usual_question
 from experiments.presets import presets
-from experiments.settings import ppo_preset
+from experiments.settings import Setting, ppo_preset
 from experiments.study import Study, overlaid, planned_runs
 from training import from_dict, to_dict
 
@@ -74,6 +74,64 @@ def test_each_way_of_exploring_has_a_run_of_its_own():
     assert kinds.pop("MF -> MF") == "model-free"
     assert set(kinds.values()) == {"model-based"}
     assert all("/" not in run.id and " " not in run.id for run in runs)
+
+
+SPR = Condition("spr", "model", predicts="spr")
+
+
+def test_conditions_may_differ_in_what_their_models_predict():
+    twin = Condition("MF", "model+policy", explorer="model-free", learner="model-free", predicts="spr")
+    runs = {run.kind: run for run in learning(with_conditions(Condition("model", "model"), SPR, twin))}
+    own, other = runs["pretrain disagreement"], runs["pretrain disagreement, spr"]
+    assert other.id.startswith("pretrain-spr-s0-")
+    assert (runs["model"].needs, runs["spr"].needs) == (own.id, other.id)
+    predicts = {name: run.config.agent.model.predicts for name, run in runs.items()}
+    assert predicts.pop("spr") == predicts.pop("pretrain disagreement, spr") == "spr"
+    assert set(predicts.values()) == {"reconstruction"}  # a twin predicts nothing, whatever it is told
+    assert all(run.config.training.probe_all for run in runs.values())
+    assert not any(run.config.training.probe_all for run in learning(QUICK))
+    none = dataclasses.replace(QUICK.finetune, probe_updates=0)
+    runs = learning(with_conditions(SPR, pretrain=none, finetune=none))
+    assert not any(run.config.training.probe_all for run in runs)
+
+
+def test_a_whole_study_may_predict_something_else():
+    study = overlaid(QUICK, {"agent": {"model": {"predicts": "barlow"}}})
+    kinds = {run.config.agent.model.predicts for run in learning(study)}
+    assert kinds == {"barlow"}
+    assert not set(ids(study)) & set(ids())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"finetune_agent": (Setting("model.predicts", "spr"),)},
+            "carries the decoder, in whose place the source has 'reconstruction' and the new agent 'spr'",
+        ),
+        (
+            {"conditions": (SPR,), "question": Question("spr", RANDOM_POLICY, "open_loop_error_end")},
+            "'spr' predicts 'spr' and has no decoder that could tell open_loop_error_end: ask for probe_err",
+        ),
+        (
+            {"question": Question("model", "scratch", "probe_error_end")},
+            "'model' gets no probe that could tell probe_error_end: set probe_all",
+        ),
+    ],
+)
+def test_decoders_that_are_not_there(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        dataclasses.replace(QUICK, **changes)
+
+
+def test_probes_may_be_asked_about_where_all_have_them():
+    scratch = Condition("scratch", "scratch", predicts="spr")
+    with_conditions(SPR, scratch, question=Question("spr", "scratch", "probe_error_end"))
+
+
+def test_a_prediction_that_is_unknown_gets_the_nearest():
+    with pytest.raises(UserError, match="did you mean spr"):
+        Condition("x", "model", predicts="sp")
 
 
 def test_ppo_is_tuned_for_environment_and_budget_where_nobody_set_it():

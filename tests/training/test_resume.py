@@ -37,6 +37,8 @@ CASES = [
     ("FrozenLake-v1", "rnd"),  # symbols
     ("CartPole-v1", None),  # phase 2
 ]
+SELF_SUPERVISED = [("catch-pixels", "disagreement", "spr"), ("CartPole-v1", None, "contrastive")]
+"""Models with a slow target, and a probe."""
 OVERLAP = [("catch-pixels", "disagreement", 0), ("CartPole-v1", None, 1)]
 
 
@@ -145,6 +147,20 @@ def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, kind, tmp_path
     monkeypatch.undo()
     assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
     assert_logged_in_order(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("env", "intrinsic", "predicts"), SELF_SUPERVISED)
+def test_a_model_without_a_decoder_resumes_as_exactly(env, intrinsic, predicts, tmp_path, monkeypatch):
+    settings = config(env, intrinsic, probe_updates=3)
+    model = dataclasses.replace(AGENT.model, predicts=predicts)
+    settings = dataclasses.replace(settings, agent=dataclasses.replace(AGENT, model=model))
+    assert execute(settings, tmp_path / "whole", QUIET).result is not None
+    stop_at(monkeypatch, 31)
+    assert execute(settings, tmp_path / "parts", QUIET).result is None
+    assert execute(settings, tmp_path / "parts", QUIET).result is not None
+    monkeypatch.undo()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
+    assert any("/decoder/target" in name for name in learned(tmp_path / "whole", intrinsic))
 
 
 def no_judgement(run_dir):

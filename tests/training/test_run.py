@@ -55,7 +55,10 @@ def test_a_finished_run_says_all_about_itself(finished):
     assert outcome.exit_code == 0
     assert result == json.loads((folder / "result.json").read_text()) == read_result(folder)
     errors = {f"open_loop_error_{moment}{name}" for moment in ("start", "end") for name in ("", "_sticky")}
-    assert set(result["metrics"]) == {"return", "length", "particle_entropy", *errors}
+    ranks = {f"embeddings_effective_rank_{moment}" for moment in ("start", "end")}
+    assert set(result["metrics"]) == {"return", "length", "particle_entropy", *errors, *ranks}
+    assert all(1 <= result["metrics"][name] <= 256 for name in ranks)
+    assert all(1 <= line["embeddings/effective_rank"] <= 256 for line in lines(folder))
     entropy = result["metrics"]["particle_entropy"]
     assert result["coverage"] == {
         "reached": None,  # the suite tells nothing

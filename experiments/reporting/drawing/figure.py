@@ -66,7 +66,7 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
         ([p for p, data in ((draw_curves, has_curves), (_horizon, _has_horizon)) if data(study)], 1.75),
         ([draw_contributions] if shown_measures(study) else [], 1.75),
         ([draw_profile, draw_odds] if has_odds(study) else [], max(1.4, 0.55 + 0.12 * _lines(study))),
-        ([_dreams] if _films(study) else [], 1.45),
+        ([_dreams] if films(study) else [], 1.45),
     ]
     rows = [row for row in rows if row[0]]
     picture = io.BytesIO()
@@ -141,10 +141,10 @@ def _headline(figure: Figure, head: tuple[str, str, float], height: float) -> No
 
 
 def _has_horizon(study: StudyRecord) -> bool:
-    return any(run.foreseen(moment, _reader(study)) for run in study.finetuning for moment in MOMENTS)
+    return any(run.foreseen(moment, decoded_by(study)) for run in study.finetuning for moment in MOMENTS)
 
 
-def _reader(study: StudyRecord) -> str:
+def decoded_by(study: StudyRecord) -> str:
     """Return who decodes what is shown: the models' own decoders, or probes where a compared one has none."""
     runs = [run for name in _compared(study) for run in study.of(name)]
     without = [run for run in runs if run.probe_end and not run.open_loop_end]
@@ -152,7 +152,7 @@ def _reader(study: StudyRecord) -> str:
 
 
 def _horizon(part: SubFigure, study: StudyRecord) -> None:
-    axes, reader = part.subplots(), _reader(study)
+    axes, reader = part.subplots(), decoded_by(study)
     scale = METRICS["open_loop_error_start"].scale
     ends = {}
     for condition in _compared(study):
@@ -192,7 +192,7 @@ def _errors(runs: Iterable[RunRecord], moment: str, reader: str) -> np.ndarray:
 
 
 def _ratio(study: StudyRecord) -> str:
-    means = [_errors(study.of(name), "start", _reader(study)) for name in _compared(study)]
+    means = [_errors(study.of(name), "start", decoded_by(study)) for name in _compared(study)]
     if len(means) < 2 or not all(lines.size for lines in means) or means[1].mean() <= 0:
         return ""
     ratio = means[0].mean() / means[1].mean()
@@ -238,9 +238,9 @@ def _mean_rate(runs: Iterable[RunRecord], name: str) -> float:
 # ---- Film strips ----
 
 
-def _films(study: StudyRecord) -> dict[str, np.ndarray]:
+def films(study: StudyRecord) -> dict[str, np.ndarray]:
     """Return the strips at the start of fine-tuning of the compared conditions, one seed each."""
-    strips, reader = {}, _reader(study)
+    strips, reader = {}, decoded_by(study)
     for condition in _compared(study)[::-1]:
         path = next((path for run in study.of(condition) if (path := run.film("start", reader))), None)
         if path is not None:
@@ -278,8 +278,8 @@ def thin(strip: np.ndarray) -> np.ndarray:
 
 
 def _dreams(part: SubFigure, study: StudyRecord) -> None:
-    rows = film_rows(_films(study))
-    by_probe = ", drawn by a probe of its latents" if _reader(study) == PROBE else ""
+    rows = film_rows(films(study))
+    by_probe = ", drawn by a probe of its latents" if decoded_by(study) == PROBE else ""
     title(part, f"What each model foresees, open loop, before any fine-tuning (time →){by_probe}")
     grid = part.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axes, (name, strip) in zip(grid, rows.items(), strict=True):

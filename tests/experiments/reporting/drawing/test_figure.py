@@ -10,7 +10,15 @@ import pytest
 from PIL import Image
 
 from expedition.errors import UserError
-from experiments.reporting.drawing.figure import TILES, draw_report, film_rows, success_table, thin
+from experiments.reporting.drawing.figure import (
+    TILES,
+    decoded_by,
+    draw_report,
+    film_rows,
+    films,
+    success_table,
+    thin,
+)
 from experiments.reporting.records import read_study
 
 
@@ -106,6 +114,31 @@ def test_a_folder_that_cannot_be_written_gets_one_sentence(tmp_path, write_study
     study = read_study(write_study(tmp_path, conditions=("scratch",), films=False))
     with pytest.raises(UserError, match="Could not write"):
         draw_report(study, tmp_path / "study.json" / "report.png")
+
+
+def probe(folder, run, shade, instead):
+    """Give a run what a probe tells and draws, beside its decoder's or in its place."""
+    path = folder / run / "result.json"
+    result = json.loads(path.read_text())
+    for name in [name for name in result if name.startswith("open_loop")]:
+        told = result.pop(name) if instead else result[name]
+        result[name.replace("open_loop", "probe")] = told
+    path.write_text(json.dumps(result))
+    Image.new("RGB", (32, 96), (shade,) * 3).save(folder / run / "media" / "probe_start.png")
+    if instead:
+        (folder / run / "media" / "open_loop_start.png").unlink()
+
+
+def test_where_a_compared_model_has_no_decoder_probes_are_shown_of_both(tmp_path, write_study):
+    folder = write_study(tmp_path, conditions=("scratch", "model", "policy"))
+    assert decoded_by(read_study(folder)) == "open_loop"
+    probe(folder, "scratch-s0", 10, instead=False)
+    assert decoded_by(read_study(folder)) == "open_loop"  # both have decoders of their own
+    probe(folder, "model-s0", 20, instead=True)
+    study = read_study(folder)
+    assert decoded_by(study) == "probe"
+    assert {name: strip.max() for name, strip in films(study).items()} == {"model": 20, "scratch": 10}
+    assert drawn(folder).std() > 10
 
 
 def test_a_shared_truth_is_shown_once():
