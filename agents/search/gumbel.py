@@ -7,7 +7,7 @@ Equations are numbered as there. Continuous actions are sampled in every node (H
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium
 import torch
@@ -124,117 +124,72 @@ class GumbelPlanner:
         The action is the best of those that were tried most; the value is the root's mean return.
         """
         gumbel = torch.zeros_like(noise.root) if greedy else self.config.gumbel_scale * noise.root
-        tree, candidates = self.search(state, noise, gumbel)
-        root = _nodes(tree, len(gumbel))
+        tree = self.search(state, noise, gumbel)
+        roots = torch.arange(len(gumbel), device=gumbel.device)
+        root = tree.at(roots)
         best = root_choice(root, gumbel, root.visits.amax(-1, keepdim=True), self.config)
         return Plan(
-            action=self._actions(candidates, torch.arange(len(gumbel), device=gumbel.device), best),
-            candidates=self._every(candidates, gumbel),
+            action=tree.actions(roots, best),
+            candidates=tree.options(roots),
             weights=improved_policy(root, self.config),
             prior=root.logits.softmax(-1),
-            value=tree.value[: len(gumbel)],
+            value=tree.value[roots],
         )
 
-    def search(self, state: State, noise: GumbelNoise, gumbel: Tensor) -> tuple[Tree, Tensor | None]:
-        """Trees after all simulations from `state` (N, ...), and the candidates (R, K, A) of their nodes.
+    def search(self, state: State, noise: GumbelNoise, gumbel: Tensor) -> Tree:
+        """Trees after all simulations from `state` (N, ...).
 
         Args:
             state: where to begin.
             noise: of the model.
             gumbel: noise by which actions at the root are drawn, (N, K).
         """
-        simulations = torch.arange(self.config.simulations + 1, device=gumbel.device)
-        roots = torch.arange(len(gumbel), device=gumbel.device)
-        nodes = simulations[:, None] * len(gumbel) + roots  # (simulations + 1, N)
         wanted = torch.tensor(self.wanted, device=gumbel.device)
-        tree, table = self.begin(state, nodes, noise, gumbel)
+        tree = self.begin(state, noise.chances, noise.choices, gumbel)
         for i in range(self.first, self.config.simulations):
-            self.simulate(
-                tree, table, nodes[i + 1], roots, gumbel, wanted[i], noise.chances[i], noise.choices[i + 1]
-            )
-        return tree, table[1]
+            leaves = torch.arange(len(gumbel), device=gumbel.device) + (i + 1) * len(gumbel)
+            self.simulate(tree, leaves, gumbel, wanted[i], noise.chances[i], noise.choices[i + 1])
+        return tree
 
-    def begin(
-        self, state: State, nodes: Tensor, noise: GumbelNoise, gumbel: Tensor
-    ) -> tuple[Tree, tuple[State, Tensor | None]]:
-        """Plant the trees and make all simulations of the first round of halving at once.
+    def begin(self, state: State, chances: Tensor, choices: Tensor, gumbel: Tensor) -> Tree:
+        """Plant the trees and make all M simulations of the first round of halving at once.
 
-        Each of them tries an action that was not tried yet, all of which are still completed with one value:
-        they are tried in the order of noise and prior alone, so none has to wait for another.
+        Each of them takes an action at the root that was not taken yet, and all such actions are completed
+        with one value: they follow by noise and prior alone, so none has to wait for another.
         """
-        root = self.model.evaluate(state, noise.choices[0])
-        tree = plant(root, self.config.simulations)
-        roots, leaves = nodes[0], nodes[1 : self.first + 1]
-        kept = (state, root.candidates)  # of each node: its state, and what can be done in it
-        table = pytree.tree_map_only(Tensor, lambda x: x.new_empty((nodes.numel(), *x.shape[1:])), kept)
-        _write(table, roots, kept)
-        actions = (gumbel + root.logits).topk(self.first).indices.T  # (M, N)
-        parents = roots.repeat(self.first)
-        chances, choices = noise.chances[: self.first], noise.choices[1 : self.first + 1]
+        count, first = len(gumbel), self.first
+        root = self.model.evaluate(state, choices[0])
+        tree = plant(state, root, self.config.simulations)
+        index = (gumbel + root.logits).topk(first).indices.T  # (M, N)
+        roots = torch.arange(count, device=gumbel.device)
+        leaves = torch.arange(count, (first + 1) * count, device=gumbel.device)
         step, judged = self._expand(
-            tree, table, parents, actions.flatten(), leaves.flatten(), chances.flatten(0, 1), choices.flatten(0, 1)
+            tree,
+            roots.repeat(first),
+            index.flatten(),
+            leaves,
+            chances[:first].flatten(0, 1),
+            choices[1 : first + 1].flatten(0, 1),
         )
-        returns = (step.reward + step.discount * judged.value).view_as(actions)
-        spread(tree, roots, actions, returns)
-        return tree, table
+        spread(tree, roots, index, (step.reward + step.discount * judged.value).view_as(index))
+        return tree
 
     def simulate(
-        self,
-        tree: Tree,
-        table: tuple[State, Tensor | None],
-        leaves: Tensor,
-        roots: Tensor,
-        gumbel: Tensor,
-        wanted: Tensor,
-        chance: Tensor,
-        choices: Tensor,
+        self, tree: Tree, leaves: Tensor, gumbel: Tensor, wanted: Tensor, chance: Tensor, choices: Tensor
     ) -> None:
-        """Make one simulation in every tree: descend, add a node, carry its value up."""
-        first = root_choice(_nodes(tree, len(roots)), gumbel, wanted, self.config)
-        path = descend(tree, roots, first, self.depth)
+        """Make one simulation in every tree: descend, add a leaf (N,), carry its value up."""
+        roots = torch.arange(len(gumbel), device=gumbel.device)
+        path = descend(tree, roots, root_choice(tree.at(roots), gumbel, wanted, self.config), self.depth)
         parents = ends(tree, path)
-        self._expand(tree, table, parents, tree.choice[parents], leaves, chance, choices)
+        self._expand(tree, parents, tree.choice[parents], leaves, chance, choices)
         choose(tree, path, interior_choice(back_up(tree, path, parents, leaves), self.config))
 
     def _expand(
-        self,
-        tree: Tree,
-        table: tuple[State, Tensor | None],
-        parents: Tensor,
-        index: Tensor,
-        leaves: Tensor,
-        chance: Tensor,
-        choices: Tensor,
+        self, tree: Tree, parents: Tensor, index: Tensor, leaves: Tensor, chance: Tensor, choices: Tensor
     ) -> tuple[Step, Evaluation]:
-        """Take the actions of `index` (N,) in the parents (N,), judge where they led, and add those leaves."""
-        states, candidates = table
-        state = pytree.tree_map(lambda x: x[parents], states)
-        step = self.model.step(state, self._actions(candidates, parents, index), chance)
+        """Take the actions of `index` (N,) in the parents (N,), and add the leaves (N,) to which they led."""
+        state = pytree.tree_map(lambda x: x[parents], tree.state)
+        step = self.model.step(state, tree.actions(parents, index), chance)
         judged = self.model.evaluate(step.state, choices)
-        _write(table, leaves, (step.state, judged.candidates))
         grow(tree, parents, index, leaves, step, judged)
         return step, judged
-
-    def _actions(self, candidates: Tensor | None, nodes: Tensor, index: Tensor) -> Tensor:
-        """Actions (N, A) of `index` (N,) in nodes (N,) with candidates (R, K, A)."""
-        if candidates is None:
-            return (index[:, None] == torch.arange(self.width, device=index.device)).float()
-        return candidates[nodes, index]
-
-    def _every(self, candidates: Tensor | None, like: Tensor) -> Tensor:
-        """Candidates (N, K, A) of the roots."""
-        if candidates is None:
-            return torch.eye(self.width, device=like.device).expand(len(like), -1, -1)
-        return candidates[: len(like)]
-
-
-def _nodes(tree: Tree, count: int) -> Nodes:
-    """The roots' statistics."""
-    return Nodes(*(x[:count] for x in (tree.logits, tree.guess, tree.visits, tree.q)))
-
-
-def _write(table: Any, nodes: Tensor, values: Any) -> None:
-    """Write values (N, ...) of nodes (N,) into tables (R, ...)."""
-    for rows, value in zip(pytree.tree_leaves(table), pytree.tree_leaves(values), strict=True):
-        if rows is not None:
-            rows[nodes] = value

@@ -14,13 +14,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from agents.search.model import Evaluation, Step
+from agents.search.model import Evaluation, State, Step
 
 
 class Tree(NamedTuple):
-    """Statistics of R = (simulations + 1) * N + 1 nodes, which searching changes in place."""
+    """R = (simulations + 1) * N + 1 nodes, which searching changes in place."""
 
+    state: State
+    """Of the model, (R, ...)."""
+    candidates: Tensor | None
+    """Actions of Box, (R, K, A); None where they are all there are, one-hot, K = A."""
     logits: Tensor
     """Of the prior over actions, (R, K)."""
     guess: Tensor
@@ -42,6 +47,21 @@ class Tree(NamedTuple):
     following: Tensor
     """Node to which it leads, (R,)."""
 
+    def at(self, rows: Tensor) -> Nodes:
+        """What choosing in the nodes `rows` (...) goes by."""
+        return Nodes(self.logits[rows], self.guess[rows], self.visits[rows], self.q[rows])
+
+    def options(self, rows: Tensor) -> Tensor:
+        """Actions (N, K, A) among which the nodes `rows` (N,) choose."""
+        if self.candidates is not None:
+            return self.candidates[rows]
+        every = torch.eye(self.logits.shape[-1], dtype=self.logits.dtype, device=rows.device)
+        return every.expand(len(rows), -1, -1)
+
+    def actions(self, rows: Tensor, index: Tensor) -> Tensor:
+        """Actions (N, A) of `index` (N,) in the nodes `rows` (N,)."""
+        return self.options(rows)[torch.arange(len(rows), device=rows.device), index]
+
 
 class Nodes(NamedTuple):
     """What choosing in some nodes goes by: their rows (..., K) and (...) of the tree's statistics."""
@@ -52,8 +72,8 @@ class Nodes(NamedTuple):
     q: Tensor
 
 
-def plant(root: Evaluation, simulations: int) -> Tree:
-    """Trees of nothing but their roots (N,), with room for a node of each simulation."""
+def plant(state: State, root: Evaluation, simulations: int) -> Tree:
+    """Trees of nothing but their roots (N, ...), with room for a node of each simulation."""
     count, width = root.logits.shape
     rows = (simulations + 1) * count + 1
 
@@ -63,7 +83,12 @@ def plant(root: Evaluation, simulations: int) -> Tree:
     def nowhere(*shape: int) -> Tensor:
         return root.logits.new_full((rows, *shape), rows - 1, dtype=torch.long)
 
+    def room(x: Tensor) -> Tensor:
+        return x.new_empty(rows, *x.shape[1:])
+
     tree = Tree(
+        state=pytree.tree_map(room, state),
+        candidates=None if root.candidates is None else room(root.candidates),
         logits=numbers(width),
         guess=numbers(),
         reward=numbers(),
@@ -75,32 +100,37 @@ def plant(root: Evaluation, simulations: int) -> Tree:
         choice=nowhere() * 0,
         following=nowhere(),
     )
-    _judge(tree, torch.arange(count, device=root.logits.device), root)
+    _place(tree, torch.arange(count, device=root.logits.device), state, root)
     return tree
 
 
-def _judge(tree: Tree, nodes: Tensor, evaluation: Evaluation) -> None:
-    tree.logits[nodes] = evaluation.logits
-    tree.guess[nodes] = evaluation.value
-    tree.value[nodes] = evaluation.value
-    tree.choice[nodes] = evaluation.logits.argmax(-1)  # what an unvisited node would choose
+def _place(tree: Tree, rows: Tensor, state: State, evaluation: Evaluation) -> None:
+    """Write new nodes (N, ...) into their rows (N,)."""
+    for table, values in zip(pytree.tree_leaves(tree.state), pytree.tree_leaves(state), strict=True):
+        table[rows] = values
+    if tree.candidates is not None and evaluation.candidates is not None:
+        tree.candidates[rows] = evaluation.candidates
+    tree.logits[rows] = evaluation.logits
+    tree.guess[rows] = evaluation.value
+    tree.value[rows] = evaluation.value
+    tree.choice[rows] = evaluation.logits.argmax(-1)  # what an unvisited node would choose
 
 
 def grow(
-    tree: Tree, parents: Tensor, actions: Tensor, nodes: Tensor, step: Step, evaluation: Evaluation
+    tree: Tree, parents: Tensor, index: Tensor, leaves: Tensor, step: Step, evaluation: Evaluation
 ) -> None:
-    """Hang new nodes (N,) under their parents (N,), where actions (N,) lead.
+    """Hang new leaves (N,) under their parents (N,), where the actions of `index` (N,) led.
 
     At the depth limit an action is taken once more, and the new node stands in the place of the old one.
     """
-    _judge(tree, nodes, evaluation)
-    tree.reward[nodes] = step.reward
-    tree.discount[nodes] = step.discount
-    tree.children[parents, actions] = nodes
+    _place(tree, leaves, step.state, evaluation)
+    tree.reward[leaves] = step.reward
+    tree.discount[leaves] = step.discount
+    tree.children[parents, index] = leaves
 
 
 def spread(tree: Tree, roots: Tensor, actions: Tensor, returns: Tensor) -> None:
-    """Count different actions (M, N) of roots (N,) that were not visited before, with their returns (M, N)."""
+    """Count first visits of M different actions (M, N) of the roots (N,), with their returns (M, N)."""
     tree.visits[roots, actions] = 1.0
     tree.q[roots, actions] = returns
     tree.value[roots] = torch.cat([tree.guess[roots][None], returns]).mean(0)
@@ -143,10 +173,9 @@ def back_up(tree: Tree, path: Tensor, parents: Tensor, leaves: Tensor) -> Nodes:
     tree.value[path] = (seen * tree.value[path] + torch.stack(returns[:0:-1])) / (seen + 1)
     taken = tree.choice[path][..., None] == torch.arange(visits.shape[-1], device=path.device)
     q = torch.where(taken, (reward + discount * tree.value[child])[..., None], tree.q[path])
-    visits = visits + taken
-    tree.visits[path] = visits
+    tree.visits[path] = visits + taken
     tree.q[path] = q
-    return Nodes(tree.logits[path], tree.guess[path], visits, q)
+    return tree.at(path)
 
 
 def choose(tree: Tree, path: Tensor, choice: Tensor) -> None:
