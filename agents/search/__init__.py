@@ -1,0 +1,24 @@
+"""Planning in a model's states, for a batch at once: tree search and shooting."""
+
+from agents.search.config import GumbelConfig, MPPIConfig, SearchConfig
+from agents.search.gumbel import GumbelPlanner
+from agents.search.model import Evaluation, ImaginedModel, SearchModel, Step, reward_of_rows
+from agents.search.plan import Plan, Planner
+from agents.search.registry import make_planner
+from agents.search.shooting import ShootingPlanner
+
+__all__ = [
+    "Evaluation",
+    "GumbelConfig",
+    "GumbelPlanner",
+    "ImaginedModel",
+    "MPPIConfig",
+    "Plan",
+    "Planner",
+    "SearchConfig",
+    "SearchModel",
+    "ShootingPlanner",
+    "Step",
+    "make_planner",
+    "reward_of_rows",
+]

@@ -1,0 +1,87 @@
+"""Settings of planning."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+from expedition import UserError, unknown_name, within
+
+Kind = Literal["gumbel", "mppi"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GumbelConfig:
+    """Settings of the tree search; defaults are those of the paper (Danihelka et al. 2022) and of mctx."""
+
+    simulations: int = 16
+    """Simulations S: steps of the model for each plan."""
+    depth: int = 5
+    """Most steps from the root to a leaf; 0 sets no limit."""
+    considered: int = 16
+    """Most actions that are tried at the root, before halving."""
+    gumbel_scale: float = 1.0
+    """Scale of the noise by which actions are drawn at the root; 0 tries the likeliest."""
+    value_scale: float = 0.1
+    """How much a value weighs beside a logit: values, brought to [0, 1], count `value_scale` times
+    `visit_offset` and the visits of the action that was tried most."""
+    visit_offset: float = 50.0
+    """Visits that are added there, so that values count from the first."""
+    sampled_actions: int = 16
+    """Actions K that are sampled from the policy in each node, where actions are continuous."""
+
+    def __post_init__(self) -> None:
+        group = "agent.search.gumbel"
+        within(self, group, "simulations", least=1)
+        within(self, group, "considered sampled_actions", least=2)  # one is no choice
+        within(self, group, "depth gumbel_scale value_scale visit_offset", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class MPPIConfig:
+    """Settings of the shooting planner; defaults are TD-MPC2's (Hansen et al. 2024, table of settings)."""
+
+    horizon: int = 3
+    """Steps H of a plan."""
+    iterations: int = 6
+    """How often the candidates are drawn anew."""
+    samples: int = 512
+    """Candidates that are drawn around the mean, in each iteration."""
+    policy_samples: int = 24
+    """Candidates beside them that follow the policy."""
+    elites: int = 64
+    """Best candidates, which decide the next mean and deviation."""
+    temperature: float = 0.5
+    """Elites weigh exp(temperature * return): high ones follow the best alone."""
+    min_std: float = 0.05
+    """Least deviation of the candidates."""
+    max_std: float = 2.0
+    """Largest deviation of the candidates, with which they begin; actions lie in [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        group = "agent.search.mppi"
+        within(self, group, "horizon iterations policy_samples", least=1)
+        within(self, group, "samples elites", least=2)
+        within(self, group, "temperature", least=0)
+        within(self, group, "min_std max_std", above=0)
+        if self.elites > self.samples + self.policy_samples:
+            raise UserError(
+                f"{group}.elites is {self.elites}: choose at most as many as there are candidates, "
+                f"{self.samples + self.policy_samples}."
+            )
+        if self.min_std > self.max_std:
+            raise UserError(f"{group}.min_std is {self.min_std}: choose at most max_std, {self.max_std}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """How an agent plans; only the settings of the chosen kind are read."""
+
+    kind: Kind = "gumbel"
+    """gumbel: tree search; mppi: shooting, for continuous actions alone."""
+    gumbel: GumbelConfig = GumbelConfig()
+    mppi: MPPIConfig = MPPIConfig()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise unknown_name("kind of search", self.kind, get_args(Kind))
