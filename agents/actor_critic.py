@@ -141,6 +141,21 @@ class ActorCritic(nn.Module):
         }
         return losses, returns, metrics
 
+    def plan_loss(self, features: Tensor, candidates: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Loss (N,) of the actor: the cross-entropy towards a plan, less the entropy bonus.
+
+        Danihelka et al. 2022 ('Policy improvement by planning with Gumbel'), eq. 12.
+
+        Args:
+            features: of the states from which was planned, (N, F), without gradient.
+            candidates: actions, (N, K, A), clipped where they are a Box's.
+            targets: the plan's probabilities of the candidates, (N, K).
+            weights: of the states, (N,).
+        """
+        policy = self.policy(features[:, None])  # (N, 1) beside candidates (N, K)
+        likely = (targets * policy.log_prob_clipped(candidates)).sum(-1)
+        return -weights * (likely + self.config.entropy * policy.entropy()[:, 0])
+
     def replay_loss(
         self,
         features: Tensor,

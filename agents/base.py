@@ -81,6 +81,7 @@ class Agent(nn.Module, abc.ABC):
                     intrinsic, observation_space, self.world_model, config.intrinsic
                 )
         self.prior: PolicyPrior | None = None
+        self._make_planners()
         self.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.optimizer = self._make_optimizer()
@@ -90,6 +91,9 @@ class Agent(nn.Module, abc.ABC):
     @abc.abstractmethod
     def _make_world_model(self) -> Filter:
         """Build what turns rows into latents, with fresh weights."""
+
+    def _make_planners(self) -> None:
+        """Build what plans."""
 
     @abc.abstractmethod
     def _losses(
@@ -104,6 +108,10 @@ class Agent(nn.Module, abc.ABC):
     def _unrolled(self, length: int) -> tuple[int, int]:
         """Rows K that are predicted ahead in sequences of `length` rows, and from how many of each."""
         return 0, 0
+
+    def _plan_noise(self, rows: Mapping[str, Tensor], generator: torch.Generator) -> Any:
+        """Noise of the plans that teach the actor in an update from `rows`; nothing where none does."""
+        return ()
 
     def _make_optimizer(self) -> LaProp:
         config = self.config.optimizer
@@ -174,8 +182,8 @@ class Agent(nn.Module, abc.ABC):
         Args:
             rows: observations and `is_first` of one row, (N, ...).
             state: from `initial_state` or the call before.
-            mode: `train` lets a prior act its share; `evaluate` is the agent alone. Both sample, and both
-                act at random beside an intrinsic reward that `acts_randomly`.
+            mode: `train` lets a prior act its share; `evaluate` is the agent alone. Both sample, plan where
+                `config.search` says so, and act at random beside an intrinsic reward that `acts_randomly`.
             env_step: steps made so far, for the prior's schedule.
 
         Returns:
@@ -190,6 +198,8 @@ class Agent(nn.Module, abc.ABC):
         batch["action"] = state.action[:, None]
         choose = self.program.choose if mode == "train" else self.choose
         latent, action, log_prob = choose(batch, state.latent, self._act_noise(state))
+        if self._plans(mode):
+            action, log_prob = self._plan(latent, state.generator)
         if self.intrinsic is not None and self.intrinsic.acts_randomly:
             action, log_prob = uniform_actions(self.action_space, len(state.action), state.generator)
         prior_state, record = state.prior, {LOG_PROB: log_prob} if mode == "train" else {}
@@ -205,6 +215,14 @@ class Agent(nn.Module, abc.ABC):
         next_state = ActState(latent, action, prior_state, state.generator)
         kept = {name: value.float().cpu().numpy() for name, value in record.items()}
         return action.float().cpu().numpy(), next_state, kept
+
+    def _plans(self, mode: Mode) -> bool:
+        """Whether acting plans, in a mode."""
+        return False
+
+    def _plan(self, latent: Latent, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Planned actions (N, A) from `latent` (N, ...), and their log-probability (N,)."""
+        raise NotImplementedError
 
     def _act_noise(self, state: ActState) -> tuple[Tensor, Tensor]:
         """Noise of one step of acting: of the filter (N, 1, S), and of the choice."""
@@ -256,6 +274,7 @@ class Agent(nn.Module, abc.ABC):
             uniform(horizon, starts, variables),
             policy_noise(self.action_space, (horizon, starts), generator),
             uniform(steps, batch, begun, variables),
+            self._plan_noise(rows, generator),
         )
 
     def losses(

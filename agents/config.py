@@ -7,7 +7,8 @@ from typing import Literal, get_args
 
 from agents.actor_critic import ActorCriticConfig
 from agents.prior import PriorConfig
-from expedition import unknown_name, within
+from agents.search.config import SearchConfig
+from expedition import UserError, unknown_name, within
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 
@@ -121,6 +122,7 @@ class AgentConfig:
     model_free: ModelFreeConfig = ModelFreeConfig()
     ppo: PPOConfig = PPOConfig()
     prior: PriorConfig = PriorConfig()
+    search: SearchConfig = SearchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     precision: Precision = "fp32"
     """Of matrix products and convolutions in an update: fp32, or bf16 where the processor or GPU has it.
@@ -129,5 +131,21 @@ class AgentConfig:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise unknown_name("kind of agent", self.kind, get_args(Kind))
+        self._check_search()
         if self.precision not in get_args(Precision):
             raise unknown_name("precision", self.precision, get_args(Precision))
+
+    def _check_search(self) -> None:
+        """Refuse plans without a model, and plans that teach where nothing teaches the critic."""
+        if self.search.used and self.kind != "model-based":
+            raise UserError(
+                f"Search needs a model, which the agent '{self.kind}' has not: leave agent.search out, or "
+                "choose the kind model-based."
+            )
+        if self.search.update != "imagination" and (
+            self.behaviour.replay_critic == 0 or self.behaviour.starts == 1
+        ):
+            raise UserError(
+                f"With agent.search.update '{self.search.update}' the critic learns on replayed rows alone: "
+                "set agent.behaviour.replay_critic above 0, and agent.behaviour.starts to 0 or at least 2."
+            )

@@ -1,14 +1,16 @@
-"""The model-based agent: world model, actor-critic in imagination, and what it explores or works for."""
+"""The model-based agent: world model, actor-critic in imagination or from plans, and what it works for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from agents.base import Agent
+from agents.base import Agent, Mode
 from agents.noise import Noise
+from agents.search import ImaginedModel, Planner, make_planner, one_step, reward_of_rows
 from world_model import Latent, WorldModel
 
 
@@ -25,11 +27,48 @@ class DreamerAgent(Agent):
     def _make_world_model(self) -> WorldModel:
         return WorldModel(self.observation_space, self.action_space, self.config.model)
 
+    def _make_planners(self) -> None:
+        """The planner of acting and judging, and the actor's teacher; None where nothing asks for one."""
+        search, reward = self.config.search, None
+        if self.intrinsic is not None and self.intrinsic.in_imagination:
+            reward = reward_of_rows(self._imagined_reward)
+        model = ImaginedModel(self.world_model, self.behaviour, reward)
+        self.planner: Planner | None = None
+        if search.act or search.evaluate:
+            self.planner = make_planner(search, model, self.action_space)
+        self.teacher: Planner | None = None
+        if search.update != "imagination":
+            config = one_step(search, self.action_space) if search.update == "one-step" else search
+            self.teacher = make_planner(config, model, self.action_space)
+
     def _imagined(self, rows: Mapping[str, Tensor]) -> tuple[int, int]:
-        """Horizon H, and N starts of imagination."""
+        """Horizon H, and N starts of imagination; none where plans teach the actor."""
+        if self.teacher is not None:
+            return 0, 0
         batch, length = rows["is_first"].shape[-2:]
-        config = self.config.behaviour
-        return config.imagination, batch * min(config.starts or length, length)
+        return self.config.behaviour.imagination, batch * self._starts(length)
+
+    def _starts(self, length: int) -> int:
+        """Rows at the end of each sequence of `length` rows from which is imagined or planned."""
+        return min(self.config.behaviour.starts or length, length)
+
+    def _plan_noise(self, rows: Mapping[str, Tensor], generator: torch.Generator) -> Any:
+        """Noise of the plans that teach the actor."""
+        if self.teacher is None:
+            return ()
+        batch, length = rows["is_first"].shape[-2:]
+        return self.teacher.draw_noise(batch * self._starts(length), generator)
+
+    def _plans(self, mode: Mode) -> bool:
+        """Whether acting plans, in a mode."""
+        return self.config.search.act if mode == "train" else self.config.search.evaluate
+
+    def _plan(self, latent: Latent, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Planned actions (N, A), and their log-probability (N,): NaN for those of a Box."""
+        assert self.planner is not None
+        plan = self.planner.plan(latent, self.planner.draw_noise(len(latent.deter), generator))
+        likely = (plan.weights[..., None] * plan.candidates * plan.action[:, None]).sum((1, 2)).log()
+        return plan.action, likely if self.behaviour.discrete else torch.full_like(likely, torch.nan)
 
     def _unrolled(self, length: int) -> tuple[int, int]:
         """Rows K that are predicted ahead, and from how many of each sequence."""
@@ -64,26 +103,55 @@ class DreamerAgent(Agent):
     def _behaviour_losses(
         self, rows: Mapping[str, Tensor], latents: Latent, noise: Noise, metrics: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Losses of actor and critic in imagination, and of the critic on the replayed rows."""
-        config, model = self.config.behaviour, self.world_model
-        starts = min(config.starts or rows["action"].shape[1], rows["action"].shape[1])  # K
+        """Losses of actor and critic in imagination or from plans, and of the critic on the replayed rows."""
+        starts = self._starts(rows["action"].shape[1])  # K
         tail = latents.map(lambda x: x[:, -starts:])
+        rows = {name: value[:, -starts:] for name, value in rows.items()}
         first = tail.detach().map(lambda x: x.flatten(0, 1))  # (B * K, ...)
-        imagined, actions = model.imagine(first, self.behaviour.choose, noise.policy, noise.prior)
-        features = imagined.features  # (B * K, H + 1, F)
-        rewards, continues = self._imagined_reward(imagined, actions), self._imagined_continue(features)
-        losses, returns, found = self.behaviour.imagination_loss(features, actions, rewards, continues)
-        metrics |= found
-        if config.replay_critic > 0 and starts > 1:
+        if self.teacher is None:
+            losses, values = self._imagination_losses(first, noise, metrics)
+        else:
+            losses, values = self._plan_losses(self.teacher, first, rows, noise, metrics)
+        if self.config.behaviour.replay_critic > 0 and starts > 1:
             losses["replay_critic"] = self.behaviour.replay_loss(
                 tail.features,
-                self._completed(rows["reward"][:, -starts:], tail),
-                rows["is_last"][:, -starts:],
-                rows["is_terminal"][:, -starts:],
-                returns[:, 0].unflatten(0, (-1, starts)),
+                self._completed(rows["reward"], tail),
+                rows["is_last"],
+                rows["is_terminal"],
+                values.unflatten(0, (-1, starts)),
                 self.config.model.discount,
             )
         return losses
+
+    def _imagination_losses(
+        self, first: Latent, noise: Noise, metrics: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses (N, H) in imagination from latents (N, ...), and their returns (N,)."""
+        model = self.world_model
+        imagined, actions = model.imagine(first, self.behaviour.choose, noise.policy, noise.prior)
+        features = imagined.features  # (N, H + 1, F)
+        rewards, continues = self._imagined_reward(imagined, actions), self._imagined_continue(features)
+        losses, returns, found = self.behaviour.imagination_loss(features, actions, rewards, continues)
+        metrics |= found
+        return losses, returns[:, 0]
+
+    def _plan_losses(
+        self,
+        teacher: Planner,
+        first: Latent,
+        rows: Mapping[str, Tensor],
+        noise: Noise,
+        metrics: dict[str, Tensor],
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Loss (N,) of the actor towards plans from latents (N, ...), and the plans' values (N,)."""
+        plan = teacher.plan(first, noise.plan)
+        goes_on = (~rows["is_terminal"]).float().flatten()
+        loss = self.behaviour.plan_loss(first.features, plan.candidates, plan.weights, goes_on)
+        improved = torch.special.entr(plan.weights) + torch.special.xlogy(plan.weights, plan.prior)
+        metrics["plan/value"] = plan.value.mean()
+        metrics["plan/improvement"] = -improved.sum(-1).mean()  # KL(plan || prior) in nats
+        metrics["plan/entropy"] = torch.special.entr(plan.weights).sum(-1).mean()
+        return {"actor": loss}, plan.value
 
     @torch.no_grad()
     def _completed(self, reward: Tensor, latents: Latent) -> Tensor:

@@ -56,7 +56,7 @@ class FusedAgents:
         mode: `eager`, or on a GPU `captured`.
 
     Raises:
-        UserError: the agents differ in more than their seeds, or one has a policy prior.
+        UserError: the agents differ in more than their seeds, or one has a policy prior or learns from plans.
     """
 
     def __init__(self, agents: Sequence[Agent], mode: Mode = "eager") -> None:
@@ -85,7 +85,8 @@ class FusedAgents:
         agents = self.agents
         together = {key: torch.stack([torch.as_tensor(b[key]) for b in batches]) for key in batches[0]}
         rows = rows_on(self.device, together)
-        noise = Noise(*map(torch.stack, zip(*(agent.draw_noise(rows) for agent in agents), strict=True)))
+        drawn = [agent.draw_noise(rows) for agent in agents]
+        noise = Noise(*map(torch.stack, zip(*(each[:-1] for each in drawn), strict=True)))
         steps = torch.tensor(env_steps or [0] * len(agents), dtype=torch.float32, device=self.device)
         metrics = self.program.update(rows, noise, steps)
         parts = {name: value.unbind() for name, value in metrics.items()}
@@ -141,8 +142,10 @@ def check_alike(agents: Sequence[Agent]) -> None:
     """Refuse agents that one program cannot update.
 
     Raises:
-        UserError: they differ in more than their seeds, or one has a policy prior.
+        UserError: they differ in more than their seeds, or one has a policy prior or learns from plans.
     """
+    if any(agent.config.search.update != "imagination" for agent in agents):
+        raise UserError("Runs that learn from plans cannot be fused: leave --fused out for them.")
     if any(agent.prior is not None for agent in agents):
         raise UserError("Runs with a policy prior cannot be fused: leave --fused out for their plans.")
     forms = [

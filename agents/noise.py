@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -19,3 +19,5 @@ class Noise(NamedTuple):
     ahead: Tensor
     """Of rows that the model predicts ahead while it learns: uniform, (K, B, n, S); K is 0 where it does
     not."""
+    plan: Any = ()
+    """Of the plans that teach the actor: what its planner's `draw_noise` gave."""

@@ -43,6 +43,9 @@ REGIONS = (
     "behaviour.choose",
     "behaviour.imagination_loss",
     "behaviour.replay_loss",
+    "behaviour.plan_loss",
+    "teacher.model.step",
+    "teacher.model.evaluate",
     "intrinsic.reward",
     "intrinsic.loss",
 )

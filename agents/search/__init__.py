@@ -1,10 +1,10 @@
 """Planning in a model's states, for a batch at once: tree search and shooting."""
 
-from agents.search.config import GumbelConfig, MPPIConfig, SearchConfig
+from agents.search.config import VARIANTS, GumbelConfig, MPPIConfig, SearchConfig, as_variant
 from agents.search.gumbel import GumbelPlanner
 from agents.search.model import Evaluation, ImaginedModel, SearchModel, Step, reward_of_rows
 from agents.search.plan import Plan, Planner
-from agents.search.registry import make_planner
+from agents.search.registry import make_planner, one_step
 from agents.search.shooting import ShootingPlanner
 
 __all__ = [
@@ -19,6 +19,9 @@ __all__ = [
     "SearchModel",
     "ShootingPlanner",
     "Step",
+    "VARIANTS",
+    "as_variant",
     "make_planner",
+    "one_step",
     "reward_of_rows",
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Literal, cast, get_args
 
 from expedition import UserError, unknown_name, within
 
 Kind = Literal["gumbel", "mppi"]
+Update = Literal["imagination", "one-step", "search"]
+Variant = Literal["dreamer", "one-step", "learn", "data", "learn+data", "learn+data+eval"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +78,52 @@ class MPPIConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """How an agent plans; only the settings of the chosen kind are read."""
+    """How an agent plans, and where; only the settings of the chosen kind are read."""
 
     kind: Kind = "gumbel"
     """gumbel: tree search; mppi: shooting, for continuous actions alone."""
+    update: Update = "imagination"
+    """What teaches the actor: imagination (returns of imagined rows, DreamerV3), one-step (a tree of depth 1
+    that tries every action, or each of `sampled_actions`), or search. By the latter two the critic learns on
+    replayed rows alone, as MuZero's does."""
+    act: bool = False
+    """Plan while acting to collect."""
+    evaluate: bool = False
+    """Plan while being judged."""
     gumbel: GumbelConfig = GumbelConfig()
     mppi: MPPIConfig = MPPIConfig()
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise unknown_name("kind of search", self.kind, get_args(Kind))
+        if self.update not in get_args(Update):
+            raise unknown_name("agent.search.update", self.update, get_args(Update))
+
+    @property
+    def used(self) -> bool:
+        """Whether anything plans."""
+        return self.update != "imagination" or self.act or self.evaluate
+
+
+VARIANTS: Mapping[Variant, tuple[Update, bool, bool]] = {
+    "dreamer": ("imagination", False, False),
+    "one-step": ("one-step", False, False),
+    "learn": ("search", False, False),
+    "data": ("one-step", True, False),
+    "learn+data": ("search", True, False),
+    "learn+data+eval": ("search", True, True),
+}
+"""By name, what teaches the actor, and whether acting and judging plan: the table of Hamrick et al. 2021
+(arXiv 2011.04021), and before it the agent without a planner."""
+
+
+def as_variant(config: SearchConfig, name: str) -> SearchConfig:
+    """The same planner, used as the named variant does.
+
+    Raises:
+        UserError: there is no such variant.
+    """
+    if name not in VARIANTS:
+        raise unknown_name("use of search", name, VARIANTS)
+    update, act, evaluate = VARIANTS[cast(Variant, name)]
+    return dataclasses.replace(config, update=update, act=act, evaluate=evaluate)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import gymnasium
+from gymnasium.spaces import Discrete
 
 from agents.search.config import SearchConfig
 from agents.search.gumbel import GumbelPlanner
 from agents.search.model import SearchModel
 from agents.search.plan import Planner
 from agents.search.shooting import ShootingPlanner
+from world_model import action_width
 
 
 def make_planner(config: SearchConfig, model: SearchModel, action_space: gymnasium.Space) -> Planner:
@@ -25,3 +29,11 @@ def make_planner(config: SearchConfig, model: SearchModel, action_space: gymnasi
     if config.kind == "mppi":
         return ShootingPlanner(config.mppi, model, action_space)
     return GumbelPlanner(config.gumbel, model, action_space)
+
+
+def one_step(config: SearchConfig, action_space: gymnasium.Space) -> SearchConfig:
+    """A tree of depth 1 in which every action is tried once, or each of those sampled from a Box."""
+    gumbel = config.gumbel
+    actions = action_width(action_space) if isinstance(action_space, Discrete) else gumbel.sampled_actions
+    shallow = dataclasses.replace(gumbel, simulations=actions, considered=max(2, actions), depth=1)
+    return dataclasses.replace(config, kind="gumbel", gumbel=shallow)
