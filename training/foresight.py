@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from agents import Agent
+from agents.base import rows_on
 from envs import environment_info
 from training.config import RunConfig
 from training.evaluation import Check, MakeEnvs, OpenLoop, heldout_sets, open_loop
@@ -78,8 +79,8 @@ class Foresight:
             seen = self._foreseen(agent.world_model, decoder)
             found[name] = _by_set(seen)
             films |= draw_prediction(self.config, seen[""], self.run_dir / "media", name, moment)
-        rows = _on(agent.device, self.heldout[""])
-        return found | {"embeddings": {"effective_rank": {"": embeddings_rank(agent, rows)}}}, films
+        rank = embeddings_rank(agent, self.heldout[""])
+        return found | {"embeddings": {"effective_rank": {"": rank}}}, films
 
     def _decoders(self, agent: Agent, model: WorldModel) -> dict[str, Decoder]:
         """Who decodes what the model foresees, by name."""
@@ -87,7 +88,7 @@ class Foresight:
         if isinstance(model.decoder, Decoder):
             decoders["open_loop"] = model.decoder
         if self.config.training.probes(bool(decoders)):
-            rows, updates = _on(agent.device, self.probed), self.config.training.probe_updates
+            rows, updates = rows_on(agent.device, self.probed), self.config.training.probe_updates
             space, seed = agent.observation_space, self.config.seed
             decoders["probe"] = fit_probe(model, space, rows, updates, seed, self.check)
         return decoders
@@ -112,15 +113,11 @@ def _by_set(seen: Mapping[str, OpenLoop]) -> dict[str, dict[str, Any]]:
 
 
 @torch.no_grad()
-def embeddings_rank(agent: Agent, rows: Mapping[str, torch.Tensor]) -> float:
+def embeddings_rank(agent: Agent, rows: Mapping[str, Any]) -> float:
     """Effective rank of the embeddings of some of the rows (B, T, ...)."""
-    embeddings = agent.world_model.encoder(rows).flatten(0, 1)
+    embeddings = agent.world_model.encoder(rows_on(agent.device, rows)).flatten(0, 1)
     every = max(1, len(embeddings) // RANKED_ROWS)
     return float(effective_rank(embeddings[::every][:RANKED_ROWS]))
-
-
-def _on(device: torch.device, rows: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {key: torch.as_tensor(value, device=device) for key, value in rows.items()}
 
 
 def measures(found: Found) -> Iterator[tuple[str, str, str, float]]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -11,12 +12,12 @@ import torch
 from agents import ActorCriticConfig, AgentConfig
 from envs import make_vector
 from expedition import UserError
-from training import Logistics, RunConfig, TrainingConfig, execute, open_loop
-from training.evaluation import heldout_sequences
+from training import Logistics, RunConfig, TrainingConfig, execute
 from training.foresight import Foresight, embeddings_rank
 from training.probe import fit_probe
 from training.session import build_agent
-from world_model import for_size
+from world_model import Latent, for_size
+from world_model.distributions import symlog
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False)
 TRAINING = TrainingConfig(
@@ -117,27 +118,39 @@ def test_judging_leaves_agent_and_generators_as_they_were(tmp_path):
     assert torch.equal(agent.generator.get_state(), generators[0])
 
 
-def test_a_probe_finds_what_the_latents_hold_and_nothing_else(tmp_path):
-    """Latents of an untrained model hold what it saw; blinded ones the mean alone."""
-    agent, foresight = made(config(env="catch-vector"), tmp_path)
-    rows, model = tensors(foresight.probed), agent.world_model
-    held = heldout_sequences(foresight.make_envs, 16, 4, 77)
-    seen = {
-        updates: open_loop(model, fit_probe(model, agent.observation_space, rows, updates, 0), held, 3, 0)
-        for updates in (1, 300)
-    }
-    assert seen[300].error < 0.5 * seen[1].error
-    variance = np.square(held["vector"][:, 3:] - held["vector"].mean((0, 1))).mean()
-    blind = {key: torch.zeros_like(value) if key == "vector" else value for key, value in rows.items()}
-    blinded = fit_probe(model, agent.observation_space, blind, 300, 0)
-    assert open_loop(model, blinded, held, 3, 0).error > 1.2 * variance > 0
+class Shown(torch.nn.Module):
+    """A model whose latents hold the observation as it is, times a number."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.config, self.times = dataclasses.replace(config().agent.model, deter=4, units=32), times
+
+    def initial(self, batch):
+        return None
+
+    def observe(self, rows, latent, noise):
+        deter = self.times * rows["vector"]
+        return Latent(deter, torch.zeros(*deter.shape[:2], 4, 4)), None, None
+
+
+@pytest.mark.parametrize(("times", "least", "most"), [(1.0, 0.0, 0.2), (0.0, 0.9, 1.3)])
+def test_a_probe_finds_what_the_latents_hold_and_nothing_else(times, least, most):
+    """Shares of the variance that are left on rows to which it was not fitted."""
+    space = gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)})
+    rng, model = np.random.default_rng(0), Shown(times)
+    vectors = torch.tensor(rng.normal(size=(2, 40, 8, 4)), dtype=torch.float32)
+    rows = {"vector": vectors[0], "action": torch.zeros(40, 8, 1), "is_first": torch.zeros(40, 8)}
+    probe = fit_probe(model, space, rows, 300, 0)
+    error = probe.loss(model.observe({"vector": vectors[1]}, None, None)[0].features, {"vector": vectors[1]})
+    variance = 4 * symlog(vectors[1]).var()
+    assert least < error["vector"].mean() / variance < most
 
 
 def test_a_collapsed_encoder_has_rank_one(tmp_path):
     agent, foresight = made(config(env="catch-vector"), tmp_path)
-    rows = tensors(foresight.heldout[""])
+    rows = foresight.heldout[""]
     assert embeddings_rank(agent, rows) > 2
     with torch.no_grad():
         agent.world_model.encoder.mlp[0].weight.zero_()
-        agent.world_model.encoder.mlp[0].bias.fill_(1.0)
+        agent.world_model.encoder.mlp[0].bias.fill_(1.0)  # every observation gives the same
     assert embeddings_rank(agent, rows) == pytest.approx(1, abs=1e-3)

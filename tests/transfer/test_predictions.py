@@ -8,7 +8,7 @@ import torch
 
 from agents import ActorCriticConfig, AgentConfig
 from expedition import UserError
-from tests.transfer.test_loader import MODEL, TRAINING, QUIET, fresh_run, loaded
+from tests.transfer.test_loader import MODEL, QUIET, TRAINING, fresh_run, loaded
 from training import RunConfig, execute
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
