@@ -305,6 +305,7 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 
 def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
+    from experiments.crossing import with_search
     from experiments.launchers.local import Launcher
     from experiments.presets import find_study
     from experiments.reporting.publish import publish
@@ -314,6 +315,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     overrides = {name: getattr(command, name) for name in names}
     told = {} if command.predict is None else nested("agent.model.predicts", command.predict)
     study = find_study(command.name, command.budget, overrides | merged(groups, told))
+    study = study if command.search is None else with_search(study, command.search)
     folder = command.out or Path("runs") / study.name
     launcher = Launcher(study, folder, command.jobs, _logistics(command), typed, _say, command.fused)
     launcher.announce()

@@ -172,6 +172,9 @@ class StudyCommand:
     """Intrinsic reward, instead of the study's."""
     predict: str | None = None
     """What its models predict: reconstruction, spr, contrastive, barlow or none."""
+    search: str | None = None
+    """Cross its model and policy with search in phase 2: eval (at test time alone), learn, data, learn+data,
+    learn+data+eval or one-step."""
     size: str | None = None
     """Size of the model, instead of the study's."""
     pretrain_steps: int | None = None

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import get_args
 
 from agents import Kind
+from agents.search import VARIANTS, Variant
 from expedition import UserError, unknown_name
 from exploration import INTRINSIC
 from transfer.plan import TransferPlan, parse_plan
@@ -36,6 +37,9 @@ class Condition:
     predicts: Predicts | None = None
     """What the models of both phases predict, where it is not what the study's agent does. A study whose
     conditions say it probes all its models, so that they compare."""
+    search: Variant | None = None
+    """How the agent of phase 2 plans, where it is not as the study's agent says: dreamer, one-step, learn,
+    data, learn+data, learn+data+eval or eval."""
     steps: int | None = None
     """Environment steps of phase 2, where they are not the study's: a control may need more of them to learn
     anything. The name should say so."""
@@ -51,6 +55,7 @@ class Condition:
                 raise unknown_name(role, kind, get_args(Kind))
         if self.predicts is not None and self.predicts not in get_args(Predicts):
             raise unknown_name("kind of prediction", self.predicts, get_args(Predicts))
+        self._check_search()
         if self.explorer == "ppo":
             raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
         if self.learner == "ppo" and self.transfer.carries:
@@ -58,6 +63,17 @@ class Condition:
         if self.steps is not None and self.steps < 1:
             raise UserError(f"Condition '{self.name}': steps must be at least 1, not {self.steps}.")
         self._check_random()
+
+    def _check_search(self) -> None:
+        if self.search is None:
+            return
+        if self.search not in VARIANTS:
+            raise unknown_name("use of search", self.search, VARIANTS)
+        if self.learner != "model-based":
+            raise UserError(
+                f"Condition '{self.name}': search needs a model, which the learner '{self.learner}' has not; "
+                "leave search out, or choose the learner model-based."
+            )
 
     def _check_random(self) -> None:
         if self.explorer == "random":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import AgentConfig, Kind, PPOConfig
+from agents.search import SearchConfig, Variant, as_variant
 from envs import environment_info
 from expedition import UserError, unknown_name, within
 from experiments.conditions import (
@@ -195,11 +196,11 @@ class Study:
 
     def explorer_of(self, condition: Condition) -> AgentConfig:
         """The agent of phase 1 of a condition."""
-        return _as_told(self.agent, condition.explorer, condition.predicts)
+        return _as_told(self.agent, condition.explorer, condition.predicts, None)
 
     def learner_of(self, condition: Condition) -> AgentConfig:
         """The agent of phase 2 of a condition."""
-        return _as_told(self.finetuning_agent, condition.learner, condition.predicts)
+        return _as_told(self.finetuning_agent, condition.learner, condition.predicts, condition.search)
 
     def crossed(self) -> Factorial | None:
         """Its own factorial, components in the order in which they are named; None where it has none.
@@ -232,10 +233,16 @@ class Study:
         return self.tasks or (self.env,)
 
 
-def _as_told(agent: AgentConfig, kind: Kind, predicts: Predicts | None) -> AgentConfig:
-    """The agent of a kind; only a model-based one predicts anything, so the others share their runs."""
-    told = (predicts or agent.model.predicts) if kind == "model-based" else WorldModelConfig.predicts
-    return dataclasses.replace(agent, kind=kind, model=dataclasses.replace(agent.model, predicts=told))
+def _as_told(
+    agent: AgentConfig, kind: Kind, predicts: Predicts | None, search: Variant | None
+) -> AgentConfig:
+    """The agent of a kind; only a model-based one predicts and plans, so the others share their runs."""
+    if kind != "model-based":
+        model = dataclasses.replace(agent.model, predicts=WorldModelConfig.predicts)
+        return dataclasses.replace(agent, kind=kind, model=model, search=SearchConfig())
+    model = dataclasses.replace(agent.model, predicts=predicts or agent.model.predicts)
+    uses = agent.search if search is None else as_variant(agent.search, search)
+    return dataclasses.replace(agent, model=model, search=uses)
 
 
 @dataclasses.dataclass(frozen=True)

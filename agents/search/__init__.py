@@ -1,6 +1,6 @@
 """Planning in a model's states, for a batch at once: tree search and shooting."""
 
-from agents.search.config import VARIANTS, GumbelConfig, MPPIConfig, SearchConfig, as_variant
+from agents.search.config import VARIANTS, GumbelConfig, MPPIConfig, SearchConfig, Variant, as_variant
 from agents.search.gumbel import GumbelPlanner
 from agents.search.model import Evaluation, ImaginedModel, SearchModel, Step, reward_of_rows
 from agents.search.plan import Plan, Planner
@@ -20,6 +20,7 @@ __all__ = [
     "ShootingPlanner",
     "Step",
     "VARIANTS",
+    "Variant",
     "as_variant",
     "make_planner",
     "one_step",

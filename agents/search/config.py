@@ -10,7 +10,7 @@ from expedition import UserError, unknown_name, within
 
 Kind = Literal["gumbel", "mppi"]
 Update = Literal["imagination", "one-step", "search"]
-Variant = Literal["dreamer", "one-step", "learn", "data", "learn+data", "learn+data+eval"]
+Variant = Literal["dreamer", "one-step", "learn", "data", "learn+data", "learn+data+eval", "eval"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +112,10 @@ VARIANTS: Mapping[Variant, tuple[Update, bool, bool]] = {
     "data": ("one-step", True, False),
     "learn+data": ("search", True, False),
     "learn+data+eval": ("search", True, True),
+    "eval": ("imagination", False, True),
 }
 """By name, what teaches the actor, and whether acting and judging plan: the table of Hamrick et al. 2021
-(arXiv 2011.04021), and before it the agent without a planner."""
+(arXiv 2011.04021), before it the agent that never plans, after it the one that plans only when judged."""
 
 
 def as_variant(config: SearchConfig, name: str) -> SearchConfig:
