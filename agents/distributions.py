@@ -100,8 +100,7 @@ class BoundedNormal(NamedTuple):
         return -0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
 
     def entropy(self) -> Tensor:
-        """Entropy in nats of the action as it is received, clipped to [-1, 1]: of the density inside, and of
-        the masses on both ends.
+        """Entropy in nats of the clipped action: of the density inside, and of the masses on both ends.
 
         The normal's own does not see its mean: at 1 it is what it is at 0, though there half of the mass is
         one action. An actor that had only that one to hold it drifted to the ends and stayed.

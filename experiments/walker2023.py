@@ -228,7 +228,7 @@ TRAINED, TESTED = (f"metaworld-{task}-v3{LAPTOP_ROBOTS}" for task in ("drawer-cl
 
 
 def _laptop_metaworld(told: str) -> Study:
-    """Phase 2 on a test task, and on a training scene with its reward (docs/plans/walker2023-metaworld.md)."""
+    """Phase 2 on a test task, and on a training scene (docs/plans/walker2023-metaworld.md)."""
     conditions = (*PARTS, _longer_ppo(40_000))
     tiny = agent_preset("tiny")
     as_ever = {
