@@ -100,12 +100,26 @@ class BoundedNormal(NamedTuple):
         return -0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)
 
     def entropy(self) -> Tensor:
-        """Differential entropy in nats."""
-        return (0.5 * math.log(2 * math.pi * math.e) + self.std.log()).sum(-1)
+        """Entropy in nats of the clipped action: of the density inside, and of the masses on both ends.
+
+        The normal's own does not see its mean: at 1 it is what it is at 0, though there half of the mass is
+        one action. An actor that had only that one to hold it drifted to the ends and stayed.
+        """
+        low, high = (-1 - self.mean) / self.std, (1 - self.mean) / self.std
+        below, above = torch.special.ndtr(low), torch.special.ndtr(-high)
+        inside = 1 - below - above
+        second = inside - (high * _bell(high) - low * _bell(low))  # of z^2 over the inside
+        density = inside * (self.std.log() + 0.5 * math.log(2 * math.pi)) + 0.5 * second
+        return (density + torch.special.entr(below) + torch.special.entr(above)).sum(-1)
 
     def parameters(self) -> dict[str, Tensor]:
         """Mean and deviation."""
         return {"mean": self.mean, "std": self.std}
+
+
+def _bell(z: Tensor) -> Tensor:
+    """Density of the standard normal."""
+    return (-0.5 * z.square()).exp() / math.sqrt(2 * math.pi)
 
 
 def from_network(output: Tensor, discrete: bool) -> ActionDistribution:

@@ -8,7 +8,7 @@ from typing import Any
 
 from agents import AgentConfig
 from experiments.conditions import Condition, Contrast, Question
-from experiments.settings import agent_preset, finetune_preset, training_preset
+from experiments.settings import agent_preset, as_settings, finetune_preset, training_preset
 from experiments.study import Study
 
 
@@ -228,19 +228,27 @@ TRAINED, TESTED = (f"metaworld-{task}-v3{LAPTOP_ROBOTS}" for task in ("drawer-cl
 
 
 def _laptop_metaworld(told: str) -> Study:
-    """Phase 2 on a test task, and on a training scene with its reward."""
-    conditions = (*PARTS, _longer_ppo(20_000))
+    """Phase 2 on a test task, and on a training scene (docs/plans/walker2023-metaworld.md)."""
+    conditions = (*PARTS, _longer_ppo(40_000))
+    tiny = agent_preset("tiny")
+    as_ever = {
+        "model": {"horizon": tiny.model.horizon},
+        "optimizer": {"actor_scale": tiny.optimizer.actor_scale},
+    }
     return _walker(
         "walker2023-metaworld",
         told,
         "metaworld-ml10-train" + LAPTOP_ROBOTS,
         "tiny",
-        intrinsic="disagreement",
+        intrinsic="rnd",
         steps=(20_000, 8_000),
         seeds=5,
         tasks=(TRAINED, TESTED),
         conditions=conditions,
         contrasts=_shifted(conditions, TRAINED, TESTED),
+        agent=curious(tiny),
+        finetune_agent=(*finetune_preset("tiny"), *as_settings(as_ever)),
+        question=Question("model+policy", "scratch", "normalised_auc"),
     )
 
 

@@ -102,7 +102,7 @@ class RunRecord:
         steps, values = np.array(sorted(points.items()), dtype=np.float64).reshape(-1, 2).T
         return steps, values
 
-    def film(self, moment: str, reader: str) -> Path | None:
+    def film(self, moment: str, reader: str = DECODER) -> Path | None:
         """Return the film strip that a decoder drew at `start` or `end`, where there is one."""
         path = self.folder / "media" / f"{reader}_{moment}.png"
         return path if path.is_file() else None

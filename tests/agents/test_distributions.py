@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import integrate, special, stats
 from torch import distributions as td
 
 from agents.distributions import BoundedNormal, Categorical, from_network, from_parameters, kl, policy_noise
@@ -30,14 +30,15 @@ class TestAgainstTorch:
         torch.manual_seed(0)
         actions = theirs.sample((50,))
         torch.testing.assert_close(mine.log_prob(actions), theirs.log_prob(actions), rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(mine.entropy(), theirs.entropy(), rtol=1e-5, atol=1e-5)
+        if discrete:  # that of a Box is of the clipped action: TestClipped
+            torch.testing.assert_close(mine.entropy(), theirs.entropy(), rtol=1e-5, atol=1e-5)
 
     def test_gradient_of_log_prob_and_entropy(self, discrete):
         one, two = output(8).requires_grad_(), output(8).requires_grad_()
         torch.manual_seed(0)
         action = reference(two, discrete).sample()
         for p in (from_network(one, discrete), reference(two, discrete)):
-            (p.log_prob(action) + 0.3 * p.entropy()).sum().backward()
+            (p.log_prob(action) + (0.3 * p.entropy() if discrete else 0.0)).sum().backward()
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-5)
 
     def test_kl(self, discrete):
@@ -101,6 +102,29 @@ class TestClipped:
         assert float(self.normal(0, 1, 2, 3).log_prob_clipped(torch.tensor(action))) == pytest.approx(
             expected
         )
+
+    def test_entropy_is_that_of_the_clipped_action(self):
+        def by_quadrature(mean, std):
+            def density(x):
+                p = stats.norm.pdf(x, mean, std)
+                return -p * np.log(p)
+
+            low, high = max(-1, mean - 30 * std), min(1, mean + 30 * std)  # beyond them log(0)
+            inside, _ = integrate.quad(density, low, high, points=[np.clip(mean, low, high)], limit=200)
+            ends = np.array([stats.norm.cdf(-1, mean, std), stats.norm.sf(1, mean, std)])
+            return inside + special.entr(ends).sum()
+
+        expected = [by_quadrature(mean, std) for mean, std in zip(self.MEAN, self.STD, strict=True)]
+        found = [float(self.normal(i).entropy()) for i in range(4)]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert float(self.normal(0, 1, 2, 3).entropy()) == pytest.approx(sum(expected))
+
+    def test_entropy_falls_towards_the_ends(self):
+        means = torch.linspace(0, 1, 11, dtype=torch.float64)[:, None].requires_grad_()
+        entropy = BoundedNormal(means, torch.ones_like(means)).entropy()
+        assert (entropy.diff() < 0).all()
+        entropy.sum().backward()
+        assert means.grad.isfinite().all()
 
     def test_ratios_of_clipped_actions_average_to_one(self):
         # E_mu[pi / mu] = 1 holds for the masses, not for densities at the clipped actions

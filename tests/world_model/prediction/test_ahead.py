@@ -98,7 +98,7 @@ def test_the_loss_row_by_row(predicts):
                     return key @ said / np.linalg.norm(key) / np.linalg.norm(said)
 
                 if predicts == "spr":
-                    expected[b, start] += 2 - 2 * cosine(keys[b, t + k])
+                    expected[b, start] += 10 * (2 - 2 * cosine(keys[b, t + k]))
                 else:
                     scores = np.exp([cosine(key) / 0.5 for key in keys.reshape(BATCH * TIME, -1)])
                     expected[b, start] -= np.log(scores[b * TIME + t + k] / scores.sum())
