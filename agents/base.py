@@ -199,7 +199,7 @@ class Agent(nn.Module, abc.ABC):
         choose = self.program.choose if mode == "train" else self.choose
         latent, action, log_prob = choose(batch, state.latent, self._act_noise(state))
         if self._plans(mode):
-            action, log_prob = self._plan(latent, state.generator)
+            action, log_prob = self._plan(latent, mode, state.generator)
         if self.intrinsic is not None and self.intrinsic.acts_randomly:
             action, log_prob = uniform_actions(self.action_space, len(state.action), state.generator)
         prior_state, record = state.prior, {LOG_PROB: log_prob} if mode == "train" else {}
@@ -220,7 +220,7 @@ class Agent(nn.Module, abc.ABC):
         """Whether acting plans, in a mode."""
         return False
 
-    def _plan(self, latent: Latent, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _plan(self, latent: Latent, mode: Mode, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Planned actions (N, A) from `latent` (N, ...), and their log-probability (N,)."""
         raise NotImplementedError
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,15 @@ from torch import Tensor
 
 from agents.base import Agent, Mode
 from agents.noise import Noise
-from agents.search import ImaginedModel, Planner, make_planner, one_step, reward_of_rows
+from agents.search import (
+    ImaginedModel,
+    Planner,
+    SearchConfig,
+    SearchModel,
+    make_planner,
+    one_step,
+    reward_of_rows,
+)
 from world_model import Latent, WorldModel
 
 
@@ -28,18 +37,36 @@ class DreamerAgent(Agent):
         return WorldModel(self.observation_space, self.action_space, self.config.model)
 
     def _make_planners(self) -> None:
-        """The planner of acting and judging, and the actor's teacher; None where nothing asks for one."""
-        search, reward = self.config.search, None
-        if self.intrinsic is not None and self.intrinsic.in_imagination:
-            reward = reward_of_rows(self._imagined_reward)
-        model = ImaginedModel(self.world_model, self.behaviour, reward)
-        self.planner: Planner | None = None
-        if search.act or search.evaluate:
-            self.planner = make_planner(search, model, self.action_space)
+        """Who plans while acting, by mode, and the actor's teacher; None where nobody does."""
+        search = self.config.search
+        planner = self.planner(search) if search.act or search.evaluate else None
+        self.planners: dict[Mode, Planner | None] = {
+            "train": planner if search.act else None,
+            "evaluate": planner if search.evaluate else None,
+        }
         self.teacher: Planner | None = None
         if search.update != "imagination":
-            config = one_step(search, self.action_space) if search.update == "one-step" else search
-            self.teacher = make_planner(config, model, self.action_space)
+            shallow = search.update == "one-step"
+            self.teacher = self.planner(one_step(search, self.action_space) if shallow else search)
+
+    def planner(self, search: SearchConfig, model: SearchModel | None = None) -> Planner:
+        """Make a planner that asks actor and critic, in the world model or in what stands for it."""
+        return make_planner(search, model or self._imagined_model(), self.action_space)
+
+    def _imagined_model(self) -> ImaginedModel:
+        reward = None
+        if self.intrinsic is not None and self.intrinsic.in_imagination:
+            reward = reward_of_rows(self._imagined_reward)
+        return ImaginedModel(self.world_model, self.behaviour, reward)
+
+    @contextlib.contextmanager
+    def judged_with(self, planner: Planner | None) -> Iterator[None]:
+        """Let another planner act while the agent is judged, or none."""
+        usual, self.planners["evaluate"] = self.planners["evaluate"], planner
+        try:
+            yield
+        finally:
+            self.planners["evaluate"] = usual
 
     def _imagined(self, rows: Mapping[str, Tensor]) -> tuple[int, int]:
         """Horizon H, and N starts of imagination; none where plans teach the actor."""
@@ -61,12 +88,13 @@ class DreamerAgent(Agent):
 
     def _plans(self, mode: Mode) -> bool:
         """Whether acting plans, in a mode."""
-        return self.config.search.act if mode == "train" else self.config.search.evaluate
+        return self.planners[mode] is not None
 
-    def _plan(self, latent: Latent, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _plan(self, latent: Latent, mode: Mode, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Planned actions (N, A), and their log-probability (N,): NaN for those of a Box."""
-        assert self.planner is not None
-        plan = self.planner.plan(latent, self.planner.draw_noise(len(latent.deter), generator))
+        planner = self.planners[mode]
+        assert planner is not None
+        plan = planner.plan(latent, planner.draw_noise(len(latent.deter), generator))
         likely = (plan.weights[..., None] * plan.candidates * plan.action[:, None]).sum((1, 2)).log()
         return plan.action, likely if self.behaviour.discrete else torch.full_like(likely, torch.nan)
 

@@ -1,6 +1,7 @@
 """Where to act: environments by name, brought to one shape and stepped side by side."""
 
 from envs.adapter import Adapter, adapt
+from envs.cloning import Branch, Simulator, branches
 from envs.failures import EnvironmentFailed
 from envs.lane import REACHED, TASK, Rows
 from envs.registry import EnvironmentInfo, environment_info, environments, make, suites
@@ -10,6 +11,7 @@ from envs.workers import WorkerVectorEnv, choose_workers, cores, make_vector
 
 __all__ = [
     "Adapter",
+    "Branch",
     "EnvironmentFailed",
     "EnvironmentInfo",
     "REACHED",
@@ -17,11 +19,13 @@ __all__ = [
     "Option",
     "Rows",
     "SerialVectorEnv",
+    "Simulator",
     "Suite",
     "Task",
     "VectorEnv",
     "WorkerVectorEnv",
     "adapt",
+    "branches",
     "choose_workers",
     "cores",
     "environment_info",

@@ -214,27 +214,27 @@ class SerialVectorEnv(VectorEnv):
         self.task_rewards = task_rewards(envs[0])
         layout = row_layout(self.observation_space, self.task_rewards)
         self._rows = {key: np.zeros((num_envs, *shape), dtype) for key, (shape, dtype) in layout.items()}
-        self._lanes = [Lane(env, i, self._name, self._rows) for i, env in enumerate(envs)]
+        self.lanes = [Lane(env, i, self._name, self._rows) for i, env in enumerate(envs)]
         self._moves: Sequence[Any] = ()
 
     def render(self, index: int) -> np.ndarray:
         """Return a picture of environment `index`, uint8 (h, w, 3)."""
-        return draw(self._lanes[index].env, self._name)
+        return draw(self.lanes[index].env, self._name)
 
     def close(self) -> None:
         """Close every environment."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.close()
 
     def _begin(self, seed: int) -> None:
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.begin(seed)
 
     def _send(self, moves: Sequence[Any]) -> None:
         self._moves = moves
 
     def _receive(self) -> list[dict[str, Any]]:
-        for lane, move in zip(self._lanes, self._moves, strict=True):
+        for lane, move in zip(self.lanes, self._moves, strict=True):
             try:
                 lane.step(move)
             except EnvironmentFailed as failure:
@@ -243,15 +243,15 @@ class SerialVectorEnv(VectorEnv):
         return self._told()
 
     def _save(self) -> list[dict[str, Any]]:
-        return [lane.save() for lane in self._lanes]
+        return [lane.save() for lane in self.lanes]
 
     def _load(self, seed: int, saved: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        for lane, slot in zip(self._lanes, saved, strict=True):
+        for lane, slot in zip(self.lanes, saved, strict=True):
             lane.load(seed, slot)
         return self._told()
 
     def _told(self) -> list[dict[str, Any]]:
-        return [told for lane in self._lanes for told in lane.pop_episodes()]
+        return [told for lane in self.lanes for told in lane.pop_episodes()]
 
 
 def draw(env: gymnasium.Env[Any, Any], name: str) -> np.ndarray:

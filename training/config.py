@@ -50,6 +50,14 @@ class TrainingConfig:
     and the one after `offline_updates`."""
     evaluate_every: int = 0
     """Environment steps between evaluations during training, on those same episodes; 0 for none."""
+    unseen: str | None = None
+    """Another environment of the same spaces, on which the final policy is judged too and nothing is learned:
+    levels that it never met. Its measures end with `_unseen`."""
+    searches: tuple[int, ...] = ()
+    """Simulations of tree search with which the final policy is judged too, each in its model: measures end
+    with `_search16`."""
+    simulator: bool = False
+    """Judge those searches in the true environment too, where it can be set back: `_simulator16`."""
     heldout: int = 32
     """Held-out sequences in each set (of a uniformly random policy first) that judge the world model."""
     context: int = 8
@@ -78,6 +86,12 @@ class TrainingConfig:
                 "leave it out."
             )
         within(self, "training", "heldout_repeat", least=0, below=1)
+        within(self, "training", "searches", least=1)
+        if self.simulator and not self.searches:
+            raise UserError(
+                "training.simulator asks for searches of no simulations: set training.searches, for instance "
+                "to 16, or leave it out."
+            )
         if self.probe_all and not self.probe_updates:
             raise UserError(
                 "training.probe_all asks for probes of no updates: set probe_updates, or leave it out."

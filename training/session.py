@@ -14,6 +14,7 @@ import torch
 from agents import Agent, make_agent
 from agents.program import Mode, Wish, choose_mode
 from expedition import UserError, __version__
+from training.beyond import check_beyond, judge_beyond
 from training.budget import earlier_moments, most_rows, planned_updates
 from training.collector import Collector, row_spec
 from training.config import RunConfig
@@ -88,6 +89,7 @@ class Session:
         else:
             step, loop = self.checkpoint.step, self.checkpoint.load("loop")
             truncate_after(run_dir, step, loop["updates"], judged=loop["midway"]["step"] == step)
+        check_beyond(config, logistics)
         self.make_envs = env_factory(config, logistics)
         self.foresight = Foresight(config, run_dir, self.make_envs, stop.check)
         self.envs = self.make_envs(training.num_envs)
@@ -238,7 +240,11 @@ class Session:
         earlier = {m: self._read(f"evaluation_{m}") for m in earlier_moments(config)}
         summary = self._policy()
         end, films = self.foresight.judge(self.agent, "end")
-        metrics, success = by_scope({"": summary, **{f"_{m}": found for m, found in earlier.items()}})
+        seed = config.seed + EVALUATION_SEED
+        beyond = judge_beyond(self.agent, config, self.logistics, seed, self.stop.check)
+        metrics, success = by_scope(
+            {"": summary, **{f"_{m}": found for m, found in earlier.items()}, **beyond}
+        )
         horizons: dict[str, list[float]] = {}
         for moment, found in (("start", start), ("end", end)):
             foreseen, lines = for_result(found, moment)

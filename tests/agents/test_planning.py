@@ -120,7 +120,8 @@ class Fixed:
 @pytest.mark.parametrize(("act", "evaluate"), [(True, False), (False, True), (True, True)])
 def test_acting_plans_where_it_is_told_to(act, evaluate):
     agent = make(config=planning(act=act, evaluate=evaluate))
-    agent.planner = planner = Fixed()
+    planner = Fixed()
+    agent.planners = {mode: planner if used else None for mode, used in agent.planners.items()}
     for mode, plans in (("train", act), ("evaluate", evaluate)):
         asked = planner.asked
         actions, _, record = agent.act(seen(agent), agent.initial_state(2, 0), mode)
@@ -133,7 +134,7 @@ def test_acting_plans_where_it_is_told_to(act, evaluate):
 
 def test_an_agent_that_plans_nowhere_has_no_planner():
     agent = make()
-    assert agent.planner is None
+    assert set(agent.planners.values()) == {None}
     assert agent.teacher is None
 
 
@@ -148,7 +149,7 @@ def test_an_explorer_plans_for_what_it_explores():
     agent = make(intrinsic="disagreement", config=planning(act=True))
     start = Latent(torch.randn(5, 32), torch.nn.functional.one_hot(torch.randint(4, (5, 4)), 4).float())
     action = torch.eye(3)[torch.randint(3, (5,))]
-    step = agent.planner.model.step(start, action, torch.rand(5, 4))
+    step = agent.planners["train"].model.step(start, action, torch.rand(5, 4))
     pair = Latent(*(torch.stack(two, 1) for two in zip(start, step.state, strict=True)))
     both = torch.stack([torch.zeros_like(action), action], 1)
     expected = agent.intrinsic.scale(agent.intrinsic.reward(pair, both))[:, 1]

@@ -274,9 +274,14 @@ class LevelGame(gymnasium.Env[Any, Any]):
             raise gymnasium.error.ResetNeeded("Call reset first: there is no level yet.")
         return self._state
 
-    def restore(self, state: State) -> None:
-        """Go on from a state that `clone` gave, of this or of an equally made environment."""
-        self._state = state
+    def restore(self, state: State, seed: int | None = None) -> None:
+        """Go on from a state that `clone` gave, of this or of an equally made environment.
+
+        Args:
+            state: from `clone`.
+            seed: of new dice, for a planner that must not know how the old ones fall.
+        """
+        self._state = state if seed is None else state._replace(luck=seed)
 
     def render(self) -> np.ndarray | None:
         """Return a (256, 256, 3) uint8 picture of the whole board, or None without a render mode."""
