@@ -1,0 +1,90 @@
+"""Trees, actions, policies and values against mctx on random tables, with the same Gumbel noise."""
+
+import os
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is imported
+import jax
+import jax.numpy as jnp
+import mctx
+
+from agents.search import GumbelConfig, GumbelPlanner
+from tests.agents.search.tables import Tables
+
+TREES = 128
+
+
+def by_mctx(tables, roots, config, seed):
+    """mctx's output, and the Gumbel noise that it drew."""
+    table = {name: jnp.asarray(value.numpy()) for name, value in vars(tables).items()}
+
+    def step(params, key, action, state):
+        following = table["following"][state, action]
+        output = mctx.RecurrentFnOutput(
+            reward=table["reward"][state, action],
+            discount=table["discount"][state, action],
+            prior_logits=table["logits"][following],
+            value=table["value"][following],
+        )
+        return output, following
+
+    states = jnp.asarray(roots.numpy())
+    root = mctx.RootFnOutput(
+        prior_logits=table["logits"][states], value=table["value"][states], embedding=states
+    )
+    key = jax.random.PRNGKey(seed)
+    output = mctx.gumbel_muzero_policy(
+        (),
+        key,
+        root,
+        step,
+        config.simulations,
+        max_depth=config.depth or None,
+        max_num_considered_actions=config.considered,
+        gumbel_scale=config.gumbel_scale,
+        qtransform=lambda tree, node: mctx.qtransform_completed_by_mix_value(
+            tree, node, value_scale=config.value_scale, maxvisit_init=config.visit_offset
+        ),
+    )
+    _, drawn = jax.random.split(key)  # as mctx splits it
+    return output, torch.tensor(np.asarray(jax.random.gumbel(drawn, root.prior_logits.shape)))
+
+
+@pytest.mark.parametrize(
+    ("actions", "simulations", "depth", "considered"),
+    [(4, 16, 2, 16), (3, 9, 1, 2), (17, 16, 5, 16), (17, 50, 3, 8), (6, 40, 0, 4)],
+)
+def test_trees_actions_policies_and_values_are_those_of_mctx(actions, simulations, depth, considered):
+    config = GumbelConfig(simulations=simulations, depth=depth, considered=considered)
+    tables = Tables(1000, actions, seed=simulations)
+    roots = torch.arange(TREES)
+    theirs, gumbel = by_mctx(tables, roots, config, seed=actions)
+    planner = GumbelPlanner(config, tables, gymnasium.spaces.Discrete(actions))
+    noise = planner.draw_noise(TREES, torch.Generator())._replace(root=gumbel)
+    plan, tree = planner.plan(roots, noise), planner.search(roots, noise, gumbel)
+
+    summary = theirs.search_tree.summary()
+    np.testing.assert_array_equal(tree.visits[:TREES], summary.visit_counts)
+    np.testing.assert_array_equal(plan.action.argmax(-1), theirs.action)
+    np.testing.assert_allclose(plan.weights, theirs.action_weights, atol=2e-5)
+    np.testing.assert_allclose(plan.value, summary.value, atol=2e-5)
+    visited = np.asarray(summary.visit_counts) > 0
+    np.testing.assert_allclose(tree.q[:TREES][visited], np.asarray(summary.qvalues)[visited], atol=2e-5)
+    if not depth:  # at a limit ours gives a node that is visited again a new number
+        nodes = tree.visits[:-1].view(simulations + 1, TREES, actions).transpose(0, 1)
+        np.testing.assert_array_equal(nodes, theirs.search_tree.children_visits)
+
+
+def test_other_scales_are_those_of_mctx():
+    config = GumbelConfig(simulations=24, considered=8, gumbel_scale=0.5, value_scale=0.7, visit_offset=3.0)
+    tables = Tables(500, 8, seed=0)
+    roots = torch.arange(TREES)
+    theirs, gumbel = by_mctx(tables, roots, config, seed=1)
+    planner = GumbelPlanner(config, tables, gymnasium.spaces.Discrete(8))
+    plan = planner.plan(roots, planner.draw_noise(TREES, torch.Generator())._replace(root=gumbel))
+    np.testing.assert_array_equal(plan.action.argmax(-1), theirs.action)
+    np.testing.assert_allclose(plan.weights, theirs.action_weights, atol=2e-5)
