@@ -19,7 +19,7 @@ TREES = 128
 
 
 def by_mctx(tables, roots, config, seed):
-    """mctx's output, and the Gumbel noise that it drew."""
+    """mctx's output, what it says of the roots, and the Gumbel noise that it drew."""
     table = {name: jnp.asarray(value.numpy()) for name, value in vars(tables).items()}
 
     def step(params, key, action, state):
@@ -32,26 +32,27 @@ def by_mctx(tables, roots, config, seed):
         )
         return output, following
 
-    states = jnp.asarray(roots.numpy())
-    root = mctx.RootFnOutput(
-        prior_logits=table["logits"][states], value=table["value"][states], embedding=states
-    )
-    key = jax.random.PRNGKey(seed)
-    output = mctx.gumbel_muzero_policy(
-        (),
-        key,
-        root,
-        step,
-        config.simulations,
-        max_depth=config.depth or None,
-        max_num_considered_actions=config.considered,
-        gumbel_scale=config.gumbel_scale,
-        qtransform=lambda tree, node: mctx.qtransform_completed_by_mix_value(
-            tree, node, value_scale=config.value_scale, maxvisit_init=config.visit_offset
-        ),
-    )
-    _, drawn = jax.random.split(key)  # as mctx splits it
-    return output, torch.tensor(np.asarray(jax.random.gumbel(drawn, root.prior_logits.shape)))
+    @jax.jit
+    def search(key, states):
+        logits = table["logits"][states]
+        output = mctx.gumbel_muzero_policy(
+            (),
+            key,
+            mctx.RootFnOutput(prior_logits=logits, value=table["value"][states], embedding=states),
+            step,
+            config.simulations,
+            max_depth=config.depth or None,
+            max_num_considered_actions=config.considered,
+            gumbel_scale=config.gumbel_scale,
+            qtransform=lambda tree, node: mctx.qtransform_completed_by_mix_value(
+                tree, node, value_scale=config.value_scale, maxvisit_init=config.visit_offset
+            ),
+        )
+        _, drawn = jax.random.split(key)  # as mctx splits it
+        return output, output.search_tree.summary(), jax.random.gumbel(drawn, logits.shape)
+
+    output, summary, gumbel = search(jax.random.PRNGKey(seed), jnp.asarray(roots.numpy()))
+    return output, summary, torch.tensor(np.asarray(gumbel))
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,11 @@ def test_trees_actions_policies_and_values_are_those_of_mctx(actions, simulation
     config = GumbelConfig(simulations=simulations, depth=depth, considered=considered)
     tables = Tables(1000, actions, seed=simulations)
     roots = torch.arange(TREES)
-    theirs, gumbel = by_mctx(tables, roots, config, seed=actions)
+    theirs, summary, gumbel = by_mctx(tables, roots, config, seed=actions)
     planner = GumbelPlanner(config, tables, gymnasium.spaces.Discrete(actions))
     noise = planner.draw_noise(TREES, torch.Generator())._replace(root=gumbel)
     plan, tree = planner.plan(roots, noise), planner.search(roots, noise, gumbel)
 
-    summary = theirs.search_tree.summary()
     np.testing.assert_array_equal(tree.visits[:TREES], summary.visit_counts)
     np.testing.assert_array_equal(plan.action.argmax(-1), theirs.action)
     np.testing.assert_allclose(plan.weights, theirs.action_weights, atol=2e-5)
@@ -83,7 +83,7 @@ def test_other_scales_are_those_of_mctx():
     config = GumbelConfig(simulations=24, considered=8, gumbel_scale=0.5, value_scale=0.7, visit_offset=3.0)
     tables = Tables(500, 8, seed=0)
     roots = torch.arange(TREES)
-    theirs, gumbel = by_mctx(tables, roots, config, seed=1)
+    theirs, _, gumbel = by_mctx(tables, roots, config, seed=1)
     planner = GumbelPlanner(config, tables, gymnasium.spaces.Discrete(8))
     plan = planner.plan(roots, planner.draw_noise(TREES, torch.Generator())._replace(root=gumbel))
     np.testing.assert_array_equal(plan.action.argmax(-1), theirs.action)
