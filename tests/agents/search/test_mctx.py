@@ -55,18 +55,21 @@ def by_mctx(tables, roots, config, seed):
     return output, summary, torch.tensor(np.asarray(gumbel))
 
 
+ODD = {"gumbel_scale": 0.5, "value_scale": 0.7, "visit_offset": 3.0}
+
+
 @pytest.mark.parametrize(
-    ("actions", "simulations", "depth", "considered"),
-    [(4, 16, 2, 16), (3, 9, 1, 2), (17, 16, 5, 16), (17, 50, 3, 8), (6, 40, 0, 4)],
+    ("actions", "simulations", "depth", "considered", "scales"),
+    [(4, 16, 2, 16, {}), (17, 16, 5, 16, {}), (6, 40, 0, 4, {}), (3, 12, 1, 2, ODD)],
 )
-def test_trees_actions_policies_and_values_are_those_of_mctx(actions, simulations, depth, considered):
-    config = GumbelConfig(simulations=simulations, depth=depth, considered=considered)
+def test_trees_actions_policies_and_values_are_those_of_mctx(actions, simulations, depth, considered, scales):
+    config = GumbelConfig(simulations=simulations, depth=depth, considered=considered, **scales)
     tables = Tables(1000, actions, seed=simulations)
     roots = torch.arange(TREES)
     theirs, summary, gumbel = by_mctx(tables, roots, config, seed=actions)
     planner = GumbelPlanner(config, tables, gymnasium.spaces.Discrete(actions))
     noise = planner.draw_noise(TREES, torch.Generator())._replace(root=gumbel)
-    plan, tree = planner.plan(roots, noise), planner.search(roots, noise, gumbel)
+    plan, tree = planner.plan(roots, noise), planner.search(roots, noise, config.gumbel_scale * gumbel)
 
     np.testing.assert_array_equal(tree.visits[:TREES], summary.visit_counts)
     np.testing.assert_array_equal(plan.action.argmax(-1), theirs.action)
@@ -77,14 +80,3 @@ def test_trees_actions_policies_and_values_are_those_of_mctx(actions, simulation
     if not depth:  # at a limit ours gives a node that is visited again a new number
         nodes = tree.visits[:-1].view(simulations + 1, TREES, actions).transpose(0, 1)
         np.testing.assert_array_equal(nodes, theirs.search_tree.children_visits)
-
-
-def test_other_scales_are_those_of_mctx():
-    config = GumbelConfig(simulations=24, considered=8, gumbel_scale=0.5, value_scale=0.7, visit_offset=3.0)
-    tables = Tables(500, 8, seed=0)
-    roots = torch.arange(TREES)
-    theirs, _, gumbel = by_mctx(tables, roots, config, seed=1)
-    planner = GumbelPlanner(config, tables, gymnasium.spaces.Discrete(8))
-    plan = planner.plan(roots, planner.draw_noise(TREES, torch.Generator())._replace(root=gumbel))
-    np.testing.assert_array_equal(plan.action.argmax(-1), theirs.action)
-    np.testing.assert_allclose(plan.weights, theirs.action_weights, atol=2e-5)
