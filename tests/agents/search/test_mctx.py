@@ -1,12 +1,15 @@
 """Trees, actions, policies and values against mctx on random tables, with the same Gumbel noise."""
 
 import os
+import sys
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+if sys.version_info < (3, 11):
+    pytest.skip("mctx needs Python 3.11", allow_module_level=True)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is imported
 import jax
 import jax.numpy as jnp
