@@ -134,6 +134,28 @@ def test_states_side_by_side_do_not_meet():
             torch.testing.assert_close(a[0], b[i])
 
 
+def test_batched_over_seeds_it_is_the_same():
+    class Rows:
+        """A state is a row of numbers, which are logits too."""
+
+        variables = 0
+
+        def step(self, state, action, noise):
+            return Step(state + action, state[:, 0], torch.full_like(state[:, 0], 0.9))
+
+        def evaluate(self, state, choices):
+            return Evaluation(state, state.mean(-1), None)
+
+    plan = planner(Rows(), 4, simulations=12, considered=2, depth=3)
+    states = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(0))
+    noises = [drawn(plan, 8, seed) for seed in range(3)]
+    stacked = type(noises[0])(*map(torch.stack, zip(*noises, strict=True)))
+    together = torch.func.vmap(plan.plan)(states, stacked)
+    for seed, noise in enumerate(noises):
+        for a, b in zip(plan.plan(states[seed], noise), together, strict=True):
+            torch.testing.assert_close(a, b[seed])
+
+
 def test_greedy_takes_the_likeliest_where_values_are_equal():
     model = Decision()
     model.reward.zero_()
