@@ -1,4 +1,4 @@
-"""True simulators: environments that can be set back to an earlier moment, for planners that search in them."""
+"""True simulators: environments that can be set back to an earlier moment, for planners to search in."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from agents import ActorCriticConfig, AgentConfig, ModelFreeConfig, OptimizerConfig, PPOConfig, PriorConfig
+from agents.search import GumbelConfig, MPPIConfig
 from expedition import UserError, within
 from exploration import CoverageConfig, IntrinsicConfig
 from training import TrainingConfig
@@ -23,6 +24,8 @@ GROUPS = {
     "agent.prior": PriorConfig,
     "agent.model": WorldModelConfig,
     "agent.model.prediction": PredictionConfig,
+    "agent.search.gumbel": GumbelConfig,
+    "agent.search.mppi": MPPIConfig,
     "training": TrainingConfig,
     "training.coverage": CoverageConfig,
     **{f"agent.intrinsic.{name}": kind for name, kind in REWARDS.items()},

@@ -28,7 +28,8 @@ def check_beyond(config: RunConfig, logistics: Logistics) -> None:
     training = config.training
     if training.searches and config.agent.kind != "model-based":
         raise UserError(
-            f"Search needs a model, which the agent '{config.agent.kind}' has not: leave training.searches out."
+            f"Search needs a model, which the agent '{config.agent.kind}' has not: leave training.searches "
+            "out."
         )
     if training.simulator:
         for env in _judged(config):
@@ -42,8 +43,8 @@ def check_beyond(config: RunConfig, logistics: Logistics) -> None:
         envs.close()
     if found[0] != found[1]:
         raise UserError(
-            f"The policy of '{config.env}' cannot be judged on '{training.unseen}', which is observed or acted "
-            "in otherwise: choose training.unseen with the same spaces."
+            f"The policy of '{config.env}' cannot be judged on '{training.unseen}', which is observed or "
+            "acted in otherwise: choose training.unseen with the same spaces."
         )
 
 

@@ -144,11 +144,11 @@ class GumbelPlanner:
             noise: of the model.
             gumbel: noise by which actions at the root are drawn, (N, K).
         """
-        wanted = torch.tensor(self.wanted, device=gumbel.device)
         tree = self.begin(state, noise.chances, noise.choices, gumbel)
         for i in range(self.first, self.config.simulations):
             leaves = torch.arange(len(gumbel), device=gumbel.device) + (i + 1) * len(gumbel)
-            self.simulate(tree, leaves, gumbel, wanted[i], noise.chances[i], noise.choices[i + 1])
+            wanted = gumbel.new_full((), self.wanted[i])  # a tensor: compiled once for all of them
+            self.simulate(tree, leaves, gumbel, wanted, noise.chances[i], noise.choices[i + 1])
         return tree
 
     def begin(self, state: State, chances: Tensor, choices: Tensor, gumbel: Tensor) -> Tree:
