@@ -18,6 +18,7 @@ from world_model.spaces import action_width
 
 UNIMIX = 0.01
 MIN_STD, MAX_STD = 0.1, 1.0
+LEAST_MASS = 1e-30
 
 
 class ActionDistribution(Protocol):
@@ -106,7 +107,8 @@ class BoundedNormal(NamedTuple):
         one action. An actor that had only that one to hold it drifted to the ends and stayed.
         """
         low, high = (-1 - self.mean) / self.std, (1 - self.mean) / self.std
-        below, above = torch.special.ndtr(low), torch.special.ndtr(-high)
+        # At a mass of 0 the entropy's slope is infinite, and infinity times 0 no number.
+        below, above = (torch.special.ndtr(z).clamp_min(LEAST_MASS) for z in (low, -high))
         inside = 1 - below - above
         second = inside - (high * _bell(high) - low * _bell(low))  # of z^2 over the inside
         density = inside * (self.std.log() + 0.5 * math.log(2 * math.pi)) + 0.5 * second

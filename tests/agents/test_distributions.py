@@ -119,6 +119,16 @@ class TestClipped:
         np.testing.assert_allclose(found, expected, rtol=1e-6)
         assert float(self.normal(0, 1, 2, 3).entropy()) == pytest.approx(sum(expected))
 
+    def test_entropy_has_a_slope_wherever_an_actor_can_be(self):
+        raw = torch.tensor([-1e3, -20.0, -5.0, -1.0, 0.0, 1.0, 5.0, 20.0, 1e3])
+        output = torch.cartesian_prod(
+            raw, raw
+        ).requires_grad_()  # mean and deviation, up to the ends of float32
+        entropy = from_network(output, discrete=False).entropy()
+        entropy.sum().backward()
+        assert entropy.isfinite().all()
+        assert output.grad.isfinite().all()
+
     def test_entropy_falls_towards_the_ends(self):
         means = torch.linspace(0, 1, 11, dtype=torch.float64)[:, None].requires_grad_()
         entropy = BoundedNormal(means, torch.ones_like(means)).entropy()
