@@ -44,8 +44,10 @@ REGIONS = (
     "behaviour.imagination_loss",
     "behaviour.replay_loss",
     "behaviour.plan_loss",
-    "teacher.model.step",
-    "teacher.model.evaluate",
+    "teacher.begin",
+    "teacher.simulate",
+    "teacher.follow_policy",
+    "teacher.returns",
     "intrinsic.reward",
     "intrinsic.loss",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 from agents import Agent, DreamerAgent
@@ -12,7 +13,7 @@ from expedition import UserError
 from training.config import RunConfig
 from training.evaluation import Check, MakeEnvs, evaluate_policy, summarise_episodes
 from training.logistics import Logistics, env_factory
-from training.simulated import SimulatorPlanner
+from training.simulated import simulating
 from training.spaces import describe_spaces
 
 Summaries = dict[str, dict[str, float]]
@@ -57,25 +58,26 @@ def judge_beyond(agent: Agent, config: RunConfig, logistics: Logistics, seed: in
     for env in _judged(config):
         place = "" if env == config.env else "_unseen"
         make_envs = env_factory(dataclasses.replace(config, env=env), logistics)
-
-        def judge(make: MakeEnvs, env: str = env) -> dict[str, float]:
-            episodes = config.training.evaluation_episodes
-            return summarise_episodes(env, evaluate_policy(agent, make, episodes, seed, check))
-
+        judge = functools.partial(_judge, agent, config, env, seed, check)
         if place:
             found[place] = judge(make_envs)
-        if isinstance(agent, DreamerAgent):
-            for search in _searches(config):
-                name = f"search{search.gumbel.simulations}"
-                with agent.judged_with(agent.planner(search)):
-                    found[f"{place}_{name}"] = judge(make_envs)
-                if config.training.simulator:
-                    planner = SimulatorPlanner(agent, search, env, config.training.image_size)
-                    with agent.judged_with(planner):
-                        result = judge(lambda n, make=make_envs, p=planner: p.follow(make(n)))
-                    planner.close()
-                    found[f"{place}_{name.replace('search', 'simulator')}"] = result
+        if not isinstance(agent, DreamerAgent):
+            continue
+        for search in _searches(config):
+            simulations = search.gumbel.simulations
+            with agent.judged_with(agent.planner(search)):
+                found[f"{place}_search{simulations}"] = judge(make_envs)
+            if config.training.simulator:
+                with simulating(agent, search, env, config.training.image_size) as planner:
+                    found[f"{place}_simulator{simulations}"] = judge(planner.followed(make_envs))
     return found
+
+
+def _judge(
+    agent: Agent, config: RunConfig, env: str, seed: int, check: Check, make_envs: MakeEnvs
+) -> dict[str, float]:
+    episodes = config.training.evaluation_episodes
+    return summarise_episodes(env, evaluate_policy(agent, make_envs, episodes, seed, check))
 
 
 def _judged(config: RunConfig) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,10 +105,14 @@ class SimulatorPlanner:
         self._planner: Planner = agent.planner(search, self.model)
         self._envs: VectorEnv | None = None
 
-    def follow(self, envs: VectorEnv) -> VectorEnv:
-        """Search from the moments of these environments from now on."""
-        self._envs = envs
-        return envs
+    def followed(self, make_envs: Callable[[int], VectorEnv]) -> Callable[[int], VectorEnv]:
+        """What makes environments, from whose present moments is searched from then on."""
+
+        def make(count: int) -> VectorEnv:
+            self._envs = make_envs(count)
+            return self._envs
+
+        return make
 
     def draw_noise(self, count: int, generator: torch.Generator) -> Any:
         """As that of the search."""
@@ -118,6 +124,15 @@ class SimulatorPlanner:
         start = self.model.begin(branches(self._envs, self._env_id), state)
         return self._planner.plan(start, noise, greedy)
 
-    def close(self) -> None:
-        """Close the simulator."""
-        self.model.simulator.close()
+
+@contextlib.contextmanager
+def simulating(
+    agent: DreamerAgent, search: SearchConfig, env_id: str, image_size: int
+) -> Iterator[SimulatorPlanner]:
+    """Judge an agent with a planner in the true environment; arguments as those of `SimulatorPlanner`."""
+    planner = SimulatorPlanner(agent, search, env_id, image_size)
+    try:
+        with agent.judged_with(planner):
+            yield planner
+    finally:
+        planner.model.simulator.close()

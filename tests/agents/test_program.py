@@ -9,6 +9,7 @@ from agents import ActorCriticConfig, AgentConfig, make_agent
 from agents import compiler as compiler_module
 from agents import program as module
 from agents.program import REGIONS, choose_mode, make_program, regions
+from agents.search import SearchConfig
 from expedition import UserError
 from world_model import WorldModelConfig
 
@@ -20,13 +21,15 @@ SPACE = gymnasium.spaces.Dict(
         "cells": gymnasium.spaces.MultiDiscrete([4, 2], dtype=np.uint8),
     }
 )
+NOWHERE = SearchConfig()
+DISCRETE, BOX = gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1, 1, (2,))
 COMPILES = pytest.mark.skipif(compiler_module.missing("cpu") is not None, reason="nothing compiles here")
 
 
-def agent(kind="model-based", intrinsic=None, seed=0):
+def agent(kind="model-based", intrinsic=None, seed=0, search=NOWHERE, actions=DISCRETE):
     behaviour = ActorCriticConfig(imagination=3, starts=2, layers=1)
-    config = AgentConfig(kind=kind, model=MODEL, behaviour=behaviour)
-    return make_agent(SPACE, gymnasium.spaces.Discrete(3), config, intrinsic, seed, CPU)
+    config = AgentConfig(kind=kind, model=MODEL, behaviour=behaviour, search=search)
+    return make_agent(SPACE, actions, config, intrinsic, seed, CPU)
 
 
 def rows(task=True, batch=2, length=4, seed=0):
@@ -111,9 +114,14 @@ def test_what_is_compiled_stands_in_place_during_an_update_alone():
 
 
 def test_every_region_is_a_method_of_some_agent():
-    with_rewards = agent(intrinsic="disagreement")
-    names = [name for _, name in regions(with_rewards)]
-    assert names == [path.rsplit(".", 1)[1] for path in REGIONS]
+    searching, shooting = (SearchConfig(kind=kind, update="search") for kind in ("gumbel", "mppi"))
+    agents = [
+        agent(intrinsic="disagreement", search=searching),
+        agent(search=shooting, actions=BOX),
+    ]
+    found = [{name for _, name in regions(each)} for each in agents]
+    names = {path.rsplit(".", 1)[1] for path in REGIONS}
+    assert found[0] | found[1] == names
     assert {name for _, name in regions(agent("model-free"))} < set(names)
 
 
