@@ -10,6 +10,7 @@ import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from agents.compiler import missing
+from agents.search import GumbelConfig, MPPIConfig, SearchConfig
 from envs import make_vector
 from training import Logistics, RunConfig, TrainingConfig, execute, session
 from training.collector import Collector
@@ -161,6 +162,29 @@ def test_a_model_without_a_decoder_resumes_as_exactly(env, intrinsic, predicts, 
     monkeypatch.undo()
     assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
     assert any("/decoder/target" in name for name in learned(tmp_path / "whole", intrinsic))
+
+
+@pytest.mark.parametrize(
+    ("env", "intrinsic", "kind"),
+    [
+        ("CartPole-v1", "disagreement", "gumbel"),
+        ("FrozenLake-v1", None, "gumbel"),
+        ("Pendulum-v1", None, "mppi"),
+    ],
+)
+def test_an_agent_that_plans_resumes_as_exactly(env, intrinsic, kind, tmp_path, monkeypatch):
+    small = GumbelConfig(simulations=4, depth=2, considered=2, sampled_actions=3)
+    shots = MPPIConfig(iterations=2, samples=6, policy_samples=2, elites=3)
+    search = SearchConfig(kind, "search", act=True, evaluate=True, gumbel=small, mppi=shots)
+    settings = config(env, intrinsic)
+    settings = dataclasses.replace(settings, agent=dataclasses.replace(AGENT, search=search))
+    assert execute(settings, tmp_path / "whole", QUIET).result is not None
+    stop_at(monkeypatch, 31)
+    assert execute(settings, tmp_path / "parts", QUIET).result is None
+    assert execute(settings, tmp_path / "parts", QUIET).result is not None
+    monkeypatch.undo()
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
+    assert any("plan/value" in line for line in lines(tmp_path / "whole", "metrics.jsonl"))
 
 
 def no_judgement(run_dir):
