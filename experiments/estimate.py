@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from agents import AgentConfig
 from expedition import UserError
 from experiments.launchers.worker import Job, Task
 from experiments.reporting.report import duration
@@ -26,7 +27,7 @@ COMPILED_SECONDS = 15.0
 """What takes longer was compiled anew; a run that finds it in the cache needs a few seconds."""
 
 Kind = tuple[str, str, str, str]
-"""Phase, intrinsic reward, learner and what it predicts, environment: runs of one kind take the same for a
+"""Phase, intrinsic reward, learner (as `_learner` tells it), environment: runs of one kind take the same for a
 step."""
 
 
@@ -79,15 +80,23 @@ def _is_random(run: PlannedRun) -> bool:
     return run.config.agent.kind == "random"
 
 
+def _learner(agent: AgentConfig) -> str:
+    """What decides how long its steps take: the kind of agent, what it predicts, where it plans."""
+    search = agent.search
+    told = [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
+    told += [] if search.update == "imagination" else [search.update]
+    told += ["search to act"] if search.act else []
+    told += ["search when judged"] if search.evaluate else []
+    return agent.kind + (f" ({', '.join(told)})" if told else "")
+
+
 def _kinds(runs: Sequence[PlannedRun]) -> dict[Kind, list[PlannedRun]]:
     """Runs by kind; those of the random policy are none, for each environment has runs of a learner."""
     kinds: dict[Kind, list[PlannedRun]] = {}
     for run in runs:
         config = run.config
         if not _is_random(run):
-            predicts = config.agent.model.predicts
-            learner = config.agent.kind + ("" if predicts == "reconstruction" else f" ({predicts})")
-            kind = (config.phase, config.intrinsic or "task", learner, config.env)
+            kind = (config.phase, config.intrinsic or "task", _learner(config.agent), config.env)
             kinds.setdefault(kind, []).append(run)
     return kinds
 

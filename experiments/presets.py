@@ -10,6 +10,7 @@ from typing import Any
 
 from expedition import unknown_name
 from experiments.conditions import Question
+from experiments.planning import PLANNING
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
 from experiments.study import Study, overlaid, study_file
 from experiments.walker2023 import WALKER2023, carried, curious
@@ -84,7 +85,7 @@ def presets() -> Mapping[str, Preset]:
     small = {study.name: study for study in (_quickstart(), _minutes_of_crafter())}
     return {
         **{name: Preset(study.description, {"laptop": study}) for name, study in small.items()},
-        **{name: _preset(make) for name, make in WALKER2023.items()},
+        **{name: _preset(make) for name, make in (WALKER2023 | PLANNING).items()},
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from agents import AgentConfig
@@ -274,7 +274,7 @@ def _metaworld(budget: str) -> Study:
     )
 
 
-WALKER2023: Mapping[str, Callable[[str], Study]] = {
+WALKER2023: dict[str, Callable[[str], Study]] = {
     "walker2023-mazes": _mazes,
     "walker2023-crafter": _crafter,
     "walker2023-robodesk": _robodesk,

@@ -50,6 +50,8 @@ METRICS: dict[str, Metric] = {
         Metric("normalised_return_start", "zero-shot", "0 to 1 by task"),
         Metric("return_offline", "offline", "per episode"),
         Metric("normalised_return_offline", "offline", "0 to 1 by task"),
+        Metric("return_unseen", "unseen", "per episode", words="return an episode on unseen levels"),
+        Metric("success_unseen", "unseen solved", "% of episodes", 100, words="% of unseen episodes solved"),
         Metric("crafter_score", "score", "Crafter, %", words="% of Crafter score"),
         Metric("achievements", "achievements", "unlocked", words="achievements"),
         Metric("open_loop_error_start", "error, start", "MSE x 1000", 1000, higher_is_better=False),

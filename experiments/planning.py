@@ -1,0 +1,137 @@
+"""Where planning helps (Hamrick et al. 2021), and what a model should predict (Anand et al. 2022)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, get_args
+
+from agents.search import VARIANTS
+from experiments.conditions import Condition, Contrast, Question
+from experiments.settings import agent_preset, finetune_preset, training_preset
+from experiments.study import Study
+from world_model import Predicts
+
+SEARCHING = tuple(Condition(name, "scratch", search=name) for name in VARIANTS)
+WHERE_PLANNING_HELPS = (
+    Contrast("planning to learn: learn over one-step", "learn", "one-step"),
+    Contrast("planning to collect: data over one-step", "data", "one-step"),
+    Contrast("planning to learn and to collect: learn+data over one-step", "learn+data", "one-step"),
+    Contrast("planning when judged as well: over learn+data", "learn+data+eval", "learn+data"),
+    Contrast("planning when judged alone: eval over dreamer", "eval", "dreamer"),
+    Contrast("plans or imagination: learn over dreamer", "learn", "dreamer"),
+)
+"""Hamrick et al. 2021 (arXiv 2011.04021), figures 3 and 4, and our own agent beside them."""
+PREDICTING = tuple(Condition(kind, "scratch", predicts=kind) for kind in get_args(Predicts))
+
+
+def _from_scratch(name: str, told: str, tasks: tuple[str, ...], size: str, **settings: Any) -> Study:
+    """A study without a first phase: what differs is how the agent learns."""
+    training: dict[str, Any] = settings.pop("training")
+    preset = training_preset(size)
+    return Study(
+        name=name,
+        description=told,
+        env=tasks[0],
+        intrinsic="disagreement",  # nothing is explored
+        size=size,
+        pretrain_steps=1,
+        tasks=tasks,
+        agent=agent_preset(size),
+        finetune_agent=finetune_preset(size),
+        pretrain=preset,
+        finetune=dataclasses.replace(preset, **training),
+        **settings,
+    )
+
+
+def _hamrick(budget: str) -> Study:
+    """Mazes that are new in the end: learned against true model there, and more search."""
+    family, size, steps, seeds = {
+        "laptop": ("mazes-collect,size=7,limit=50,num_levels=20,observe=symbols", "tiny", 8_000, 5),
+        "gpu": ("minipacman,num_levels=100,limit=600", "1m", 200_000, 5),
+        "paper": ("minipacman,limit=600", "50m", 10_000_000, 10),
+    }[budget]
+    return _from_scratch(
+        "hamrick2021",
+        "Is planning worth more while learning or in the moment? On mazes, and on new ones.",
+        (family,),
+        size,
+        finetune_steps=steps,
+        seeds=seeds,
+        conditions=SEARCHING,
+        contrasts=WHERE_PLANNING_HELPS,
+        question=Question("learn", "one-step", "auc"),
+        training={
+            "evaluation_episodes": 40,
+            "unseen": f"{family},start_level=500",
+            "searches": (4, 16, 50),
+            "simulator": True,
+        },
+    )
+
+
+CONTROL = ("acrobot-swingup_sparse", "cheetah-run", "humanoid-stand")
+"""Of the paper's tasks those of control."""
+
+
+def _hamrick_control(budget: str) -> Study:
+    """The same on control, whose actions are sampled."""
+    tasks, size, steps, seeds = {
+        "laptop": (("dmc-cartpole-swingup,observe=state",), "tiny", 10_000, 5),
+        "gpu": (tuple(f"dmc-{task},observe=state" for task in CONTROL[1:]), "1m", 200_000, 5),
+        "paper": (tuple(f"dmc-{task}" for task in CONTROL), "50m", 10_000_000, 10),
+    }[budget]
+    return _from_scratch(
+        "hamrick2021-control",
+        "Is planning worth more while learning or in the moment? On a task of control.",
+        tasks,
+        size,
+        finetune_steps=steps,
+        seeds=seeds,
+        conditions=SEARCHING,
+        contrasts=WHERE_PLANNING_HELPS,
+        question=Question("learn", "one-step", "auc"),
+        training={"evaluation_episodes": 16, "searches": (4, 16, 50)},
+    )
+
+
+LEVELS = (10, 100, 500, 0)
+"""Levels that are trained on; 0 for all (Anand et al. 2022, figure 3)."""
+
+
+def _anand(budget: str) -> Study:
+    """How many levels are trained on, times what is predicted; judged on those and on unseen ones."""
+    family, size, steps, seeds = {
+        "laptop": ("mazes-collect,size=7,limit=50,observe=symbols", "tiny", 6_000, 5),
+        "gpu": ("procgen-heist", "1m", 200_000, 5),
+        "paper": ("procgen-heist", "50m", 30_000_000, 5),
+    }[budget]
+    tasks = tuple(f"{family},num_levels={levels}" for levels in LEVELS)
+    few, most = tasks[0], tasks[-1]
+    gains = [
+        Contrast(f"{kind} over none, all levels less ten", kind, "none", most, few)
+        for kind in get_args(Predicts)
+        if kind != "none"
+    ]
+    overall = [Contrast(f"{kind} over none", kind, "none") for kind in get_args(Predicts) if kind != "none"]
+    return _from_scratch(
+        "anand2022",
+        "Which prediction makes a model that generalises, and does it need many levels?",
+        tasks,
+        size,
+        finetune_steps=steps,
+        seeds=seeds,
+        conditions=PREDICTING,
+        contrasts=(*overall, *gains),
+        question=Question("spr", "none", "return_unseen"),
+        training={"evaluation_episodes": 40, "unseen": f"{family},start_level=100000"},
+    )
+
+
+PLANNING: dict[str, Callable[[str], Study]] = {
+    "hamrick2021": _hamrick,
+    "hamrick2021-control": _hamrick_control,
+    "anand2022": _anand,
+}
+"""By name, what makes a study at a budget: laptop, gpu or paper."""
