@@ -27,8 +27,7 @@ COMPILED_SECONDS = 15.0
 """What takes longer was compiled anew; a run that finds it in the cache needs a few seconds."""
 
 Kind = tuple[str, str, str, str]
-"""Phase, intrinsic reward, learner (as `_learner` tells it), environment: runs of one kind take the same for a
-step."""
+"""Phase, intrinsic reward, learner as `_learner` tells it, environment: a step of one kind takes the same."""
 
 
 def estimate_study(
@@ -83,7 +82,7 @@ def _is_random(run: PlannedRun) -> bool:
 def _learner(agent: AgentConfig) -> str:
     """What decides how long its steps take: the kind of agent, what it predicts, where it plans."""
     search = agent.search
-    told = [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
+    told: list[str] = [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
     told += [] if search.update == "imagination" else [search.update]
     told += ["search to act"] if search.act else []
     told += ["search when judged"] if search.evaluate else []

@@ -23,14 +23,19 @@ def earlier_moments(config: RunConfig) -> tuple[str, ...]:
 
 
 def evaluations(config: RunConfig) -> int:
-    """How often the policy is judged: before the first step, between steps, and at the end."""
+    """How often the policy is judged: before the first step, between steps, at the end, and beyond.
+
+    A judgement with search counts as one, though it takes longer.
+    """
     training, kind = config.training, config.agent.kind
     if not training.evaluation_episodes:
         return 0
     if kind == "random":
         return 1
-    earlier = 0 if kind == "ppo" else len(earlier_moments(config))
-    return earlier + _midway(config) + 1
+    if kind == "ppo":
+        return _midway(config) + 1
+    places, ways = 1 + (training.unseen is not None), 1 + len(training.searches) * (1 + training.simulator)
+    return len(earlier_moments(config)) + _midway(config) + places * ways
 
 
 def _midway(config: RunConfig) -> int:
