@@ -32,7 +32,7 @@ from training import Logistics, from_dict, prepare_process
 from training.budget import planned_updates
 from training.collector import Collector, row_spec
 from training.config import RunConfig
-from training.evaluation import (
+from training.judging.evaluation import (
     PARALLEL,
     STICKY,
     Check,
@@ -42,7 +42,7 @@ from training.evaluation import (
     go_on,
     heldout_sequences,
 )
-from training.foresight import PROBE_SEQUENCES, Foresight
+from training.judging.foresight import PROBE_SEQUENCES, Foresight
 from training.logistics import env_factory
 from training.runtime import choose_device
 from training.session import build_agent

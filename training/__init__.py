@@ -1,8 +1,8 @@
 """Doing it: replay, collector, the loop, checkpoints, metric sinks, and one run from config to result."""
 
 from training.config import RunConfig, TrainingConfig, fingerprint, from_dict, to_dict
-from training.evaluation import evaluate_policy, heldout_sequences, open_loop, summarise_episodes
 from training.fused import Errand, execute_together
+from training.judging.evaluation import evaluate_policy, heldout_sequences, open_loop, summarise_episodes
 from training.logistics import Logistics
 from training.run import evaluate_run, execute
 from training.runtime import prepare_process

@@ -11,7 +11,7 @@ import torch
 from training.baselines.ppo import execute_ppo, load_policy
 from training.baselines.random_policy import RandomPolicy, execute_random
 from training.config import RunConfig, to_dict
-from training.evaluation import (
+from training.judging.evaluation import (
     Policy,
     evaluate_policy,
     summarise_episodes,

@@ -14,17 +14,17 @@ import torch
 from agents import Agent, make_agent
 from agents.program import Mode, Wish, choose_mode
 from expedition import UserError, __version__
-from training.beyond import check_beyond, judge_beyond
 from training.budget import earlier_moments, most_rows, planned_updates
 from training.collector import Collector, row_spec
 from training.config import RunConfig
-from training.evaluation import by_scope, evaluate_policy, judgement, summarise_episodes
-from training.foresight import Foresight, for_result, told
+from training.judging.beyond import check_beyond, judge_beyond
+from training.judging.evaluation import by_scope, evaluate_policy, judgement, summarise_episodes
+from training.judging.foresight import Foresight, for_result, told
+from training.judging.midway import Midway
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
-from training.midway import Midway
 from training.runtime import Stopped, StopSignal, choose_device
 from training.spaces import observed_kinds
 from training.storage.checkpoint import Checkpoint, Checkpointer

@@ -17,9 +17,9 @@ from expedition import UserError
 from exploration import Coverage
 from training.collector import Collected, Collector
 from training.config import RunConfig
-from training.foresight import RANKED_ROWS, embeddings_rank
+from training.judging.foresight import RANKED_ROWS, embeddings_rank
+from training.judging.midway import Midway
 from training.logging.sinks import Sink
-from training.midway import Midway
 from training.overlap import Overlap, chunk_steps
 from training.runtime import Stopped
 from training.spaces import SPACES, check_unchanged, describe_spaces

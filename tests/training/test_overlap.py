@@ -13,8 +13,8 @@ from agents import ActorCriticConfig, AgentConfig, DreamerAgent, PolicyPrior, Pr
 from envs import make_vector
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
 from training.collector import Collector, row_spec
+from training.judging.midway import Midway
 from training.logging.sinks import JsonlSink
-from training.midway import Midway
 from training.overlap import ActingCopy, chunk_steps
 from training.session import build_agent
 from training.trainer import Trainer

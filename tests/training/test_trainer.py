@@ -13,8 +13,8 @@ from expedition import UserError
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
 from training.budget import planned_updates
 from training.collector import Collector, row_spec
+from training.judging.midway import Midway
 from training.logging.sinks import JsonlSink
-from training.midway import Midway
 from training.session import build_agent
 from training.trainer import Means, Trainer
 from world_model import for_size

@@ -15,12 +15,12 @@ import torch
 from envs import VectorEnv
 from expedition import UserError, __version__
 from training.config import RunConfig, to_dict
-from training.evaluation import Policy, by_scope, evaluate_policy, judgement, summarise_episodes
+from training.judging.evaluation import Policy, by_scope, evaluate_policy, judgement, summarise_episodes
+from training.judging.midway import Midway
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
-from training.midway import Midway
 from training.runtime import Stopped, StopSignal, choose_device
 from training.session import EVALUATION_SEED, Outcome
 from training.spaces import SPACES, check_unchanged, describe_spaces, observed_kinds

@@ -14,7 +14,7 @@ import numpy as np
 from envs import Rows
 from expedition import UserError, __version__
 from training.config import RunConfig, to_dict
-from training.evaluation import (
+from training.judging.evaluation import (
     MakeEnvs,
     by_scope,
     evaluate_policy,

@@ -14,9 +14,9 @@ from agents import Agent
 from agents.base import rows_on
 from envs import environment_info
 from training.config import RunConfig
-from training.evaluation import Check, MakeEnvs, OpenLoop, heldout_sets, open_loop
+from training.judging.evaluation import Check, MakeEnvs, OpenLoop, heldout_sets, open_loop
+from training.judging.probe import fit_probe
 from training.logging.media import film_strip, write_gif, write_png
-from training.probe import fit_probe
 from world_model import WorldModel
 from world_model.decoder import Decoder
 from world_model.prediction import effective_rank

@@ -13,8 +13,8 @@ from agents import ActorCriticConfig, AgentConfig
 from envs import make_vector
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, execute
-from training.foresight import Foresight, embeddings_rank
-from training.probe import fit_probe
+from training.judging.foresight import Foresight, embeddings_rank
+from training.judging.probe import fit_probe
 from training.session import build_agent
 from world_model import Latent, for_size
 from world_model.distributions import symlog

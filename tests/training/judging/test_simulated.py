@@ -8,8 +8,8 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from agents.search import GumbelConfig, SearchConfig
 from envs import Simulator, branches, make_vector
-from training.evaluation import evaluate_policy
-from training.simulated import SimulatedModel, simulating
+from training.judging.evaluation import evaluate_policy
+from training.judging.simulated import SimulatedModel, simulating
 from world_model import for_size
 
 MAZE = "mazes-collect,size=7,limit=12,num_levels=1,observe=symbols"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from training.config import RunConfig
-from training.evaluation import judgement
+from training.judging.evaluation import judgement
 from training.logging.sinks import Sink
 from training.runtime import Stopped
 

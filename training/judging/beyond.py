@@ -11,9 +11,9 @@ from agents.search import SearchConfig
 from envs import Simulator
 from expedition import UserError
 from training.config import RunConfig
-from training.evaluation import Check, MakeEnvs, evaluate_policy, summarise_episodes
+from training.judging.evaluation import Check, MakeEnvs, evaluate_policy, summarise_episodes
+from training.judging.simulated import simulating
 from training.logistics import Logistics, env_factory
-from training.simulated import simulating
 from training.spaces import describe_spaces
 
 Summaries = dict[str, dict[str, float]]

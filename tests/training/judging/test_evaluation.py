@@ -9,7 +9,7 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from envs import make_vector
 from training import evaluate_policy, heldout_sequences, open_loop, summarise_episodes
-from training.evaluation import PARALLEL, STICKY, heldout_sets
+from training.judging.evaluation import PARALLEL, STICKY, heldout_sets
 from world_model import for_size
 
 AGENT = AgentConfig(

@@ -8,7 +8,7 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from training.evaluation import Check, go_on
+from training.judging.evaluation import Check, go_on
 from world_model import WorldModel
 from world_model.decoder import Decoder
 
