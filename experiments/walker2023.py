@@ -199,7 +199,7 @@ LAPTOP_ROBOTS = ",observe=state,action_repeat=5"
 def _robodesk(budget: str) -> Study:
     """The same desk in both phases, with another reward: states on a laptop, pictures elsewhere."""
     told = "RoboDesk, explored without reward, then its tasks."
-    laptop = (*PARTS, _longer_ppo(20_000))
+    laptop = (*PARTS, _longer_ppo(40_000))
     size, steps, seeds, tasks, conditions, options = {
         "laptop": ("tiny", (20_000, 8_000), 5, ROBODESK[1:3], laptop, LAPTOP_ROBOTS),
         "gpu": ("1m", (150_000, 30_000), 3, ROBODESK[1:3], PARTS, ",render=fast"),
@@ -210,11 +210,12 @@ def _robodesk(budget: str) -> Study:
         told,
         ROBODESK[0] + options,
         size,
-        intrinsic="disagreement" if budget != "paper" else "rnd",
+        intrinsic="disagreement" if budget == "gpu" else "rnd",
         steps=steps,
         seeds=seeds,
         conditions=conditions,
         tasks=tuple(task + options for task in tasks),
+        **(_curious_in_phase_1() if budget == "laptop" else {}),
     )
 
 
@@ -227,14 +228,20 @@ TRAINED, TESTED = (f"metaworld-{task}-v3{LAPTOP_ROBOTS}" for task in ("drawer-cl
 """Of a laptop: a training scene of ML10 with its reward, and a test task."""
 
 
-def _laptop_metaworld(told: str) -> Study:
-    """Phase 2 on a test task, and on a training scene (docs/plans/walker2023-metaworld.md)."""
-    conditions = (*PARTS, _longer_ppo(40_000))
+def _curious_in_phase_1() -> dict[str, Any]:
+    """Settings of an agent that is curious while it explores alone."""
     tiny = agent_preset("tiny")
     as_ever = {
         "model": {"horizon": tiny.model.horizon},
         "optimizer": {"actor_scale": tiny.optimizer.actor_scale},
     }
+    alone = (*finetune_preset("tiny"), *as_settings(as_ever))
+    return {"agent": curious(tiny), "finetune_agent": alone}
+
+
+def _laptop_metaworld(told: str) -> Study:
+    """Phase 2 on a test task, and on a training scene (docs/plans/walker2023-metaworld.md)."""
+    conditions = (*PARTS, _longer_ppo(40_000))
     return _walker(
         "walker2023-metaworld",
         told,
@@ -246,9 +253,8 @@ def _laptop_metaworld(told: str) -> Study:
         tasks=(TRAINED, TESTED),
         conditions=conditions,
         contrasts=_shifted(conditions, TRAINED, TESTED),
-        agent=curious(tiny),
-        finetune_agent=(*finetune_preset("tiny"), *as_settings(as_ever)),
         question=Question("model+policy", "scratch", "normalised_auc"),
+        **_curious_in_phase_1(),
     )
 
 
