@@ -9,7 +9,16 @@ from typing import Any
 
 from experiments.reporting.anchors import CRAFTER_ANCHORS
 from experiments.reporting.answer import in_lines
-from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, RAW, Metric, error_unit, metric_of
+from experiments.reporting.metrics import (
+    METRICS,
+    NORMALISED,
+    PRETRAINING,
+    RAW,
+    Metric,
+    error_unit,
+    metric_of,
+    searches,
+)
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import DECODER, PROBE
 from experiments.reporting.summary import contributions_csv, summarise
@@ -266,6 +275,11 @@ def _reading(
         )
     if any(name.startswith((f"{DECODER}_accuracy", f"{PROBE}_accuracy")) for name in names):
         lines.append("Foreseen, surprise: symbols that open-loop prediction got right, and -log p of each.")
+    if searches(names):
+        lines.append(
+            "Search, simulator: return of the final policy with so many simulations, in its model or in the "
+            "true environment."
+        )
     if any(name.startswith(PROBE) for name in names):
         lines.append(
             "Probe: a decoder fitted to the model's frozen latents afterwards; compare probes with probes."

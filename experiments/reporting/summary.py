@@ -10,7 +10,7 @@ import numpy as np
 from expedition.errors import UserError
 from experiments.conditions import Contrast
 from experiments.reporting.answer import answer
-from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metric_of
+from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metric_of, searches
 from experiments.reporting.records import StudyRecord
 from transfer.contributions import contributions
 from transfer.statistics import (
@@ -59,7 +59,8 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         raise UserError(
             f"No fine-tuning run of {study.folder} is finished: run the study again to resume it."
         )
-    tables = {name: study.values(name) for name in dict.fromkeys((*METRICS, *study.suite_metrics))}
+    judged = searches({name for run in study.finetuning for name in run.metrics})
+    tables = {name: study.values(name) for name in dict.fromkeys((*METRICS, *study.suite_metrics, *judged))}
     explored = {name: study.explored(name) for name in PRETRAINING}
     gains = {name: contributions(values, study.factorial) for name, values in tables.items()}
     factorial, labels = study.factorial, [c.label for c in study.contrasts]
