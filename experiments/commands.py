@@ -26,13 +26,13 @@ class Machine:
     workers: int = -1
     """Processes that step environments; -1: as threads, if slow."""
     replay_store: str = "memory"
-    """Where a replay lies: memory, or disk for a larger one."""
+    """Where a replay lies: memory, or disk."""
     wandb: str = "auto"
     """W&B: auto (online if logged in, or offline), off, offline, online."""
     project: str = "expedition"
     """W&B project."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile updates: where it pays, on or off."""
+    """Compile updates; auto: where it pays."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,9 +155,9 @@ class StudyCommand:
     name: Positional[str]
     """A study of `expedition list studies`, or a YAML file with settings (`base: quickstart`)."""
     budget: str | None = None
-    """laptop (default), gpu or paper, where the study has it."""
+    """laptop, gpu or paper."""
     seeds: int | None = None
-    """Seeds, instead of the study's."""
+    """Seeds."""
     first_seed: int | None = None
     """Number of the first seed."""
     out: Path | None = None
@@ -165,24 +165,23 @@ class StudyCommand:
     jobs: int = 0
     """Runs at a time; 0: one a core, one on a GPU."""
     fused: bool = False
-    """Seeds of a condition as one program; for a GPU."""
+    """Seeds as one program, for a GPU."""
     env: str | None = None
-    """Environment id, instead of the study's."""
+    """Environment id."""
     intrinsic: str | None = None
-    """Intrinsic reward, instead of the study's."""
+    """Intrinsic reward of phase 1."""
     predict: str | None = None
-    """What its models predict: reconstruction, spr, contrastive, barlow or none."""
+    """What its models predict, as spr."""
     search: str | None = None
-    """Cross its model and policy with search in phase 2: eval (at test time alone), learn, data, learn+data,
-    learn+data+eval or one-step."""
+    """Cross it with search: eval, learn+data..."""
     size: str | None = None
-    """Size of the model, instead of the study's."""
+    """Size of the model."""
     pretrain_steps: int | None = None
-    """Steps of phase 1, instead of the study's."""
+    """Steps of phase 1."""
     finetune_steps: int | None = None
-    """Steps of phase 2, instead of the study's."""
+    """Steps of phase 2."""
     plan_only: bool = False
-    """Print runs and an estimate measured here."""
+    """Print runs and an estimate."""
     machine: Annotated[Machine, arg(name="")] = Machine()
 
 

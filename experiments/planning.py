@@ -54,7 +54,7 @@ def _hamrick(budget: str) -> Study:
     }[budget]
     return _from_scratch(
         "hamrick2021",
-        "Is planning worth more while learning or in the moment? On mazes, and on new ones.",
+        "Planning while learning, or in the moment? In mazes.",
         (family,),
         size,
         finetune_steps=steps,
@@ -84,7 +84,7 @@ def _hamrick_control(budget: str) -> Study:
     }[budget]
     return _from_scratch(
         "hamrick2021-control",
-        "Is planning worth more while learning or in the moment? On a task of control.",
+        "Planning while learning, or in the moment? On control.",
         tasks,
         size,
         finetune_steps=steps,
@@ -117,7 +117,7 @@ def _anand(budget: str) -> Study:
     overall = [Contrast(f"{kind} over none", kind, "none") for kind in get_args(Predicts) if kind != "none"]
     return _from_scratch(
         "anand2022",
-        "Which prediction makes a model that generalises, and does it need many levels?",
+        "What should a model predict, and from how many levels?",
         tasks,
         size,
         finetune_steps=steps,

@@ -211,7 +211,7 @@ def test_an_environment_that_fails_when_it_is_lived_again_counts_as_cut_off(capl
         vector.step(np.array([0]))
     state = {**vector.state_dict(), "environment": "Raises"}
     other = SerialVectorEnv(Raises, 1)
-    other._lanes[0].env.episode = 0  # so that the running episode fails
+    other.lanes[0].env.episode = 0  # so that the running episode fails
     other.load_state_dict(state)
     assert "does not repeat itself" in caplog.text
     assert other.step(np.array([0]))["is_first"].all()
