@@ -147,7 +147,7 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class StudyCommand:
-    """Run a whole study: pre-train, fine-tune in every condition, and report what each part was worth.
+    """Run a whole study: pre-train, fine-tune, and report what each part was worth.
 
     Run again, it goes on where it stopped. Its file's settings are flags: --finetune-agent.optimizer.lr 1e-3.
     """
