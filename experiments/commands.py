@@ -24,7 +24,7 @@ class Machine:
     threads: int = 0
     """CPU threads of a run; 0: torch's choice, or in a study the cores shared out among the runs."""
     workers: int = -1
-    """Processes that step environments; -1: as threads, if slow."""
+    """Processes of environments; -1: if slow."""
     replay_store: str = "memory"
     """Where a replay lies: memory, or disk."""
     wandb: str = "auto"
@@ -173,7 +173,7 @@ class StudyCommand:
     predict: str | None = None
     """What its models predict, as spr."""
     search: str | None = None
-    """Cross it with search: eval, learn+data..."""
+    """Cross with search: eval, learn+data..."""
     size: str | None = None
     """Size of the model."""
     pretrain_steps: int | None = None
