@@ -301,6 +301,10 @@ def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_
         (["study", "quickstart", "--jobs", "-2"], "number of jobs"),
         (["study", "quickstart", "--size", "huge"], "Unknown size 'huge'"),
         (["study", "quickstart", "--finetune-steps", "-1"], "steps is -1"),
+        (
+            ["study", "quickstart", "--predict", "pixels"],
+            "reconstruction or spr or contrastive or barlow or none",
+        ),
         (["report", "nowhere"], "There is no study at nowhere"),
         (["finetune", "--from", "nowhere"], "There is no run at nowhere"),
         (["evaluate", "--from", "nowhere"], "nowhere"),
