@@ -155,7 +155,7 @@ class StudyCommand:
     name: Positional[str]
     """A study of `expedition list studies`, or a YAML file with settings (`base: quickstart`)."""
     budget: str | None = None
-    """laptop (default), gpu or paper, where the study has it."""
+    """laptop (default), gpu or paper."""
     seeds: int | None = None
     """Seeds, instead of the study's."""
     first_seed: int | None = None
@@ -173,13 +173,13 @@ class StudyCommand:
     predict: str | None = None
     """What its models predict: reconstruction, spr, contrastive, barlow or none."""
     size: str | None = None
-    """Size of the model, instead of the study's."""
+    """Size, instead of the study's."""
     pretrain_steps: int | None = None
     """Steps of phase 1, instead of the study's."""
     finetune_steps: int | None = None
     """Steps of phase 2, instead of the study's."""
     plan_only: bool = False
-    """Print runs and an estimate measured here."""
+    """Print runs and a measured estimate."""
     machine: Annotated[Machine, arg(name="")] = Machine()
 
 
