@@ -165,13 +165,13 @@ class StudyCommand:
     jobs: int = 0
     """Runs at a time; 0: one a core, one on a GPU."""
     fused: bool = False
-    """Seeds of a condition as one program; for a GPU."""
+    """Seeds as one program; for a GPU."""
     env: str | None = None
     """Environment id, instead of the study's."""
     intrinsic: str | None = None
     """Intrinsic reward, instead of the study's."""
     predict: str | None = None
-    """What its models predict: reconstruction, spr, contrastive, barlow or none."""
+    """Prediction of its models: spr, none, ..."""
     size: str | None = None
     """Size, instead of the study's."""
     pretrain_steps: int | None = None
