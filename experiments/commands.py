@@ -155,7 +155,7 @@ class StudyCommand:
     name: Positional[str]
     """A study of `expedition list studies`, or a YAML file with settings (`base: quickstart`)."""
     budget: str | None = None
-    """laptop, gpu or paper."""
+    """laptop (default), gpu or paper."""
     seeds: int | None = None
     """Seeds."""
     first_seed: int | None = None
@@ -171,7 +171,7 @@ class StudyCommand:
     intrinsic: str | None = None
     """Intrinsic reward of phase 1."""
     predict: str | None = None
-    """What its models predict, as spr."""
+    """Prediction of its models: spr, none, ..."""
     search: str | None = None
     """Cross with search: eval, learn+data..."""
     size: str | None = None

@@ -301,6 +301,11 @@ def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_
         (["study", "quickstart", "--jobs", "-2"], "number of jobs"),
         (["study", "quickstart", "--size", "huge"], "Unknown size 'huge'"),
         (["study", "quickstart", "--finetune-steps", "-1"], "steps is -1"),
+        (
+            ["study", "quickstart", "--predict", "pixels"],
+            "must be reconstruction or spr or",
+        ),
+        (["study", "quickstart", "--search", "evl"], "did you mean eval"),
         (["report", "nowhere"], "There is no study at nowhere"),
         (["finetune", "--from", "nowhere"], "There is no run at nowhere"),
         (["evaluate", "--from", "nowhere"], "nowhere"),
