@@ -109,12 +109,9 @@ def _anand(budget: str) -> Study:
     }[budget]
     tasks = tuple(f"{family},num_levels={levels}" for levels in LEVELS)
     few, most = tasks[0], tasks[-1]
-    gains = [
-        Contrast(f"{kind} over none, all levels less ten", kind, "none", most, few)
-        for kind in get_args(Predicts)
-        if kind != "none"
-    ]
-    overall = [Contrast(f"{kind} over none", kind, "none") for kind in get_args(Predicts) if kind != "none"]
+    kinds = [kind for kind in get_args(Predicts) if kind != "none"]
+    overall = [Contrast(f"{kind} over none", kind, "none") for kind in kinds]
+    gains = [Contrast(f"{kind} over none, all levels less ten", kind, "none", most, few) for kind in kinds]
     return _from_scratch(
         "anand2022",
         "What should a model predict, and from how many levels?",

@@ -239,10 +239,13 @@ def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]
     """Runs by the process that carries them out: each by itself, or with `fused` the seeds of a condition.
 
     What goes by each run's own step keeps a run by itself: a policy prior, a component frozen for a while.
+    So do plans that teach the actor, which are not batched over seeds.
     """
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
-        alone = not fused or run.config.agent.kind in ("ppo", "random") or run.config.training.overlap
+        agent = run.config.agent
+        alone = not fused or agent.kind in ("ppo", "random") or run.config.training.overlap
+        alone |= agent.search.update != "imagination"
         if run.plan is not None:
             plan = parse_plan(run.plan)
             alone |= plan["actor"] == "prior" or any(plan.thaw_step(name) is not None for name in COMPONENTS)

@@ -150,17 +150,22 @@ def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, kind, tmp_path
     assert_logged_in_order(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("env", "intrinsic", "predicts"), SELF_SUPERVISED)
-def test_a_model_without_a_decoder_resumes_as_exactly(env, intrinsic, predicts, tmp_path, monkeypatch):
-    settings = config(env, intrinsic, probe_updates=3)
-    model = dataclasses.replace(AGENT.model, predicts=predicts)
-    settings = dataclasses.replace(settings, agent=dataclasses.replace(AGENT, model=model))
+def assert_resumes(settings, tmp_path, monkeypatch):
+    """A run that is stopped once equals the whole one, which lies in the folder `whole`."""
     assert execute(settings, tmp_path / "whole", QUIET).result is not None
     stop_at(monkeypatch, 31)
     assert execute(settings, tmp_path / "parts", QUIET).result is None
     assert execute(settings, tmp_path / "parts", QUIET).result is not None
     monkeypatch.undo()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts", settings.intrinsic)
+
+
+@pytest.mark.parametrize(("env", "intrinsic", "predicts"), SELF_SUPERVISED)
+def test_a_model_without_a_decoder_resumes_as_exactly(env, intrinsic, predicts, tmp_path, monkeypatch):
+    settings = config(env, intrinsic, probe_updates=3)
+    model = dataclasses.replace(AGENT.model, predicts=predicts)
+    settings = dataclasses.replace(settings, agent=dataclasses.replace(AGENT, model=model))
+    assert_resumes(settings, tmp_path, monkeypatch)
     assert any("/decoder/target" in name for name in learned(tmp_path / "whole", intrinsic))
 
 
@@ -178,12 +183,7 @@ def test_an_agent_that_plans_resumes_as_exactly(env, intrinsic, kind, tmp_path, 
     search = SearchConfig(kind, "search", act=True, evaluate=True, gumbel=small, mppi=shots)
     settings = config(env, intrinsic)
     settings = dataclasses.replace(settings, agent=dataclasses.replace(AGENT, search=search))
-    assert execute(settings, tmp_path / "whole", QUIET).result is not None
-    stop_at(monkeypatch, 31)
-    assert execute(settings, tmp_path / "parts", QUIET).result is None
-    assert execute(settings, tmp_path / "parts", QUIET).result is not None
-    monkeypatch.undo()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
+    assert_resumes(settings, tmp_path, monkeypatch)
     assert any("plan/value" in line for line in lines(tmp_path / "whole", "metrics.jsonl"))
 
 

@@ -335,6 +335,13 @@ def test_conditions_of_one_plan_from_two_sources_are_two_groups(study_file):
     )
 
 
+def test_runs_that_learn_from_plans_go_by_themselves(study_file):
+    conditions = [{"name": name, "plan": "scratch", "search": name} for name in ("eval", "learn")]
+    study = find_study(str(study_file(conditions=conditions)), None, {"seeds": 2})
+    told = [[run.condition for run in group] for group in in_groups(planned_runs(study), fused=True)]
+    assert sorted(told) == [["eval", "eval"], ["learn"], ["learn"], ["random policy"], ["random policy"]]
+
+
 def test_a_fused_study_says_how_many_processes(study_file, tmp_path):
     said = []
     study = find_study(str(study_file()), None, {"seeds": 3})
