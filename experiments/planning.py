@@ -48,7 +48,7 @@ def _from_scratch(name: str, told: str, tasks: tuple[str, ...], size: str, **set
 def _hamrick(budget: str) -> Study:
     """Mazes that are new in the end: learned against true model there, and more search."""
     family, size, steps, seeds = {
-        "laptop": ("mazes-collect,size=7,limit=50,num_levels=20,observe=symbols", "tiny", 8_000, 5),
+        "laptop": ("mazes-collect,size=7,limit=50,num_levels=20,observe=symbols", "tiny", 16_000, 5),
         "gpu": ("minipacman,num_levels=100,limit=600", "1m", 200_000, 5),
         "paper": ("minipacman,limit=600", "50m", 10_000_000, 10),
     }[budget]

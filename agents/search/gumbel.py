@@ -121,7 +121,9 @@ class GumbelPlanner:
     def plan(self, state: State, noise: GumbelNoise, greedy: bool = False) -> Plan:
         """Search from `state` (N, ...); `greedy` tries the likeliest actions instead of drawn ones.
 
-        The action is the best of those that were tried most; the value is the root's mean return.
+        The action is the best of those that were tried most; the value is the actor's, as the
+        visited actions tell it with its own weights for them (appendix D): the root's mean return would be
+        that of whatever was tried, with one step of every action alike.
         """
         gumbel = torch.zeros_like(noise.root) if greedy else self.config.gumbel_scale * noise.root
         tree = self.search(state, noise, gumbel)
@@ -133,7 +135,7 @@ class GumbelPlanner:
             candidates=tree.options(roots),
             weights=improved_policy(root, self.config),
             prior=root.logits.softmax(-1),
-            value=tree.value[roots],
+            value=mixed_value(root),
         )
 
     def search(self, state: State, noise: GumbelNoise, gumbel: Tensor) -> Tree:

@@ -19,6 +19,7 @@ from experiments.reporting.metrics import (
     metric_of,
     searches,
 )
+from experiments.reporting.planning import comparisons
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import DECODER, PROBE
 from experiments.reporting.summary import contributions_csv, summarise
@@ -67,6 +68,8 @@ def format_table(summary: Mapping[str, Any]) -> str:
     contrasts = summary["contrasts"]
     if contrasts:
         parts += _contrasts(contrasts, columns, places, own=not _is_default(summary))
+    if summary["planning"]:
+        parts.append(_planning(summary["planning"]))
     if summary["pretraining"]:
         parts += _pretraining(summary["pretraining"], summary["pretraining_contrasts"])
     notes = [textwrap.fill(note, WIDTH) for note in summary["notes"]]
@@ -120,6 +123,14 @@ def _contrasts(
         told = [replace(metric, unit="") for metric in columns if metric.name in ODDS]
         parts.append(f"{title}\n" + block("contrast", plain, told, places, cell=_odds))
     return parts
+
+
+def _planning(worth: Mapping[str, Mapping[str, Any]]) -> str:
+    measures = list(dict.fromkeys(name for row in worth.values() for name in row))
+    columns = [pair.metric for pair in comparisons([n for name in measures for n in name.split(" - ")])]
+    places = {metric.name: decimals(worth, metric) for metric in columns}
+    title = "What planning added when the same policies were judged, paired by seed:"
+    return f"{title}\n" + block("condition", worth, columns, places, signed=True)
 
 
 def _odds(value: Mapping[str, Any], metric: Metric, places: Mapping[str, int], signed: bool) -> str:

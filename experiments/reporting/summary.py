@@ -11,6 +11,7 @@ from expedition.errors import UserError
 from experiments.conditions import Contrast
 from experiments.reporting.answer import answer
 from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metric_of, searches
+from experiments.reporting.planning import planning_worth
 from experiments.reporting.records import StudyRecord
 from transfer.contributions import contributions
 from transfer.statistics import (
@@ -75,6 +76,7 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
             [effect.name for effect in factorial.effects()],
         ),
         "contrasts": _by_row(contrasts, labels),
+        "planning": planning_worth(study, tables),
         "pretraining_contrasts": _by_row(early, labels),
         "pretraining": _pretraining(study),
         "profiles": {name: _profile(tables[name]) for name in (study.score,) if tables[name]},

@@ -58,6 +58,14 @@ def by_mctx(tables, roots, config, seed):
     return output, summary, torch.tensor(np.asarray(gumbel))
 
 
+def actors_value(tables, summary):
+    """Appendix D of the paper, from what mctx says of the roots."""
+    visits, q = np.asarray(summary.visit_counts), np.asarray(summary.qvalues)
+    prior = tables.logits[:TREES].softmax(-1).numpy() * (visits > 0)
+    seen, guess = visits.sum(-1), tables.value[:TREES].numpy()
+    return (guess + seen * (prior * np.where(visits > 0, q, 0)).sum(-1) / prior.sum(-1)) / (1 + seen)
+
+
 ODD = {"gumbel_scale": 0.5, "value_scale": 0.7, "visit_offset": 3.0}
 
 
@@ -77,7 +85,8 @@ def test_trees_actions_policies_and_values_are_those_of_mctx(actions, simulation
     np.testing.assert_array_equal(tree.visits[:TREES], summary.visit_counts)
     np.testing.assert_array_equal(plan.action.argmax(-1), theirs.action)
     np.testing.assert_allclose(plan.weights, theirs.action_weights, atol=2e-5)
-    np.testing.assert_allclose(plan.value, summary.value, atol=2e-5)
+    np.testing.assert_allclose(tree.value[:TREES], summary.value, atol=2e-5)
+    np.testing.assert_allclose(plan.value, actors_value(tables, summary), atol=2e-5)
     visited = np.asarray(summary.visit_counts) > 0
     np.testing.assert_allclose(tree.q[:TREES][visited], np.asarray(summary.qvalues)[visited], atol=2e-5)
     if not depth:  # at a limit ours gives a node that is visited again a new number
