@@ -67,6 +67,7 @@ def _hamrick(budget: str) -> Study:
             "unseen": f"{family},start_level=500",
             "searches": (4, 16, 50),
             "simulator": True,
+            "depths": () if budget == "laptop" else (1, 2, 10),
         },
     )
 

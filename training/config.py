@@ -56,6 +56,8 @@ class TrainingConfig:
     searches: tuple[int, ...] = ()
     """Simulations of tree search with which the final policy is judged too, each in its model: measures end
     with `_search16`."""
+    depths: tuple[int, ...] = ()
+    """Depths at which the largest of those searches is judged too: `_search16_depth2`."""
     simulator: bool = False
     """Judge those searches in the true environment too, where it can be set back: `_simulator16`."""
     heldout: int = 32
@@ -86,7 +88,12 @@ class TrainingConfig:
                 "leave it out."
             )
         within(self, "training", "heldout_repeat", least=0, below=1)
-        within(self, "training", "searches", least=1)
+        within(self, "training", "searches depths", least=1)
+        if self.depths and not self.searches:
+            raise UserError(
+                "training.depths asks for searches of no simulations: set training.searches, for instance "
+                "to 16, or leave it out."
+            )
         if self.simulator and not self.searches:
             raise UserError(
                 "training.simulator asks for searches of no simulations: set training.searches, for instance "

@@ -84,23 +84,24 @@ PRETRAINING: dict[str, Metric] = {
 """What is shown of phase 1; the task's return there is what the agent didn't see."""
 
 
-SEARCHED = re.compile(r"return(_unseen)?_(search|simulator)(\d+)")
-"""Returns of a policy that planned when it was judged: where, in what, with how many simulations."""
+SEARCHED = re.compile(r"return(_unseen)?_(search|simulator)(\d+)(?:_depth(\d+))?")
+"""Returns of a policy that planned when judged: where, in what, with how many simulations, how deep."""
 
 
 def metric_of(name: str) -> Metric:
     """Return how a metric is shown; one that only a suite knows is shown by its name."""
     searched = SEARCHED.fullmatch(name)
     if searched is not None:
-        unseen, where, simulations = searched.groups()
-        return Metric(name, f"{where} {simulations}", "unseen" if unseen else "per episode")
+        unseen, where, simulations, depth = searched.groups()
+        deep = f", depth {depth}" if depth else ""
+        return Metric(name, f"{where} {simulations}{deep}", "unseen" if unseen else "per episode")
     return METRICS.get(name) or PRETRAINING.get(name) or Metric(name, name.replace("_", " "))
 
 
 def searches(names: Iterable[str]) -> list[str]:
-    """Return the names among them that tell of a search, by place, kind and simulations."""
+    """Return the names among them that tell of a search, by place, kind, simulations and depth."""
     found = [match for match in map(SEARCHED.fullmatch, names) if match is not None]
-    return [m[0] for m in sorted(found, key=lambda m: (m[1] or "", m[2], int(m[3])))]
+    return [m[0] for m in sorted(found, key=lambda m: (m[1] or "", m[2], int(m[3]), int(m[4] or 0)))]
 
 
 def error_unit(observed: Iterable[str]) -> str:

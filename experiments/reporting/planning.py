@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
 
 def comparisons(measures: list[str]) -> Iterator[Comparison]:
     """Yield planning over none, more over fewer simulations, and the simulator over the model, by place."""
-    found = [match for match in map(SEARCHED.fullmatch, searches(measures)) if match is not None]
+    found = [m for m in map(SEARCHED.fullmatch, searches(measures)) if m is not None and not m[4]]
     for place in dict.fromkeys(match[1] or "" for match in found):
         counts: dict[str, list[str]] = {}
         for match in found:

@@ -63,13 +63,12 @@ def judge_beyond(agent: Agent, config: RunConfig, logistics: Logistics, seed: in
             found[place] = judge(make_envs)
         if not isinstance(agent, DreamerAgent):
             continue
-        for search in _searches(config):
-            simulations = search.gumbel.simulations
+        for name, search in _searches(config):
             with agent.judged_with(agent.planner(search)):
-                found[f"{place}_search{simulations}"] = judge(make_envs)
+                found[f"{place}_search{name}"] = judge(make_envs)
             if config.training.simulator:
                 with simulating(agent, search, env, config.training.image_size) as planner:
-                    found[f"{place}_simulator{simulations}"] = judge(planner.followed(make_envs))
+                    found[f"{place}_simulator{name}"] = judge(planner.followed(make_envs))
     return found
 
 
@@ -85,9 +84,13 @@ def _judged(config: RunConfig) -> tuple[str, ...]:
     return (config.env,) if unseen is None else (config.env, unseen)
 
 
-def _searches(config: RunConfig) -> Iterator[SearchConfig]:
-    """The run's search with each number of simulations."""
-    search = config.agent.search
-    for simulations in config.training.searches:
-        gumbel = dataclasses.replace(search.gumbel, simulations=simulations)
-        yield dataclasses.replace(search, kind="gumbel", gumbel=gumbel)
+def _searches(config: RunConfig) -> Iterator[tuple[str, SearchConfig]]:
+    """The run's search with each number of simulations, and with the most of them at each depth, by name."""
+    search, training = config.agent.search, config.training
+    varied: dict[str, dict[str, int]] = {str(count): {"simulations": count} for count in training.searches}
+    for depth in training.depths:
+        most = max(training.searches)
+        varied[f"{most}_depth{depth}"] = {"simulations": most, "depth": depth}
+    for name, changes in varied.items():
+        gumbel = dataclasses.replace(search.gumbel, **changes)
+        yield name, dataclasses.replace(search, kind="gumbel", gumbel=gumbel)

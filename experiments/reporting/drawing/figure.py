@@ -16,6 +16,7 @@ from PIL import Image
 from experiments.reporting.answer import answer, in_lines
 from experiments.reporting.drawing.learning import draw_curves, has_curves
 from experiments.reporting.drawing.marks import band, colour_of, label_ends, note, title
+from experiments.reporting.drawing.planning import draw_searches, has_searches
 from experiments.reporting.drawing.worth import (
     draw_contributions,
     draw_odds,
@@ -66,6 +67,7 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
         ([p for p, data in ((draw_curves, has_curves), (_horizon, _has_horizon)) if data(study)], 1.75),
         ([draw_contributions] if shown_measures(study) else [], 1.75),
         ([draw_profile, draw_odds] if has_odds(study) else [], max(1.4, 0.55 + 0.12 * _lines(study))),
+        ([draw_searches] if has_searches(study) else [], 1.75),
         ([_dreams] if films(study) else [], 1.45),
     ]
     rows = [row for row in rows if row[0]]

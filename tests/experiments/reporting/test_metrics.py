@@ -7,13 +7,20 @@ from experiments.reporting.records import read_study
 from experiments.reporting.report import format_table
 from experiments.reporting.summary import summarise
 
-JUDGED = ["return_search4", "return_search16", "return_simulator16", "return_unseen_search4"]
+JUDGED = [
+    "return_search4",
+    "return_search16",
+    "return_search16_depth2",
+    "return_simulator16",
+    "return_unseen_search4",
+]
 
 
 def test_searches_stand_in_the_order_of_what_they_did():
     assert searches([*reversed(JUDGED), "return", "return_unseen", "success_search4"]) == JUDGED
     assert metric_of("return_unseen_search4").title == "search 4 ↑"
     assert metric_of("return_unseen_search4").unit == "unseen"
+    assert metric_of("return_search16_depth2").title == "search 16, depth 2 ↑"
     assert metric_of("return_simulator16").title == "simulator 16 ↑"
 
 

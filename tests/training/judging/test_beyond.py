@@ -21,8 +21,8 @@ def run(folder, **changes):
 
 def test_every_judgement_stands_under_its_name_and_changes_no_other(tmp_path):
     plain = run(tmp_path / "plain")
-    beyond = run(tmp_path / "beyond", unseen=UNSEEN, searches=(2, 4), simulator=True)
-    ends = ("_search2", "_search4", "_simulator2", "_simulator4")
+    beyond = run(tmp_path / "beyond", unseen=UNSEEN, searches=(2, 4), depths=(1,), simulator=True)
+    ends = ("_search2", "_search4", "_search4_depth1", "_simulator2", "_simulator4", "_simulator4_depth1")
     ends += ("_unseen", *(f"_unseen{end}" for end in ends))
     added = {name for name in beyond if name.endswith(ends)}
     assert {f"return{end}" for end in ends} <= added
@@ -51,5 +51,7 @@ def test_searches_need_a_model_and_a_simulator_needs_searches(tmp_path):
         execute(free, tmp_path, QUIET, None, None, lambda *_: None)
     with pytest.raises(UserError, match="searches of no simulations"):
         TrainingConfig(simulator=True)
+    with pytest.raises(UserError, match="searches of no simulations"):
+        TrainingConfig(depths=(2,))
     with pytest.raises(UserError, match=r"training.searches"):
         TrainingConfig(searches=(0,))
