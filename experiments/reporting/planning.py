@@ -73,7 +73,7 @@ def planning_worth(study: StudyRecord, tables: Mapping[str, Results]) -> dict[st
             worth.setdefault(condition, {})[pair.key] = estimate(by_seed.values()).as_dict()
         if gains:
             shared = set.intersection(*(set(by_seed) for by_seed in gains.values()))
-            means = [np.mean([g[seed] for g in gains.values()], axis=0) for seed in sorted(shared)]
+            means = [np.mean(np.array([g[seed] for g in gains.values()]), axis=0) for seed in sorted(shared)]
             if means:
                 worth.setdefault(ALL, {})[pair.key] = estimate(means).as_dict()
     if ALL in worth:
