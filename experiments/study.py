@@ -121,7 +121,7 @@ class Study:
                 "set that in `agent`, for both."
             )
         for condition in self.conditions:
-            check_thaws(condition.transfer, _learnable(self.finetune, condition.transfer))
+            check_thaws(condition.transfer, _possible(self.finetune, condition.transfer, self.agent))
             check_predictions(condition.transfer, self.explorer_of(condition), self.learner_of(condition))
 
     @property
@@ -314,7 +314,7 @@ def _finetuned(
     agent = study.learner_of(condition)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
         agent = dataclasses.replace(agent, ppo=ppo_preset(env, steps))
-    training = _learnable(study.probing(study.finetune), condition.transfer)
+    training = _possible(study.probing(study.finetune), condition.transfer, agent)
     config = RunConfig(env, "finetune", None, study.size, steps, seed, agent, training)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
@@ -327,16 +327,22 @@ def _finetuned(
 def _measured_at_random(study: Study, condition: Condition, env: str, seed: int) -> PlannedRun:
     """The run of the random policy: none of its settings are those of learning."""
     training = TrainingConfig(
-        evaluation_episodes=study.finetune.evaluation_episodes, image_size=study.finetune.image_size
+        evaluation_episodes=study.finetune.evaluation_episodes,
+        image_size=study.finetune.image_size,
+        unseen=study.finetune.unseen,
     )
     config = RunConfig(env, "finetune", None, study.size, 0, seed, AgentConfig(kind="random"), training)
     run = f"random-policy-s{seed}-{fingerprint(to_dict(config))}"
     return PlannedRun(run, config, seed, condition.name, condition.plan)
 
 
-def _learnable(training: TrainingConfig, plan: TransferPlan) -> TrainingConfig:
-    """Settings of phase 2 for one plan: without rows that have rewards nothing is learned offline."""
-    return training if plan["replay"] == "relabel" else dataclasses.replace(training, offline_updates=0)
+def _possible(training: TrainingConfig, plan: TransferPlan, agent: AgentConfig) -> TrainingConfig:
+    """Settings of phase 2: no updates offline without rewarded rows, no search without a model."""
+    if plan["replay"] != "relabel":
+        training = dataclasses.replace(training, offline_updates=0)
+    if agent.kind == "model-based":
+        return training
+    return dataclasses.replace(training, searches=(), depths=(), simulator=False)
 
 
 def overlaid(base: Study, values: Mapping[str, Any]) -> Study:

@@ -15,6 +15,7 @@ import torch
 from envs import VectorEnv
 from expedition import UserError, __version__
 from training.config import RunConfig, to_dict
+from training.judging.beyond import check_beyond, judge_beyond
 from training.judging.evaluation import Policy, by_scope, evaluate_policy, judgement, summarise_episodes
 from training.judging.midway import Midway
 from training.logging.progress import Status
@@ -101,7 +102,9 @@ class _Session:
         from training.baselines.sb3 import Learner
 
         self.config, self.run_dir, self.stop, self.say = config, run_dir, stop, say
+        self.logistics = logistics
         training = config.training
+        check_beyond(config, logistics)
         self.checkpointer = Checkpointer(run_dir)
         self.checkpoint = self.checkpointer.latest()
         if self.checkpoint is None:
@@ -254,7 +257,9 @@ class _Session:
         began = time.monotonic()
         config, step = self.config, self.bridge.steps
         summary = self._policy()
-        metrics, success = by_scope({"": summary})
+        seed = config.seed + EVALUATION_SEED
+        beyond = judge_beyond(self.learner.actor(), config, self.logistics, seed, self.stop.check)
+        metrics, success = by_scope({"": summary, **beyond})
         result = {
             "metrics": metrics,
             **success,

@@ -14,6 +14,7 @@ import numpy as np
 from envs import Rows
 from expedition import UserError, __version__
 from training.config import RunConfig, to_dict
+from training.judging.beyond import check_beyond, judge_beyond
 from training.judging.evaluation import (
     MakeEnvs,
     by_scope,
@@ -84,6 +85,7 @@ def execute_random(
             envs = make_envs(1)
             spaces = envs.observation_space, envs.action_space
             envs.close()
+            check_beyond(config, logistics)
         return _judge(config, run_dir, logistics, make_envs, spaces, stop, say)
 
 
@@ -108,7 +110,8 @@ def _judge(
                 policy, make_envs, config.training.evaluation_episodes, seed, stop.check
             )
             summary = summarise_episodes(config.env, episodes)
-            metrics, success = by_scope({"": summary})
+            beyond = judge_beyond(policy, config, logistics, seed, stop.check)
+            metrics, success = by_scope({"": summary, **beyond})
             result = {
                 "metrics": metrics,
                 **success,

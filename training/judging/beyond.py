@@ -6,12 +6,12 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 
-from agents import Agent, DreamerAgent
+from agents import DreamerAgent
 from agents.search import SearchConfig
 from envs import Simulator
 from expedition import UserError
 from training.config import RunConfig
-from training.judging.evaluation import Check, MakeEnvs, evaluate_policy, summarise_episodes
+from training.judging.evaluation import Check, MakeEnvs, Policy, evaluate_policy, summarise_episodes
 from training.judging.simulated import simulating
 from training.logistics import Logistics, env_factory
 from training.spaces import describe_spaces
@@ -49,8 +49,10 @@ def check_beyond(config: RunConfig, logistics: Logistics) -> None:
         )
 
 
-def judge_beyond(agent: Agent, config: RunConfig, logistics: Logistics, seed: int, check: Check) -> Summaries:
-    """Judge the policy as `training.unseen`, `searches` and `simulator` say.
+def judge_beyond(
+    policy: Policy, config: RunConfig, logistics: Logistics, seed: int, check: Check
+) -> Summaries:
+    """Judge a policy as `training.unseen` says, with a model also as `searches`, `depths`, `simulator`.
 
     Every judgement has the same seeds of episodes.
     """
@@ -58,25 +60,25 @@ def judge_beyond(agent: Agent, config: RunConfig, logistics: Logistics, seed: in
     for env in _judged(config):
         place = "" if env == config.env else "_unseen"
         make_envs = env_factory(dataclasses.replace(config, env=env), logistics)
-        judge = functools.partial(_judge, agent, config, env, seed, check)
+        judge = functools.partial(_judge, policy, config, env, seed, check)
         if place:
             found[place] = judge(make_envs)
-        if not isinstance(agent, DreamerAgent):
+        if not isinstance(policy, DreamerAgent):
             continue
         for name, search in _searches(config):
-            with agent.judged_with(agent.planner(search)):
+            with policy.judged_with(policy.planner(search)):
                 found[f"{place}_search{name}"] = judge(make_envs)
             if config.training.simulator:
-                with simulating(agent, search, env, config.training.image_size) as planner:
+                with simulating(policy, search, env, config.training.image_size) as planner:
                     found[f"{place}_simulator{name}"] = judge(planner.followed(make_envs))
     return found
 
 
 def _judge(
-    agent: Agent, config: RunConfig, env: str, seed: int, check: Check, make_envs: MakeEnvs
+    policy: Policy, config: RunConfig, env: str, seed: int, check: Check, make_envs: MakeEnvs
 ) -> dict[str, float]:
     episodes = config.training.evaluation_episodes
-    return summarise_episodes(env, evaluate_policy(agent, make_envs, episodes, seed, check))
+    return summarise_episodes(env, evaluate_policy(policy, make_envs, episodes, seed, check))
 
 
 def _judged(config: RunConfig) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from agents import AgentConfig
 from expedition import UserError
 from tests.training.test_resume import QUIET, config
 from training import execute, read_result
@@ -46,12 +47,22 @@ def test_what_cannot_be_judged_is_refused_before_anything_runs(tmp_path, changes
 
 def test_searches_need_a_model_and_a_simulator_needs_searches(tmp_path):
     free = config(MAZE, None, searches=(4,))
-    free = dataclasses.replace(free, agent=dataclasses.replace(free.agent, kind="model-free"))
-    with pytest.raises(UserError, match="leave training.searches out"):
-        execute(free, tmp_path, QUIET, None, None, lambda *_: None)
+    for kind in ("model-free", "ppo"):
+        free = dataclasses.replace(free, agent=dataclasses.replace(free.agent, kind=kind))
+        with pytest.raises(UserError, match="leave training.searches out"):
+            execute(free, tmp_path, QUIET, None, None, lambda *_: None)
     with pytest.raises(UserError, match="searches of no simulations"):
         TrainingConfig(simulator=True)
     with pytest.raises(UserError, match="searches of no simulations"):
         TrainingConfig(depths=(2,))
     with pytest.raises(UserError, match=r"training.searches"):
         TrainingConfig(searches=(0,))
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("random", 0), ("ppo", 64)])
+def test_baselines_are_judged_on_unseen_levels_too(tmp_path, kind, steps):
+    learner = config(MAZE, None, unseen=UNSEEN, evaluation_episodes=16)
+    learner = dataclasses.replace(learner, steps=steps, agent=AgentConfig(kind=kind))
+    found = execute(learner, tmp_path, QUIET, None, None, lambda *_: None).result["metrics"]
+    assert -3 <= found["return_unseen"] <= 3
+    assert found["return_unseen"] != found["return"]
