@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
 
 def comparisons(measures: list[str]) -> Iterator[Comparison]:
-    """Yield planning over none, more over fewer simulations, and the simulator over the model, by place."""
+    """Yield planning over what is usual, more over fewer simulations, and the simulator over the model, by place."""
     found = [m for m in map(SEARCHED.fullmatch, searches(measures)) if m is not None and not m[4]]
     for place in dict.fromkeys(match[1] or "" for match in found):
         counts: dict[str, list[str]] = {}
@@ -45,7 +45,7 @@ def comparisons(measures: list[str]) -> Iterator[Comparison]:
         for kind, simulations in counts.items():
             least, most = simulations[0], simulations[-1]
             name, unseen = f"return{place}_{kind}", bool(place)
-            yield Comparison(f"{kind} {most} over none", name + most, f"return{place}", unseen)
+            yield Comparison(f"{kind} {most} over usual", name + most, f"return{place}", unseen)
             if least != most:
                 yield Comparison(f"{kind} {most} over {least}", name + most, name + least, unseen)
         if counts.keys() >= {"search", "simulator"}:

@@ -14,7 +14,7 @@ from experiments.reporting.records import StudyRecord
 
 _PLACES = {"": "levels of training", "_unseen": "unseen levels"}
 _KINDS = {"search": ("in its model", "#0072B2"), "simulator": ("in the true one", "#00805E")}
-_NONE = ("no search", "#666666")
+_NONE = ("as usual", "#666666")
 
 
 def has_searches(study: StudyRecord) -> bool:

@@ -63,7 +63,7 @@ def test_differences_within_a_run_by_condition_and_over_all(searched):
 def test_the_report_shows_them(searched):
     told = " ".join(format_table(summarise(searched)).split())
     assert "What planning added" in told
-    assert "search 4 over none" in told
+    assert "search 4 over usual" in told
 
 
 def test_nothing_is_shown_where_nothing_was_searched(tmp_path, write_study):
