@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
 
 def comparisons(measures: list[str]) -> Iterator[Comparison]:
-    """Yield planning over what is usual, more over fewer simulations, and the simulator over the model, by place."""
+    """Yield search over usual, more over fewer simulations, and simulator over model, by place."""
     found = [m for m in map(SEARCHED.fullmatch, searches(measures)) if m is not None and not m[4]]
     for place in dict.fromkeys(match[1] or "" for match in found):
         counts: dict[str, list[str]] = {}
