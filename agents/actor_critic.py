@@ -93,6 +93,11 @@ class ActorCritic(nn.Module):
         return self.policy(features).sample(noise)
 
     @torch.no_grad()
+    def value(self, features: Tensor) -> Tensor:
+        """What the critic expects of `features` (..., F), (...)."""
+        return twohot_mean(self.critic(features))
+
+    @torch.no_grad()
     def update_slow(self) -> None:
         """Move the slow critic towards the critic; beside a frozen critic it stays as it is."""
         pairs = zip(self.slow_critic.parameters(), self.critic.parameters(), strict=True)

@@ -142,10 +142,8 @@ class AgentConfig:
                 f"Search needs a model, which the agent '{self.kind}' has not: leave agent.search out, or "
                 "choose the kind model-based."
             )
-        if self.search.update != "imagination" and (
-            self.behaviour.replay_critic == 0 or self.behaviour.starts == 1
-        ):
+        if self.search.update != "imagination" and self.behaviour.replay_critic == 0:
             raise UserError(
                 f"With agent.search.update '{self.search.update}' the critic learns on replayed rows alone: "
-                "set agent.behaviour.replay_critic above 0, and agent.behaviour.starts to 0 or at least 2."
+                "set agent.behaviour.replay_critic above 0."
             )

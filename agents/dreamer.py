@@ -133,23 +133,32 @@ class DreamerAgent(Agent):
     ) -> dict[str, Tensor]:
         """Losses of actor and critic in imagination or from plans, and of the critic on the replayed rows."""
         starts = self._starts(rows["action"].shape[1])  # K
-        tail = latents.map(lambda x: x[:, -starts:])
-        rows = {name: value[:, -starts:] for name, value in rows.items()}
-        first = tail.detach().map(lambda x: x.flatten(0, 1))  # (B * K, ...)
+        first = latents.detach().map(lambda x: x[:, -starts:].flatten(0, 1))  # (B * K, ...)
         if self.teacher is None:
             losses, values = self._imagination_losses(first, noise, metrics)
+            rows, latents = _tail(rows, starts), latents.map(lambda x: x[:, -starts:])
+            values = values.unflatten(0, (-1, starts))
         else:
-            losses, values = self._plan_losses(self.teacher, first, rows, noise, metrics)
-        if self.config.behaviour.replay_critic > 0 and starts > 1:
+            losses, values = self._plan_losses(self.teacher, first, _tail(rows, starts), noise, metrics)
+            values = self._before(latents, values.unflatten(0, (-1, starts)))
+        if self.config.behaviour.replay_critic > 0 and rows["action"].shape[1] > 1:
             losses["replay_critic"] = self.behaviour.replay_loss(
-                tail.features,
-                self._completed(rows["reward"], tail),
+                latents.features,
+                self._completed(rows["reward"], latents),
                 rows["is_last"],
                 rows["is_terminal"],
-                values.unflatten(0, (-1, starts)),
+                values,
                 self.config.model.discount,
             )
         return losses
+
+    def _before(self, latents: Latent, planned: Tensor) -> Tensor:
+        """Values (B, L) of all rows: planned (B, K) of the last ones, and the critic's own of those before.
+
+        The critic has no imagined rows to learn from, and those that are planned from would be too few.
+        """
+        earlier = latents.features[:, : -planned.shape[1]].detach()
+        return torch.cat([self.behaviour.value(earlier), planned], 1)
 
     def _imagination_losses(
         self, first: Latent, noise: Noise, metrics: dict[str, Tensor]
@@ -197,3 +206,8 @@ class DreamerAgent(Agent):
     def _imagined_continue(self, features: Tensor) -> Tensor:
         """Probability of going on times the discount, (N, H + 1)."""
         return self.world_model.predict_continue(features)
+
+
+def _tail(rows: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The last `count` rows of each sequence."""
+    return {name: value[:, -count:] for name, value in rows.items()}

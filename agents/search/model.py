@@ -10,7 +10,6 @@ from torch import Tensor
 
 from agents.actor_critic import ActorCritic
 from world_model import Latent, WorldModel
-from world_model.distributions import twohot_mean
 
 State = Any
 """A tensor (N, ...), or tuples of them: a `Latent`, or the numbers of simulators that can be restored."""
@@ -92,7 +91,7 @@ class ImaginedModel:
         arXiv 2104.06303, section 5: proposals equal to the policy).
         """
         features = state.features
-        value = twohot_mean(self.behaviour.critic(features))
+        value = self.behaviour.value(features)
         policy = self.behaviour.policy(features[:, None])  # (N, 1, A)
         if self.behaviour.discrete:
             return Evaluation(policy.parameters()["logits"][:, 0], value, None)

@@ -68,6 +68,27 @@ def test_plans_teach_the_actor_and_replayed_rows_the_critic(update, actions, int
     assert all(value.isfinite() for value in metrics.values())
 
 
+@pytest.mark.parametrize("update", ["imagination", "search"])
+def test_where_plans_teach_the_critic_learns_on_all_rows(update, monkeypatch):
+    agent, found = make(config=planning(update=update)), {}
+    loss = agent.behaviour.replay_loss
+
+    def watched(*arguments):
+        found["arguments"], found["own"] = arguments, agent.behaviour.value(arguments[0].detach())
+        return loss(*arguments)
+
+    monkeypatch.setattr(agent.behaviour, "replay_loss", watched)
+    batch, starts = rows(), CONFIG.behaviour.starts
+    for _ in range(2):
+        agent.update(batch)
+    *by_row, bootstrap, _ = found["arguments"]
+    length = batch["action"].shape[1]  # 8, of which 4 are planned or imagined from
+    learned = length if update == "search" else starts
+    assert [x.shape[1] for x in (*by_row, bootstrap)] == [learned] * 5
+    own = (bootstrap == found["own"]).all(0)
+    assert own.tolist() == [True] * (learned - starts) + [False] * starts
+
+
 def test_the_actors_loss_is_the_cross_entropy_less_the_bonus():
     agent = make()
     features = torch.zeros(2, agent.config.model.features)
@@ -170,7 +191,7 @@ def test_search_without_a_model_is_refused(kind):
         AgentConfig(kind=kind, search=SearchConfig(evaluate=True))
 
 
-@pytest.mark.parametrize("behaviour", [{"replay_critic": 0.0}, {"starts": 1}])
+@pytest.mark.parametrize("behaviour", [{"replay_critic": 0.0}])
 def test_plans_that_leave_the_critic_without_a_teacher_are_refused(behaviour):
     with pytest.raises(UserError, match="critic learns on replayed rows alone"):
         dataclasses.replace(
