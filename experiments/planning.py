@@ -12,13 +12,16 @@ from experiments.settings import agent_preset, finetune_preset, training_preset
 from experiments.study import Study
 from world_model import Predicts
 
-SEARCHING = tuple(Condition(name, "scratch", search=name) for name in VARIANTS)
+SEARCHING = tuple(
+    Condition(name, "scratch", search=name) for name, (_, _, evaluate) in VARIANTS.items() if not evaluate
+)
+"""Variants that learn differently. Those that also plan when judged (`learn+data+eval`, `eval`) are the same
+runs: `training.searches` judges every policy so too, which compares within a run."""
 WHERE_PLANNING_HELPS = (
     Contrast("planning to learn: learn over one-step", "learn", "one-step"),
     Contrast("planning to collect: data over one-step", "data", "one-step"),
     Contrast("planning to learn and to collect: learn+data over one-step", "learn+data", "one-step"),
-    Contrast("planning when judged as well: over learn+data", "learn+data+eval", "learn+data"),
-    Contrast("planning when judged alone: eval over dreamer", "eval", "dreamer"),
+    Contrast("planning to learn, given that it collects: learn+data over data", "learn+data", "data"),
     Contrast("plans or imagination: learn over dreamer", "learn", "dreamer"),
 )
 """Hamrick et al. 2021 (arXiv 2011.04021), figures 3 and 4, and our own agent beside them."""

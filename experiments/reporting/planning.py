@@ -45,7 +45,8 @@ def comparisons(measures: list[str]) -> Iterator[Comparison]:
         for kind, simulations in counts.items():
             least, most = simulations[0], simulations[-1]
             name, unseen = f"return{place}_{kind}", bool(place)
-            yield Comparison(f"{kind} {most} over usual", name + most, f"return{place}", unseen)
+            for count in simulations if kind == "search" else (most,):
+                yield Comparison(f"{kind} {count} over usual", name + count, f"return{place}", unseen)
             if least != most:
                 yield Comparison(f"{kind} {most} over {least}", name + most, name + least, unseen)
         if counts.keys() >= {"search", "simulator"}:

@@ -20,6 +20,7 @@ JUDGED = [
 
 def test_what_is_compared():
     assert [(c.better, c.baseline) for c in comparisons(["return", *JUDGED])] == [
+        ("return_search4", "return"),
         ("return_search50", "return"),
         ("return_search50", "return_search4"),
         ("return_simulator50", "return"),
