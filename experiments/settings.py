@@ -13,6 +13,7 @@ from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PPOConfig
 from expedition import UserError, unknown_name
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import TrainingConfig, from_dict, to_dict
+from transfer.plan import TransferPlan
 from world_model import SIZES, for_size
 
 T = TypeVar("T")
@@ -186,3 +187,12 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
         result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
     return result
+
+
+def possible(training: TrainingConfig, plan: TransferPlan, agent: AgentConfig) -> TrainingConfig:
+    """Settings of phase 2: no updates offline without rewarded rows, no search without a model."""
+    if plan["replay"] != "relabel":
+        training = dataclasses.replace(training, offline_updates=0)
+    if agent.kind == "model-based":
+        return training
+    return dataclasses.replace(training, searches=(), depths=(), simulator=False)

@@ -26,6 +26,7 @@ from experiments.settings import (
     as_settings,
     finetune_preset,
     overlay,
+    possible,
     ppo_preset,
     read_settings,
     training_preset,
@@ -35,7 +36,6 @@ from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Factorial
 from transfer.fitting import check_predictions, check_thaws, misfits
-from transfer.plan import TransferPlan
 from world_model import SIZES, Predicts, WorldModelConfig
 
 MAX_SEEDS = 1000
@@ -121,7 +121,7 @@ class Study:
                 "set that in `agent`, for both."
             )
         for condition in self.conditions:
-            check_thaws(condition.transfer, _possible(self.finetune, condition.transfer, self.agent))
+            check_thaws(condition.transfer, possible(self.finetune, condition.transfer, self.agent))
             check_predictions(condition.transfer, self.explorer_of(condition), self.learner_of(condition))
 
     @property
@@ -314,7 +314,7 @@ def _finetuned(
     agent = study.learner_of(condition)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
         agent = dataclasses.replace(agent, ppo=ppo_preset(env, steps))
-    training = _possible(study.probing(study.finetune), condition.transfer, agent)
+    training = possible(study.probing(study.finetune), condition.transfer, agent)
     config = RunConfig(env, "finetune", None, study.size, steps, seed, agent, training)
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
@@ -334,15 +334,6 @@ def _measured_at_random(study: Study, condition: Condition, env: str, seed: int)
     config = RunConfig(env, "finetune", None, study.size, 0, seed, AgentConfig(kind="random"), training)
     run = f"random-policy-s{seed}-{fingerprint(to_dict(config))}"
     return PlannedRun(run, config, seed, condition.name, condition.plan)
-
-
-def _possible(training: TrainingConfig, plan: TransferPlan, agent: AgentConfig) -> TrainingConfig:
-    """Settings of phase 2: no updates offline without rewarded rows, no search without a model."""
-    if plan["replay"] != "relabel":
-        training = dataclasses.replace(training, offline_updates=0)
-    if agent.kind == "model-based":
-        return training
-    return dataclasses.replace(training, searches=(), depths=(), simulator=False)
 
 
 def overlaid(base: Study, values: Mapping[str, Any]) -> Study:

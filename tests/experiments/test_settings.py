@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from agents import PPOConfig
+from agents import AgentConfig, PPOConfig
 from expedition import UserError
 from experiments.commands import Pretrain
 from experiments.presets import presets
-from experiments.settings import agent_preset, overlay, ppo_preset, read_settings, training_preset
+from experiments.settings import agent_preset, overlay, possible, ppo_preset, read_settings, training_preset
+from training import TrainingConfig
+from transfer.plan import parse_plan
 from world_model import SIZES
 
 
@@ -120,3 +122,13 @@ def test_yaml_cannot_run_code(tmp_path):
     path = write(tmp_path, "steps: !!python/object/apply:os.system ['touch hacked']")
     with pytest.raises(UserError, match="is not YAML"):
         read_settings(path)
+
+
+def test_what_is_impossible_for_a_plan_or_learner_is_left_out():
+    asked = TrainingConfig(searches=(4,), depths=(2,), simulator=True, unseen="x", offline_updates=9)
+    scratch, relabelled = parse_plan("scratch"), parse_plan("replay=relabel")
+    kept = possible(asked, relabelled, AgentConfig())
+    assert kept == asked
+    assert possible(asked, scratch, AgentConfig()) == dataclasses.replace(asked, offline_updates=0)
+    without = possible(asked, relabelled, AgentConfig(kind="ppo"))
+    assert without == dataclasses.replace(asked, searches=(), depths=(), simulator=False)
