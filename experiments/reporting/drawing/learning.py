@@ -36,7 +36,7 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
         colour, drawn = colour_of(condition, study), [curve for _, curve in found]
         grid = np.linspace(max(s[0] for s, _ in drawn), min(s[-1] for s, _ in drawn), GRID)
         lines = seed_lines(found, grid, evaluated)
-        for steps, values in drawn:
+        for steps, values in drawn if evaluated else ():  # single episodes would hide the lines
             axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0)
         band(axes, grid, lines, colour)
         drawn_lines.append(lines)
@@ -49,8 +49,8 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
     _look_at(axes, drawn_lines)
     label_ends(axes, ends)
     axes.set_title("Return during fine-tuning" + (", normalised by task" if len(study.tasks) > 1 else ""))
-    dots = "evaluations" if evaluated else "training episodes, smoothed"
-    note(axes, f"environment steps (dots: {dots}" + ("; bands: 95 %)" if most >= MIN_SEEDS else ")"))
+    told = "dots: evaluations" if evaluated else "training episodes, smoothed"
+    note(axes, f"environment steps ({told}" + ("; bands: 95 %)" if most >= MIN_SEEDS else ")"))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
 
 

@@ -37,8 +37,9 @@ def shown_measures(study: StudyRecord) -> list[str]:
     """Return the measures whose contributions are drawn: at most three that have any."""
     names = [name for name in _TITLES if contributions(study.values(name), study.factorial)]
     hidden: set[str] = set(RAW) if len(study.tasks) > 1 else set()
-    if len(study.tasks) > 1 and study.score != "success_rate":
-        hidden.add("success_rate")  # hardly anybody succeeded
+    solved = [float(np.max(v)) for by_seed in study.values("success_rate").values() for v in by_seed.values()]
+    if (len(study.tasks) > 1 and study.score != "success_rate") or not any(solved):
+        hidden.add("success_rate")  # hardly anybody succeeded, or nobody
     return [name for name in names if name not in hidden][:3]
 
 
