@@ -241,14 +241,18 @@ def _mean_rate(runs: Iterable[RunRecord], name: str) -> float:
 
 
 def films(study: StudyRecord) -> dict[str, np.ndarray]:
-    """Return the strips at the start of fine-tuning of the compared conditions, one seed each."""
-    strips, reader = {}, decoded_by(study)
+    """Return the strips of the compared conditions, one seed each; without a phase 1 those of the end."""
+    strips, reader, moment = {}, decoded_by(study), "start" if _has_phase_1(study) else "end"
     for condition in _compared(study)[::-1]:
-        path = next((path for run in study.of(condition) if (path := run.film("start", reader))), None)
+        path = next((path for run in study.of(condition) if (path := run.film(moment, reader))), None)
         if path is not None:
             with Image.open(path) as image:
                 strips[condition] = np.asarray(image.convert("RGB"))
     return strips
+
+
+def _has_phase_1(study: StudyRecord) -> bool:
+    return any(run.phase == "pretrain" for run in study.runs)
 
 
 def film_rows(strips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -282,7 +286,8 @@ def thin(strip: np.ndarray) -> np.ndarray:
 def _dreams(part: SubFigure, study: StudyRecord) -> None:
     rows = film_rows(films(study))
     by_probe = ", drawn by a probe of its latents" if decoded_by(study) == PROBE else ""
-    title(part, f"What each model foresees, open loop, before any fine-tuning (time →){by_probe}")
+    moment = "before any fine-tuning" if _has_phase_1(study) else "in the end"
+    title(part, f"What each model foresees, open loop, {moment} (time →){by_probe}")
     grid = part.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axes, (name, strip) in zip(grid, rows.items(), strict=True):
         axes.imshow(strip, interpolation="nearest", aspect="equal")

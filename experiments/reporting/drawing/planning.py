@@ -44,8 +44,12 @@ def draw_searches(part: SubFigure, study: StudyRecord) -> None:
             if any(_counts(judged, place, kind, axis) for kind in _KINDS):
                 panels.append((place, axis))
     grid = part.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    ends = {}
     for axes, (place, axis) in zip(grid, panels, strict=True):
-        _draw(axes, study, {kind: _counts(judged, place, kind, axis) for kind in _KINDS}, place, axis)
+        counts = {kind: _counts(judged, place, kind, axis) for kind in _KINDS}
+        ends[axes] = _draw(axes, study, counts, place, axis)
+    for axes, found in ends.items():  # after all, for they share their height
+        label_ends(axes, found, gap=0.13)
     title(part, f"Planning when judged: {metric_of('return').label}, mean over conditions (bands: 95 %)")
 
 
@@ -58,7 +62,8 @@ def _counts(judged: Sequence[str], place: str, kind: str, axis: str) -> dict[int
 
 def _draw(
     axes: Axes, study: StudyRecord, kinds: Mapping[str, Mapping[int, str]], place: str, axis: str
-) -> None:
+) -> dict[str, tuple[float, str]]:
+    """Draw the lines of one panel; return their names with where they end, and in which colour."""
     ends = {}
     for kind, counts in kinds.items():
         values = lines(study, list(counts.values()))
@@ -76,6 +81,6 @@ def _draw(
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    label_ends(axes, ends, gap=0.13)
     axes.set_title(_PLACES[place], fontsize=7.8)
     note(axes, axis)
+    return ends

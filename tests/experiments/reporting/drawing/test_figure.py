@@ -141,6 +141,17 @@ def test_where_a_compared_model_has_no_decoder_probes_are_shown_of_both(tmp_path
     assert drawn(folder).std() > 10
 
 
+def test_without_a_phase_1_the_films_are_those_of_the_end(tmp_path, write_study):
+    folder = write_study(tmp_path, conditions=("scratch", "model"))
+    for path in folder.glob("*/media/open_loop_end.png"):
+        Image.new("RGB", (32, 96), (77,) * 3).save(path)
+    assert all(strip.max() > 77 for strip in films(read_study(folder)).values())
+    head = json.loads((folder / "study.json").read_text())
+    head["runs"] = [run for run in head["runs"] if run["phase"] == "finetune"]
+    (folder / "study.json").write_text(json.dumps(head))
+    assert {strip.max() for strip in films(read_study(folder)).values()} == {77}
+
+
 def test_a_shared_truth_is_shown_once():
     truth, dream = np.zeros((4, 8, 3), np.uint8), np.ones((4, 8, 3), np.uint8)
     strip = np.concatenate([truth, dream, dream])
