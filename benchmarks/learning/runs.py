@@ -20,7 +20,7 @@ from experiments.settings import (
     training_preset,
     with_settings,
 )
-from training import Logistics, Replay, RunConfig, open_checkpoint
+from training import Checkpoint, Logistics, Replay, RunConfig, open_checkpoint
 from training.budget import most_rows
 from training.collector import row_spec
 from training.session import build_agent
@@ -46,6 +46,18 @@ def read_setting(text: str) -> tuple[Setting, ...]:
     return as_settings(nested(name, read_value(name, value)))
 
 
+def load(agent: Agent, folder: Path) -> Checkpoint:
+    """Give an agent what a run had learned at its newest checkpoint, which is returned.
+
+    Raises:
+        UserError: no run or no whole checkpoint there.
+    """
+    checkpoint = open_checkpoint(folder)
+    for name, module in agent.components().items():
+        module.load_state_dict(checkpoint.load(name))
+    return checkpoint
+
+
 def kept(config: RunConfig, folder: Path) -> tuple[Agent, dict[str, np.ndarray]]:
     """The agent at the end of a run of phase 1, and all rows that it replayed, (B, T, ...)."""
     count = config.training.num_envs
@@ -53,9 +65,7 @@ def kept(config: RunConfig, folder: Path) -> tuple[Agent, dict[str, np.ndarray]]
     agent = build_agent(config, envs, torch.device("cpu"))
     spec = row_spec(envs, agent, task_reward=False)
     envs.close()
-    checkpoint = open_checkpoint(folder)
-    for name, module in agent.components().items():
-        module.load_state_dict(checkpoint.load(name))
+    checkpoint = load(agent, folder)
     replay = Replay(count, spec, 2**30, most_rows(config.steps, count))
     replay.load_state_dict(checkpoint.load("replay"), checkpoint.shared_files)
     held = list(replay.sequences())

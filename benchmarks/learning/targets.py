@@ -23,10 +23,10 @@ from torch import Tensor
 from agents import Agent, DreamerAgent
 from agents.returns import lambda_returns
 from agents.search import Plan, one_step
-from benchmarks.learning.runs import QUIET
+from benchmarks.learning.runs import QUIET, load
 from envs import Rows, VectorEnv
 from expedition import UserError
-from training import open_checkpoint, prepare_process, read_config
+from training import prepare_process, read_config
 from training.collector import to_env_actions
 from training.logistics import env_factory
 from training.session import build_agent
@@ -44,9 +44,7 @@ def measure(folder: Path, envs: int, steps: int, seed: int) -> dict[str, float]:
     environments = env_factory(config, QUIET)(envs)
     try:
         agent = build_agent(config, environments, torch.device("cpu"))
-        checkpoint = open_checkpoint(folder)
-        for name, module in agent.components().items():
-            module.load_state_dict(checkpoint.load(name))
+        load(agent, folder)
         if not isinstance(agent, DreamerAgent):
             raise UserError(f"{folder} has no model to plan in: name a run of the agent model-based.")
         return told(*_played(agent, environments, steps, seed), agent)

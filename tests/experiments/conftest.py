@@ -130,6 +130,22 @@ def write_films(folder, blur, columns=16, size=32):
         Image.fromarray(strip).save(folder / f"open_loop_{moment}.png")
 
 
+@pytest.fixture
+def add_metrics():
+    """Give the runs of phase 2 of a made-up study more metrics: those of a condition and a seed."""
+
+    def add(folder, metrics):
+        for path in folder.glob("*/result.json"):
+            condition, seed = path.parent.name.rsplit("-s", 1)
+            if condition != "pretrain":
+                result = json.loads(path.read_text())
+                result["metrics"] |= metrics(condition, int(seed))
+                path.write_text(json.dumps(result))
+        return folder
+
+    return add
+
+
 @pytest.fixture(name="write_study")
 def _write_study():
     return write_study

@@ -1,7 +1,5 @@
 """How measures are shown: those of a search by place and simulations."""
 
-import json
-
 from experiments.reporting.metrics import metric_of, searches
 from experiments.reporting.records import read_study
 from experiments.reporting.report import format_table
@@ -24,13 +22,9 @@ def test_searches_stand_in_the_order_of_what_they_did():
     assert metric_of("return_simulator16").title == "simulator 16 ↑"
 
 
-def test_a_report_shows_them_with_their_contrasts(tmp_path, write_study):
+def test_a_report_shows_them_with_their_contrasts(tmp_path, write_study, add_metrics):
     folder = write_study(tmp_path, seeds=(0, 1, 2))
-    for path in folder.glob("*/result.json"):
-        result = json.loads(path.read_text())
-        if "pretrain" not in path.parent.name:
-            result["metrics"] |= {name: 1.0 + index for index, name in enumerate(JUDGED)}
-            path.write_text(json.dumps(result))
+    add_metrics(folder, lambda *_: {name: 1.0 + index for index, name in enumerate(JUDGED)})
     found = summarise(read_study(folder))
     assert found["conditions"]["model"]["return_search16"]["mean"] == 2.0
     assert found["contrasts"]["model over scratch"]["return_simulator16"]["mean"] == 0.0

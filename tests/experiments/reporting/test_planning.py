@@ -1,7 +1,5 @@
 """What planning added when a policy was judged: worked numbers."""
 
-import json
-
 import pytest
 
 from experiments.reporting.metrics import searches
@@ -34,17 +32,13 @@ def test_what_is_compared():
 
 
 @pytest.fixture
-def searched(tmp_path, write_study):
+def searched(tmp_path, write_study, add_metrics):
     """A study of three seeds, judged with search; in `model` it is worth the seed, elsewhere 10 more."""
-    folder = write_study(tmp_path, seeds=(0, 1, 2))
-    for path in folder.glob("*/result.json"):
-        condition, seed = path.parent.name.rsplit("-s", 1)
-        if condition != "pretrain":
-            result = json.loads(path.read_text())
-            worth = int(seed) + (0 if condition == "model" else 10)
-            result["metrics"] |= {"return": 1.0, "return_search4": 1.0 + worth}
-            path.write_text(json.dumps(result))
-    return read_study(folder)
+
+    def metrics(condition, seed):
+        return {"return": 1.0, "return_search4": 1.0 + seed + (0 if condition == "model" else 10)}
+
+    return read_study(add_metrics(write_study(tmp_path, seeds=(0, 1, 2)), metrics))
 
 
 def test_differences_within_a_run_by_condition_and_over_all(searched):

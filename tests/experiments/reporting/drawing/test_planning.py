@@ -1,7 +1,5 @@
 """Returns over simulations and depth: which panels, and the mean over conditions by seed."""
 
-import json
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -13,17 +11,14 @@ JUDGED = ("return_search4", "return_search16", "return_search16_depth2", "return
 
 
 @pytest.fixture
-def searched(tmp_path, write_study):
+def searched(tmp_path, write_study, add_metrics):
     """A study of three seeds: what was judged is the seed, in `model` 10 more, and with search 100 more."""
-    folder = write_study(tmp_path, seeds=(0, 1, 2))
-    for path in folder.glob("*/result.json"):
-        condition, seed = path.parent.name.rsplit("-s", 1)
-        if condition != "pretrain":
-            result = json.loads(path.read_text())
-            value = float(seed) + 10 * (condition == "model")
-            result["metrics"] |= {"return": value} | dict.fromkeys(JUDGED, value + 100)
-            path.write_text(json.dumps(result))
-    return read_study(folder)
+
+    def metrics(condition, seed):
+        value = float(seed) + 10 * (condition == "model")
+        return {"return": value} | dict.fromkeys(JUDGED, value + 100)
+
+    return read_study(add_metrics(write_study(tmp_path, seeds=(0, 1, 2)), metrics))
 
 
 def test_a_line_is_the_mean_over_conditions_by_seed(searched):
