@@ -116,14 +116,15 @@ def run_seconds(config: RunConfig, trial: Trial) -> float:
     """What a run will take, from the start of its process to its result."""
     judged = evaluations(config) * trial.evaluation
     if config.agent.kind == "random":
-        return trial.begin + judged
+        unseen = trial.evaluation if config.training.unseen else 0.0
+        return trial.begin + judged + unseen
     learning = config.steps * trial.step + planned_updates(config) * trial.update
     return _besides(trial) + learning + judged
 
 
 def _besides(trial: Trial) -> float:
-    """What each run takes once: it begins, loads what is compiled, and judges its model first and last."""
-    return trial.begin + trial.compiling + trial.heldout + 2 * trial.open_loop
+    """What each run takes once: its start, and judging its model twice and its final policy in all ways."""
+    return trial.begin + trial.compiling + trial.heldout + 2 * trial.open_loop + trial.beyond
 
 
 def until_all_end(runs: Sequence[PlannedRun], seconds: Mapping[str, float], jobs: int) -> float:

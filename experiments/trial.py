@@ -32,6 +32,7 @@ from training import Logistics, from_dict, prepare_process
 from training.budget import planned_updates
 from training.collector import Collector, row_spec
 from training.config import RunConfig
+from training.judging.beyond import each_beyond
 from training.judging.evaluation import (
     PARALLEL,
     STICKY,
@@ -80,6 +81,7 @@ class Trial:
         evaluation: seconds of one evaluation of the policy.
         heldout: seconds of collecting the held-out sequences; 0 where there is no model to judge.
         open_loop: seconds of measuring and drawing open-loop prediction once.
+        beyond: seconds of judging the final policy on unseen levels and with search.
     """
 
     begin: float
@@ -92,6 +94,7 @@ class Trial:
     evaluation: float = 0.0
     heldout: float = 0.0
     open_loop: float = 0.0
+    beyond: float = 0.0
 
 
 class _Rows:
@@ -154,6 +157,7 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
         0.0 if mode == "eager" else first,
         _evaluation(agent, make_envs, config, lengths),
         *_model_judged(agent, make_envs, config, kept),
+        _beyond(agent, config, logistics, lengths),
     )
 
 
@@ -256,6 +260,14 @@ def _evaluation(policy: Policy, make_envs: MakeEnvs, config: RunConfig, lengths:
     return reckoned(lambda check: evaluate_policy(policy, make_envs, episodes, config.seed, check), rows)
 
 
+def _beyond(policy: Policy, config: RunConfig, logistics: Logistics, lengths: Sequence[int]) -> float:
+    """Seconds of judging the final policy on unseen levels and with search, each as `_evaluation` does."""
+    each = each_beyond(
+        policy, config, logistics, lambda _, make_envs: _evaluation(policy, make_envs, config, lengths)
+    )
+    return sum(each.values())
+
+
 def _model_judged(agent: Agent, make_envs: MakeEnvs, config: RunConfig, kept: _Rows) -> tuple[float, float]:
     """Seconds of collecting the held-out sets, and of open-loop prediction on them; 0 without a model."""
     training, model = config.training, agent.world_model
@@ -303,10 +315,11 @@ def _measure_ppo(config: RunConfig, logistics: Logistics) -> Trial:
         spent = max(0.0, time.monotonic() - clock - made * step)
         lengths = [int(episode["length"]) for episode in learner.bridge.episodes]
         evaluation = _evaluation(learner.actor(), make_envs, config, lengths)
+        beyond = _beyond(learner.actor(), config, logistics, lengths)
     finally:
         envs.close()
     update = spent / made * config.agent.ppo.rollout
-    return Trial(begin, step, update, _peak(), 0, learner.parameters, evaluation=evaluation)
+    return Trial(begin, step, update, _peak(), 0, learner.parameters, evaluation=evaluation, beyond=beyond)
 
 
 def _peak() -> int:

@@ -58,14 +58,19 @@ def test_what_was_compiled_anew_is_tried_again(monkeypatch):
 
 
 def test_a_run_is_its_start_its_learning_and_its_judging():
-    trial = Trial(3.0, 0.001, 0.1, 0, 1, 1, compiling=4.0, evaluation=0.5, heldout=0.2, open_loop=0.7)
+    trial = Trial(
+        3.0, 0.001, 0.1, 0, 1, 1, compiling=4.0, evaluation=0.5, heldout=0.2, open_loop=0.7, beyond=6.0
+    )
     phase_1, phase_2 = RUNS[0].config, next(run.config for run in RUNS if run.condition == "model")
-    once = 3.0 + 4.0 + 0.2 + 2 * 0.7
+    once = 3.0 + 4.0 + 0.2 + 2 * 0.7 + 6.0
     for config, judged in ((phase_1, 1), (phase_2, 1 + 5 + 1)):
         learning = config.steps * 0.001 + planned_updates(config) * 0.1
         assert run_seconds(config, trial) == pytest.approx(once + learning + judged * 0.5)
     by_chance = next(run.config for run in RUNS if run.config.agent.kind == "random")
     assert run_seconds(by_chance, trial) == pytest.approx(3.0 + 0.5)
+    unseen = dataclasses.replace(by_chance.training, unseen="maze-vector")
+    elsewhere = dataclasses.replace(by_chance, training=unseen)
+    assert run_seconds(elsewhere, trial) == pytest.approx(3.0 + 2 * 0.5)
 
 
 def test_as_many_are_tried_at_once_as_will_run_and_all_evaluations_are_told(monkeypatch):

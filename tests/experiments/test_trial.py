@@ -4,6 +4,7 @@ import pytest
 
 from experiments import trial as module
 from experiments.trial import reckoned, rows_of_evaluation
+from tests.training.test_resume import QUIET, config
 
 
 @pytest.fixture
@@ -55,3 +56,21 @@ def test_what_takes_long_is_reckoned_from_its_first_rows(clock, rows, told, expe
 )
 def test_an_evaluation_is_as_long_as_the_episodes_that_were_seen(episodes, lengths, limit, expected):
     assert rows_of_evaluation(episodes, lengths, limit) == expected
+
+
+def test_what_is_judged_beyond_the_own_episodes_is_tried_with_its_search(monkeypatch):
+    judged = []
+
+    def evaluation(policy, make_envs, config, lengths):
+        envs = make_envs(1)
+        envs.close()
+        judged.append(policy.planners["evaluate"] is not None)
+        return 2.0
+
+    monkeypatch.setattr(module, "_evaluation", evaluation)
+    searched = config(
+        "mazes-collect,size=7,limit=12,num_levels=1,observe=symbols", None, steps=60, searches=(2,)
+    )
+    tried = module.measure(searched, QUIET)
+    assert judged == [False, True]  # as it is, then searching twice
+    assert (tried.evaluation, tried.beyond) == (2.0, 2.0)

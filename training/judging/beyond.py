@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from agents import DreamerAgent
 from agents.search import SearchConfig
@@ -16,6 +16,7 @@ from training.judging.simulated import simulating
 from training.logistics import Logistics, env_factory
 from training.spaces import describe_spaces
 
+T = TypeVar("T")
 Summaries = dict[str, dict[str, float]]
 """By the end of the measures' names."""
 
@@ -56,29 +57,40 @@ def judge_beyond(
 
     Every judgement has the same seeds of episodes.
     """
-    found: Summaries = {}
+    episodes = config.training.evaluation_episodes
+
+    def judge(env: str, make_envs: MakeEnvs) -> dict[str, float]:
+        return summarise_episodes(env, evaluate_policy(policy, make_envs, episodes, seed, check))
+
+    return each_beyond(policy, config, logistics, judge)
+
+
+def each_beyond(
+    policy: Policy, config: RunConfig, logistics: Logistics, judge: Callable[[str, MakeEnvs], T]
+) -> dict[str, T]:
+    """What `judge` returns of each judgement, by the end of its measures' names.
+
+    Args:
+        policy: the one that is judged; it searches, or does not, while `judge` is called.
+        config: of its run.
+        logistics: how environments are made.
+        judge: given the environment's id and what makes it.
+    """
+    found: dict[str, T] = {}
     for env in _judged(config):
         place = "" if env == config.env else "_unseen"
         make_envs = env_factory(dataclasses.replace(config, env=env), logistics)
-        judge = functools.partial(_judge, policy, config, env, seed, check)
         if place:
-            found[place] = judge(make_envs)
+            found[place] = judge(env, make_envs)
         if not isinstance(policy, DreamerAgent):
             continue
         for name, search in _searches(config):
             with policy.judged_with(policy.planner(search)):
-                found[f"{place}_search{name}"] = judge(make_envs)
+                found[f"{place}_search{name}"] = judge(env, make_envs)
             if config.training.simulator:
                 with simulating(policy, search, env, config.training.image_size) as planner:
-                    found[f"{place}_simulator{name}"] = judge(planner.followed(make_envs))
+                    found[f"{place}_simulator{name}"] = judge(env, planner.followed(make_envs))
     return found
-
-
-def _judge(
-    policy: Policy, config: RunConfig, env: str, seed: int, check: Check, make_envs: MakeEnvs
-) -> dict[str, float]:
-    episodes = config.training.evaluation_episodes
-    return summarise_episodes(env, evaluate_policy(policy, make_envs, episodes, seed, check))
 
 
 def _judged(config: RunConfig) -> tuple[str, ...]:
