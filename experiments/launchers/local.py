@@ -89,7 +89,8 @@ class Launcher:
         """Say what will be run, and how much memory its replays may take."""
         study, config = self.study, self.runs[0].config
         self.say(f"Study {study.name}: {study.description}")
-        own = told_phase_2(study.agent, study.finetuning_agent)
+        explored = any(run.needs for run in self.runs)
+        own = told_phase_2(study.agent, study.finetuning_agent) if explored else ""
         if own:
             self.say(f"  {own}")
         for line in told_runs(self.runs):

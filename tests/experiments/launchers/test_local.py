@@ -375,6 +375,7 @@ def test_a_study_says_what_phase_2_sets_for_itself(study_file, tmp_path):
         "  Phase 2 sets for itself (phase 1 had): behaviour.entropy 0.003 (0.01), optimizer.lr 0.5 (0.001)"
         in said
     )
-    study = dataclasses.replace(study, finetune_agent=())
-    Launcher(study, tmp_path / "out", 1, Logistics(wandb="off"), "x", said.append).announce()
+    from_scratch = dataclasses.replace(study, conditions=study.conditions[:1])  # there is no phase 1
+    for silent in (dataclasses.replace(study, finetune_agent=()), from_scratch):
+        Launcher(silent, tmp_path / "out", 1, Logistics(wandb="off"), "x", said.append).announce()
     assert sum("Phase 2 sets" in line for line in said) == 1
