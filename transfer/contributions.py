@@ -106,8 +106,10 @@ class Factorial:
         - alone, and last: y({c}) - y(nothing), and y(all) - y(all but c).
 
         With two components main effects equal Shapley values, and `last` and `alone` are the main effect plus
-        and minus the interaction.
+        and minus the interaction. There are none where fewer than two sets have a condition.
         """
+        if len(self.cells) < 2:
+            return []
         parts, everything = self.components, frozenset(self.components)
         found = [Effect("total gain", "total", parts, {everything: 1.0, NOTHING: -1.0})]
         if len(parts) == 1:
@@ -153,14 +155,15 @@ class Factorial:
 
 
 def default_factorial(conditions: Iterable[str]) -> Factorial:
-    """Return the factorial of model and policy over a study's conditions by their plans' names.
+    """Return the factorial of model and policy over those of a study's conditions that are named as its cells.
 
     Both are carried by `model+prior` where the study has it, because there the policy is carried as it is in
     `policy`; else by `model+policy`.
     """
-    both = "model+prior" if "model+prior" in set(conditions) else "model+policy"
+    known = set(conditions)
+    both = "model+prior" if "model+prior" in known else "model+policy"
     cells = {"": "scratch", "model": "model", "policy": "policy", "model+policy": both}
-    return Factorial.named(("model", "policy"), cells)
+    return Factorial.named(("model", "policy"), {name: cells[name] for name in cells if cells[name] in known})
 
 
 def contributions(results: Results, factorial: Factorial, confidence: float = 0.95) -> dict[str, Estimate]:

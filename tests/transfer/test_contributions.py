@@ -152,6 +152,12 @@ def test_the_clean_fourth_cell_is_preferred():
     assert default_factorial(SEEDS).baseline == "scratch"
 
 
+@pytest.mark.parametrize("conditions", [["learn", "data"], ["scratch", "encoder"]])
+def test_a_study_that_carries_no_cell_has_no_effects_to_miss(conditions):
+    assert default_factorial(conditions).effects() == []
+    assert default_factorial([*conditions, "scratch", "model"]).effects() != []
+
+
 @pytest.mark.parametrize(
     ("components", "cells", "sentence"),
     [
