@@ -317,7 +317,8 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     study = find_study(command.name, command.budget, overrides | merged(groups, told))
     study = study if command.search is None else with_search(study, command.search)
     folder = command.out or Path("runs") / study.name
-    launcher = Launcher(study, folder, command.jobs, _logistics(command), typed, _say, command.fused)
+    logistics = _logistics(command)
+    launcher = Launcher(study, folder, command.jobs, logistics, typed, _say, command.fused, command.retries)
     launcher.announce()
     if command.plan_only:
         return _estimate(launcher)

@@ -166,6 +166,8 @@ class StudyCommand:
     """Runs at a time; 0: one a core, one on a GPU."""
     fused: bool = False
     """Seeds as one program, for a GPU."""
+    retries: int = 1
+    """New tries of a run that crashed."""
     env: str | None = None
     """Environment id."""
     intrinsic: str | None = None

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from envs import cores
 from expedition import UserError, __version__
+from experiments.launchers.graph import Graph, Group
 from experiments.launchers.worker import Job, Task
 from experiments.study import PlannedRun, Study, planned_runs
 from experiments.telling import told_phase_2, told_runs
@@ -30,11 +31,13 @@ from transfer.plan import COMPONENTS, parse_plan
 POLL_SECONDS = 0.5
 TELL_SECONDS = 20.0
 GRACE_SECONDS = 120.0
+TOLD = 2
+"""Exit code of a worker that says itself what a user can mend."""
 
 
 @dataclasses.dataclass
 class _Active:
-    runs: list[PlannedRun]
+    runs: Group
     process: subprocess.Popen[bytes]
     log: IO[bytes]
 
@@ -50,6 +53,7 @@ class Launcher:
         command: the command line, for the record.
         say: told one line at a time what a person wants to know.
         fused: whether the seeds of a condition learn as one program, in one process.
+        retries: how often a run that crashed is begun again.
     """
 
     def __init__(
@@ -61,9 +65,12 @@ class Launcher:
         command: str,
         say: Callable[[str], None],
         fused: bool = False,
+        retries: int = 1,
     ) -> None:
         if jobs < 0:
             raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
+        if retries < 0:
+            raise UserError(f"The number of retries must be 0 or more, not {retries}.")
         self.study, self.folder, self.say = study, folder, say
         self.runs = planned_runs(study)
         self.groups = in_groups(self.runs, fused)
@@ -83,7 +90,9 @@ class Launcher:
         )
         self.command = command
         self.wall_seconds = _earlier_seconds(folder, study.name)
+        self.retries = retries
         self._active: list[_Active] = []
+        self._failed: dict[str, str] = {}
 
     def announce(self) -> None:
         """Say what will be run, and how much memory its replays may take."""
@@ -107,8 +116,10 @@ class Launcher:
     def run(self) -> int:
         """Run what is not finished yet; returns the exit code.
 
+        A run that fails takes with it only those that need it.
+
         Raises:
-            UserError: a run failed, with its own sentence, or the folder cannot be written.
+            UserError: runs failed, with the first one's own sentence, or the folder cannot be written.
         """
         with disk_errors("the study", self.folder, "nothing was started"):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -131,26 +142,26 @@ class Launcher:
         return stop.exit_code
 
     def _loop(self, stop: StopSignal, bar: _Bar) -> None:
-        finished = {run.id for run in self.runs if read_result(self.folder / run.id) is not None}
-        left = ([run for run in group if run.id not in finished] for group in self.groups)
-        waiting = [group for group in left if group]
-        while waiting or self._active:
+        done = {run.id for run in self.runs if read_result(self.folder / run.id) is not None}
+        graph = Graph(self.groups, done, self.retries)
+        self._failed = graph.failed
+        while self._active or graph.ready():
             if stop:
                 self.say("Stopping: the runs save their state.")
                 self._stop_all()
                 self.say("Saved; run the same command again to go on.")
                 return
-            for group in [g for g in waiting if all(run.needs in {None, *finished} for run in g)]:
-                if len(self._active) < self.jobs:
-                    waiting.remove(group)
-                    self._start(group)
+            for group in graph.ready()[: self.jobs - len(self._active)]:
+                graph.begin(group)
+                self._start(group)
             time.sleep(POLL_SECONDS)
             for active in [a for a in self._active if a.process.poll() is not None]:
                 self._active.remove(active)
                 active.log.close()
-                self._check(active)
-                finished |= {run.id for run in active.runs}
+                self._ended(active, graph)
             bar.update([run for active in self._active for run in active.runs])
+        if graph.failed:
+            raise UserError(self._failure(graph))
 
     def _start(self, runs: list[PlannedRun]) -> None:
         first = runs[0]
@@ -169,24 +180,37 @@ class Launcher:
             job = logs / f"{first.id}.json"
             logistics = dataclasses.replace(self.logistics, threads=self.threads[first.config.phase])
             Job(tuple(tasks), logistics, os.getpid()).save(job)
-            log = (logs / f"{first.id}.txt").open("ab")
+            log = self._log(first.id).open("ab")
         command = [sys.executable, "-m", "experiments.launchers.worker", str(job)]
         # A session of its own, so that Ctrl-C reaches the launcher alone, which then asks every run to save.
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self._active.append(_Active(runs, process, log))
 
-    def _check(self, active: _Active) -> None:
-        """Tell why a run failed."""
-        code = active.process.returncode
+    def _ended(self, active: _Active, graph: Graph) -> None:
+        """Note how a process ended; one that crashed may be begun again."""
+        code, first = active.process.returncode, active.runs[0].id
         if code == 0:
+            graph.succeed(active.runs)
             return
-        first = active.runs[0].id
-        path = self.folder / "logs" / f"{first}.txt"
-        others = f", fused with {len(active.runs) - 1} more," if len(active.runs) > 1 else ""
-        raise UserError(
-            f"Run {first}{others} failed ({_reason(code, path)}); its log is {path}, what is finished is "
-            "kept, and the same command goes on from there."
-        )
+        why = _reason(code, self._log(first))
+        again = graph.fail(active.runs, why, crashed=code != TOLD)
+        then = "it is begun again" if again else "runs that do not need it go on"
+        self.say(f"Run {first} failed ({why}): {then}.")
+        self._write_study()
+
+    def _failure(self, graph: Graph) -> str:
+        """The sentence of a study in which runs failed: the first one's reason, and how many there are."""
+        (first, why), *others = graph.failed.items()
+        told = f"Run {first} failed ({why}); its log is {self._log(first)}"
+        if others:
+            told += f"; {len(others)} more failed"
+        if count := graph.not_begun():
+            were = "was not begun, which needs" if count == 1 else "were not begun, which need"
+            told += f"; {count} {were} one that failed, or too many failed before"
+        return f"{told}; what is finished is kept, and the same command goes on from there."
+
+    def _log(self, run_id: str) -> Path:
+        return self.folder / "logs" / f"{run_id}.txt"
 
     def _stop_all(self) -> None:
         """Ask every run to save and leave, and wait for it."""
@@ -217,6 +241,7 @@ class Launcher:
             "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
             "question": None if self.study.question is None else dataclasses.asdict(self.study.question),
             "wall_seconds": self.wall_seconds,
+            "failed": self._failed,
             "runs": [
                 {
                     "id": run.id,
@@ -265,7 +290,8 @@ def _reason(code: int, log: Path) -> str:
     if code > 128:
         return f"it was stopped by {signal.Signals(code - 128).name}"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    told = [line.removeprefix("ERROR ") for line in lines if line.startswith("ERROR ")]
+    # The log may hold earlier tries: only what this one told itself is looked for among them.
+    told = [line.removeprefix("ERROR ") for line in lines if line.startswith("ERROR ") and code == TOLD]
     last = (told or lines or [f"it ended with code {code}"])[-1]
     return last.rstrip(".")
 

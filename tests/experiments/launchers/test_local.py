@@ -23,9 +23,9 @@ QUIET = Logistics(device="cpu", wandb="off", threads=1)
 CELL = {"mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n"}
 
 
-def launcher(study_file, folder, seeds=1, jobs=2, fused=False, **changes):
+def launcher(study_file, folder, seeds=1, jobs=2, fused=False, say=lambda line: None, retries=1, **changes):
     study = find_study(str(study_file(**changes)), None, {"seeds": seeds})
-    return Launcher(study, folder, jobs, QUIET, "expedition study x", lambda line: None, fused)
+    return Launcher(study, folder, jobs, QUIET, "expedition study x", say, fused, retries)
 
 
 def workers(folder):
@@ -216,15 +216,29 @@ def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
     second = steps_of(folder)
     assert first < second < 3_000
 
-    # A worker that is killed is told by its name.
-    once(lambda: steps_of(folder) > second, lambda: [os.kill(pid, signal.SIGKILL) for pid in workers(folder)])
-    with pytest.raises(UserError, match=r"^Run pretrain-s0-\w+ failed \(it was ended by SIGKILL.*log is"):
-        launcher(study_file, folder, jobs=1, **LONG).run()
+    # A worker that is killed is told by its name, and begun again where that is allowed.
+    def kill_after(step):
+        once(
+            lambda: steps_of(folder) > step, lambda: [os.kill(pid, signal.SIGKILL) for pid in workers(folder)]
+        )
 
-    it = launcher(study_file, folder, jobs=1, **LONG)
+    kill_after(second)
+    with pytest.raises(
+        UserError, match=r"^Run pretrain-s0-\w+ failed \(it was ended by SIGKILL.*log is"
+    ) as end:
+        launcher(study_file, folder, jobs=1, retries=0, **LONG).run()
+    assert "1 was not begun, which needs" in str(end.value)
+    assert len(list(folder.glob("*/result.json"))) == 1  # the random policy needed nothing
+    assert len(json.loads((folder / "study.json").read_text())["failed"]) == 1
+
+    said = []
+    it = launcher(study_file, folder, jobs=1, say=said.append, **LONG)
     assert it.wall_seconds > 0  # all sittings count
+    kill_after(steps_of(folder))
     assert it.run() == 0
+    assert [line for line in said if "SIGKILL" in line and "it is begun again" in line]
     assert len(list(folder.glob("*/result.json"))) == 3
+    assert json.loads((folder / "study.json").read_text())["failed"] == {}
 
 
 def test_a_run_that_fails_gives_its_own_sentence(study_file, tmp_path):
@@ -245,6 +259,7 @@ def test_a_run_that_fails_gives_its_own_sentence(study_file, tmp_path):
         (2, "INFO replay\nERROR The disk is full.\nINFO bye\n", "The disk is full"),
         (1, "Traceback\n  x\nValueError: no.\n\n", "ValueError: no"),
         (3, "", "it ended with code 3"),
+        (1, "ERROR The disk was full once.\nValueError: no.\n", "ValueError: no"),  # of two tries
         (-9, "INFO replay\n", "it was ended by SIGKILL, perhaps for want of memory"),
         (-11, "INFO replay\n", "it was ended by SIGSEGV"),
         (143, "INFO Saved\n", "it was stopped by SIGTERM"),
@@ -291,10 +306,10 @@ def test_two_launchers_do_not_share_a_folder(study_file, tmp_path):
         it.run()
 
 
-@pytest.mark.parametrize("jobs", [-1])
-def test_negative_jobs_are_refused(study_file, tmp_path, jobs):
-    with pytest.raises(UserError, match="number of jobs"):
-        launcher(study_file, tmp_path / "out", jobs=jobs)
+@pytest.mark.parametrize("name", ["jobs", "retries"])
+def test_negative_numbers_are_refused(study_file, tmp_path, name):
+    with pytest.raises(UserError, match=f"number of {name}"):
+        launcher(study_file, tmp_path / "out", **{name: -1})
 
 
 def test_cores_are_shared_out(study_file, tmp_path, monkeypatch):
