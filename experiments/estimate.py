@@ -15,7 +15,7 @@ from agents import AgentConfig
 from expedition import UserError
 from experiments.launchers.worker import Job, Task
 from experiments.reporting.report import duration
-from experiments.study import PlannedRun
+from experiments.studies.study import PlannedRun
 from experiments.trial import Trial
 from training import Logistics
 from training.budget import evaluations, most_rows, planned_updates

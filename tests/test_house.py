@@ -23,7 +23,7 @@ EACH = pytest.mark.parametrize("path", FILES, ids=NAMES)
 
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"eval", "exec", "torch.save", "torch.load", "np.load", "numpy.load"}
-PRINTS = {"experiments/cli.py"}
+PRINTS = {"experiments/command_line/cli.py"}
 
 
 def called(node):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -76,6 +76,10 @@ class Factorial:
             "+".join(c for c in self.components if c in carried): name for carried, name in self.cells.items()
         }
         return {"components": list(self.components), "cells": cells}
+
+    def of(self, conditions: Collection[str]) -> Factorial:
+        """Return the factorial of those cells alone that these conditions are."""
+        return Factorial(self.components, {c: name for c, name in self.cells.items() if name in conditions})
 
     @property
     def baseline(self) -> str | None:
@@ -155,15 +159,14 @@ class Factorial:
 
 
 def default_factorial(conditions: Iterable[str]) -> Factorial:
-    """Return the factorial of model and policy over those of a study's conditions that are named as its cells.
+    """Return the factorial of model and policy over a study's conditions by their plans' names.
 
     Both are carried by `model+prior` where the study has it, because there the policy is carried as it is in
     `policy`; else by `model+policy`.
     """
-    known = set(conditions)
-    both = "model+prior" if "model+prior" in known else "model+policy"
+    both = "model+prior" if "model+prior" in set(conditions) else "model+policy"
     cells = {"": "scratch", "model": "model", "policy": "policy", "model+policy": both}
-    return Factorial.named(("model", "policy"), {name: cells[name] for name in cells if cells[name] in known})
+    return Factorial.named(("model", "policy"), cells)
 
 
 def contributions(results: Results, factorial: Factorial, confidence: float = 0.95) -> dict[str, Estimate]:

@@ -27,10 +27,10 @@ import numpy as np
 
 from benchmarks.learning.runs import QUIET
 from expedition import UserError
-from experiments.flags import grouped_flags
+from experiments.command_line.flags import grouped_flags
 from experiments.launchers.worker import carry_out
-from experiments.presets import find_study
-from experiments.study import PlannedRun, Study, planned_runs
+from experiments.studies.presets import find_study
+from experiments.studies.study import PlannedRun, Study, planned_runs
 
 STUDY = "quickstart"
 PLANS = ("model+policy", "model+policy,actor=freeze:1200")

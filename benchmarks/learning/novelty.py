@@ -29,8 +29,8 @@ from agents import Agent
 from agents.base import rows_on
 from benchmarks.learning.runs import QUIET, kept
 from expedition import UserError
-from experiments.flags import grouped_flags
-from experiments.presets import find_study
+from experiments.command_line.flags import grouped_flags
+from experiments.studies.presets import find_study
 from training import RunConfig, execute, prepare_process
 
 STUDY = "walker2023-mazes"

@@ -10,7 +10,7 @@ import torch
 from agents import Agent
 from envs import make_vector
 from expedition import UserError
-from experiments.flags import read_value
+from experiments.command_line.flags import read_value
 from experiments.settings import (
     Setting,
     agent_preset,

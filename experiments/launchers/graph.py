@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from experiments.study import PlannedRun
+from experiments.studies.study import PlannedRun
 
 IN_A_ROW = 5
 """So many failures with no success between them have one cause: nothing else is begun."""

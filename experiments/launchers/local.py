@@ -19,8 +19,8 @@ from envs import cores
 from expedition import UserError, __version__
 from experiments.launchers.graph import Graph, Group
 from experiments.launchers.worker import Job, Task
-from experiments.study import PlannedRun, Study, planned_runs
-from experiments.telling import told_phase_2, told_runs
+from experiments.studies.study import PlannedRun, Study, planned_runs
+from experiments.studies.telling import told_phase_2, told_runs
 from training import Logistics, fingerprint, read_result, to_dict
 from training.logging.wandb_sink import resolve_wandb_mode
 from training.runtime import StopSignal, choose_device

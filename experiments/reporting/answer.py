@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.conditions import EXPLORED, Question
 from experiments.reporting.metrics import Metric, metric_of
 from experiments.reporting.records import StudyRecord
+from experiments.studies.conditions import EXPLORED, Question
 from transfer.statistics import MIN_SEEDS, Estimate, Value, estimate, paired_contrast, seeds_to_decide
 
 MANY_SEEDS = 1000

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from expedition.errors import UserError
-from experiments.conditions import Contrast, Question, usual_question
 from experiments.reporting.metrics import NORMALISED
 from experiments.reporting.runs import (
     ANEW,
@@ -22,6 +21,7 @@ from experiments.reporting.runs import (
     with_learning,
     with_normalised,
 )
+from experiments.studies.conditions import Contrast, Question, usual_question
 from training.storage.folder import read_json
 from transfer.contributions import Factorial, default_factorial
 from transfer.statistics import Value
@@ -220,7 +220,8 @@ def read_study(folder: Path | str) -> StudyRecord:
 
 def _read_factorial(head: Mapping[str, Any]) -> Factorial:
     if head.get("factorial") is None:
-        return default_factorial(e["condition"] for e in head["runs"] if e["condition"] is not None)
+        conditions = {e["condition"] for e in head["runs"] if e["condition"] is not None}
+        return default_factorial(conditions).of(conditions)
     given = head["factorial"]
     return Factorial.named(map(str, given["components"]), {str(k): str(v) for k, v in given["cells"].items()})
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from expedition.errors import UserError
-from experiments.conditions import Contrast
 from experiments.reporting.answer import answer
 from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metric_of, searches
 from experiments.reporting.planning import planning_worth
 from experiments.reporting.records import StudyRecord
+from experiments.studies.conditions import Contrast
 from transfer.contributions import contributions
 from transfer.statistics import (
     Results,

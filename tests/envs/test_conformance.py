@@ -9,7 +9,7 @@ import pytest
 
 from envs.conformance import check
 from expedition import UserError
-from experiments.cli import main
+from experiments.command_line.cli import main
 
 WORLD = '''
 import os, random

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.cli import main
+from experiments.command_line.cli import main
 
 ACHIEVEMENTS = [
     "collect_coal",
@@ -279,7 +279,7 @@ def spawn(tmp_path):
 
     def start(*arguments):
         output = [(tmp_path / f"{len(started)}.{name}").open("w+") for name in ("out", "err")]
-        command = [sys.executable, "-m", "experiments.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "experiments.command_line.cli", *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
         process = subprocess.Popen(command, stdout=output[0], stderr=output[1], env=environment)
         process.said = lambda: Path(output[1].name).read_text()

@@ -8,8 +8,8 @@ import pytest
 from experiments import estimate as module
 from experiments.estimate import estimate_study, run_seconds, until_all_end
 from experiments.launchers.local import Launcher
-from experiments.presets import find_study
-from experiments.study import planned_runs
+from experiments.studies.presets import find_study
+from experiments.studies.study import planned_runs
 from experiments.trial import Trial
 from training import Logistics
 from training.budget import planned_updates

@@ -7,9 +7,9 @@ import pytest
 
 from agents import AgentConfig, PPOConfig
 from expedition import UserError
-from experiments.commands import Pretrain
-from experiments.presets import presets
+from experiments.command_line.commands import Pretrain
 from experiments.settings import agent_preset, overlay, possible, ppo_preset, read_settings, training_preset
+from experiments.studies.presets import presets
 from training import TrainingConfig
 from transfer.plan import parse_plan
 from world_model import SIZES

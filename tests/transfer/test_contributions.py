@@ -154,8 +154,9 @@ def test_the_clean_fourth_cell_is_preferred():
 
 @pytest.mark.parametrize("conditions", [["learn", "data"], ["scratch", "encoder"]])
 def test_a_study_that_carries_no_cell_has_no_effects_to_miss(conditions):
-    assert default_factorial(conditions).effects() == []
-    assert default_factorial([*conditions, "scratch", "model"]).effects() != []
+    assert default_factorial(conditions).of(conditions).effects() == []
+    more = [*conditions, "scratch", "model"]
+    assert default_factorial(more).of(more).effects() != []
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,17 @@ import dataclasses
 import fcntl
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from expedition import UserError
 from training.config import RunConfig, differences, from_dict
 from training.storage.state_tree import disk_errors, publish_json
+
+LOOK_SECONDS = 0.05
+"""Longer than looking whether a folder is held takes."""
 
 
 def claim_folder(run_dir: Path, settings: Mapping[str, Any]) -> bool:
@@ -66,13 +70,31 @@ def only_process(run_dir: Path) -> Iterator[None]:
     with disk_errors("the lock", run_dir, "nothing was changed"):
         file = (run_dir / ".lock").open("w")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"Another process is working on {run_dir}: wait for it, or choose another --out."
-            ) from error
+        if not (_locked(file) or _locked(file)):
+            raise UserError(f"Another process is working on {run_dir}: wait for it, or choose another --out.")
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Try to lock a file, and wait a moment where that fails: somebody may just be looking (`is_held`)."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(LOOK_SECONDS)
+        return False
+    return True
+
+
+def is_held(run_dir: Path) -> bool:
+    """Whether a process is working on a folder."""
+    try:
+        with (run_dir / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # there is none
+    return False
 
 
 def read_json(path: Path, advice: str) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
-from experiments.conditions import RANDOM_POLICY
 from experiments.reporting.curves import smooth
 from experiments.reporting.drawing.marks import band, colour_of, label_ends, note
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import RunRecord
+from experiments.studies.conditions import RANDOM_POLICY
 from transfer.statistics import MIN_SEEDS
 
 GRID = 120

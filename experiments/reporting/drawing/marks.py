@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import SubFigure
 
-from experiments.conditions import RANDOM_POLICY
 from experiments.reporting.records import StudyRecord
+from experiments.studies.conditions import RANDOM_POLICY
 from transfer.statistics import MIN_SEEDS, estimate
 
 # Okabe and Ito's palette, darkened where it is also the colour of text.

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from experiments.launchers.graph import IN_A_ROW, Graph
-from experiments.presets import find_study
-from experiments.study import planned_runs
+from experiments.studies.presets import find_study
+from experiments.studies.study import planned_runs
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 
 from expedition import UserError, __version__
 from experiments.launchers.local import Launcher, _reason, in_groups
-from experiments.presets import find_study
 from experiments.reporting.records import read_study
-from experiments.study import planned_runs
+from experiments.studies.presets import find_study
+from experiments.studies.study import planned_runs
 from training import Logistics
 from training.storage.folder import only_process
 

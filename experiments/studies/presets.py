@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from expedition import unknown_name
-from experiments.conditions import Question
-from experiments.planning import PLANNING
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
-from experiments.study import Study, overlaid, study_file
-from experiments.walker2023 import WALKER2023, carried, curious
+from experiments.studies.conditions import Question
+from experiments.studies.planning import PLANNING
+from experiments.studies.study import Study, overlaid, study_file
+from experiments.studies.walker2023 import WALKER2023, carried, curious
 
 BUDGETS = ("laptop", "gpu", "paper")
 """2 cores and at most two hours; 30 minutes of one H100; the paper's steps."""

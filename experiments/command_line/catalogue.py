@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs import Suite, environments, suites
-from experiments.presets import presets
+from experiments.studies.presets import presets
 from exploration import INTRINSIC
 from transfer.plan import PLANS
 from world_model import SIZES

@@ -3,8 +3,8 @@
 import json
 
 from envs import environments, suites
-from experiments.catalogue import catalogue, format_catalogue
-from experiments.presets import presets
+from experiments.command_line.catalogue import catalogue, format_catalogue
+from experiments.studies.presets import presets
 from exploration import INTRINSIC
 from transfer.plan import COMPONENTS, PLANS
 from world_model import SIZES

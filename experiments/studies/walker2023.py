@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from agents import AgentConfig
-from experiments.conditions import Condition, Contrast, Question
 from experiments.settings import agent_preset, as_settings, finetune_preset, training_preset
-from experiments.study import Study
+from experiments.studies.conditions import Condition, Contrast, Question
+from experiments.studies.study import Study
 
 
 def carried(*plans: str) -> tuple[Condition, ...]:

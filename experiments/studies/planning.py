@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from agents.search import VARIANTS
-from experiments.conditions import Condition, Contrast, Question
 from experiments.settings import agent_preset, finetune_preset, training_preset
-from experiments.study import Study
+from experiments.studies.conditions import Condition, Contrast, Question
+from experiments.studies.study import Study
 from world_model import Predicts
 
 SEARCHING = tuple(

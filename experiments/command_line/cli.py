@@ -7,6 +7,7 @@ import json
 import logging
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from expedition import UserError, __version__, unknown_name
 
 # What needs torch is imported where it is used, so that help and a mistyped command answer at once.
 if TYPE_CHECKING:
-    from experiments.commands import (
+    from experiments.command_line.commands import (
         Baseline,
         CheckEnv,
         Evaluate,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         ListCommand,
         Pretrain,
         Report,
+        Status,
         StudyCommand,
         Train,
     )
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from training import Logistics, Outcome
     from transfer.loader import Source
     from transfer.plan import TransferPlan
+
+WATCH_SECONDS = 2.0
+CLEAR = "\x1b[H\x1b[J"
+"""Tells a terminal to begin again at its top."""
 
 USAGE = """usage: expedition COMMAND [flags]
 
@@ -41,6 +47,7 @@ What did an agent learn while it explored without reward, and what is each part 
   train        learn the task from scratch on its real reward, carrying nothing
   baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
+  status       say how far the runs of a study are
   report       write a study's summary and figure again
   list         environments, intrinsic rewards, plans, studies, sizes
   check-env ID whether an environment keeps the promises that learning relies on
@@ -75,107 +82,14 @@ def _run(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in _HANDLERS:
         raise unknown_name("command", name, _HANDLERS)
+    from experiments.command_line.parsing import parse
+
     if name == "study":
-        from experiments.flags import grouped_flags
+        from experiments.command_line.flags import grouped_flags
 
         groups, rest = grouped_flags(rest)
         return _study(parse(name, rest), groups, shlex.join(["expedition", *arguments]))
     return _HANDLERS[name](parse(name, rest))
-
-
-def parse(name: str, arguments: list[str]) -> Any:
-    """Build a command from its presets, then its file, then its flags.
-
-    Raises:
-        UserError: a bad file or preset.
-        SystemExit: tyro's own, with code 2, for flags that it does not know; code 0 after help.
-    """
-    import tyro
-
-    from experiments.commands import COMMANDS, shortened
-
-    kind = COMMANDS[name]
-    short = "--help" in arguments or "-h" in arguments
-    try:
-        default = _default(kind, arguments)
-    except UserError:
-        if not short and "--help-all" not in arguments:
-            raise
-        default = None  # whoever asks for help gets it
-    if short:
-        kind = shortened(kind)
-        default = None if default is None else kind(**_shallow(default))
-    arguments = ["--help" if argument == "--help-all" else argument for argument in arguments]
-    options = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"expedition {name}", args=arguments, **options)
-
-
-def _shallow(command: Any) -> dict[str, Any]:
-    return {field.name: getattr(command, field.name) for field in dataclasses.fields(command)}
-
-
-def _default(kind: type, arguments: list[str]) -> Any:
-    """The command before its flags: presets of the size asked for, or the source run's settings."""
-    from experiments.commands import Baseline, Finetune, Pretrain, Train
-    from experiments.settings import overlay, ppo_preset, read_settings
-
-    file = _peek(arguments, "--config")
-    values = _grouped(read_settings(Path(file))) if file is not None else {}
-    if kind in (Pretrain, Train):
-        return overlay(_preset(kind, arguments, values), values)
-    if kind is Baseline:
-        steps = _peek(arguments, "--steps") or ""
-        budget = int(steps) if steps.isdecimal() else Baseline.steps
-        return Baseline(ppo=ppo_preset(_peek(arguments, "--env") or Baseline.env, budget))
-    if kind is Finetune:
-        return overlay(_carrying(arguments, values), values)
-    return None
-
-
-def _preset(kind: type, arguments: list[str], values: dict[str, Any]) -> Any:
-    """A command with the presets of its phase and size, which a flag, a file or the command itself names."""
-    from experiments.commands import DEFAULT_SIZE, Pretrain
-    from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
-
-    size = _peek(arguments, "--size")
-    size = str(values.get("size", DEFAULT_SIZE)) if size is None else size
-    own = () if kind is Pretrain else finetune_preset(size)
-    return kind(size=size, agent=with_settings(agent_preset(size), own), training=training_preset(size))
-
-
-def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
-    """Fine-tuning with its source's settings, but for phase 2's own; without a source, with its size's."""
-    from experiments.commands import Finetune
-    from experiments.settings import finetune_preset, with_settings
-    from transfer.loader import open_source
-
-    source = _peek(arguments, "--from")
-    source = values.pop("from", None) if source is None else source
-    if source is None:
-        return _preset(Finetune, arguments, values)
-    found = open_source(Path(source)).config
-    agent = with_settings(found.agent, finetune_preset(found.size))
-    return Finetune(Path(source), size=found.size, agent=agent, training=found.training)
-
-
-def _grouped(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a file, whose `device` and the like stand at the top as their flags do."""
-    from experiments.commands import Machine
-
-    names = {field.name for field in dataclasses.fields(Machine)}
-    machine = {key: values.pop(key) for key in list(values) if key in names}
-    return {**values, "machine": machine} if machine else values
-
-
-def _peek(arguments: list[str], flag: str) -> str | None:
-    """The value of a flag, read before the others because they depend on it."""
-    found = None
-    for index, argument in enumerate(arguments):
-        if argument == flag and index + 1 < len(arguments):
-            found = arguments[index + 1]
-        elif argument.startswith(f"{flag}="):
-            found = argument.partition("=")[2]
-    return found
 
 
 def _say(line: str) -> None:
@@ -219,7 +133,7 @@ def _pretrain(command: Pretrain) -> int:
 
 
 def _finetune(command: Finetune) -> int:
-    from experiments.telling import told_phase_2
+    from experiments.studies.telling import told_phase_2
     from transfer.loader import open_source
     from transfer.plan import parse_plan
 
@@ -249,7 +163,7 @@ def _phase_2(
     command: Finetune | Train, env: str, size: str, plan: TransferPlan, source: Source | None
 ) -> int:
     """Carry a plan out; training from scratch is the one that carries nothing."""
-    from experiments.commands import Train
+    from experiments.command_line.commands import Train
     from experiments.launchers.worker import carry_out
     from training import RunConfig, fingerprint, to_dict
     from transfer.loader import transfer_record
@@ -271,7 +185,7 @@ def _phase_2(
 
 def _baseline(command: Baseline) -> int:
     from agents import AgentConfig
-    from experiments.commands import DEFAULT_SIZE
+    from experiments.command_line.commands import DEFAULT_SIZE
     from experiments.launchers.worker import carry_out
     from training import RunConfig, TrainingConfig, fingerprint, to_dict
 
@@ -297,7 +211,7 @@ def _baseline(command: Baseline) -> int:
 
 def _told(outcome: Outcome, out: Path) -> int:
     """Print a finished run's result."""
-    from experiments.telling import told_result
+    from experiments.command_line.telling import told_result
 
     if outcome.result is not None:
         print(told_result(outcome.result, out))
@@ -305,11 +219,11 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 
 def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
-    from experiments.crossing import with_search
     from experiments.launchers.local import Launcher
-    from experiments.presets import find_study
     from experiments.reporting.publish import publish
     from experiments.settings import merged, nested
+    from experiments.studies.crossing import with_search
+    from experiments.studies.presets import find_study
 
     names = ("env", "intrinsic", "size", "pretrain_steps", "finetune_steps", "seeds", "first_seed")
     overrides = {name: getattr(command, name) for name in names}
@@ -337,7 +251,7 @@ def _estimate(launcher: Launcher) -> int:
 
 
 def _evaluate(command: Evaluate) -> int:
-    from experiments.telling import told_evaluation
+    from experiments.command_line.telling import told_evaluation
     from training import evaluate_run, prepare_process
 
     if command.episodes < 1:
@@ -348,6 +262,25 @@ def _evaluate(command: Evaluate) -> int:
     return 0
 
 
+def _status(command: Status) -> int:
+    from experiments.launchers.status import run_statuses, study_folders, told_status
+
+    while True:
+        found = {folder: run_statuses(folder) for folder in study_folders(command.folder)}
+        if command.json:
+            plain = {str(folder): [dataclasses.asdict(run) for run in runs] for folder, runs in found.items()}
+            print(json.dumps(plain))
+        else:
+            print(
+                CLEAR * command.watch
+                + "\n".join(line for each in found.items() for line in told_status(*each))
+            )
+        if not command.watch or all(run.state == "done" for runs in found.values() for run in runs):
+            return 0
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+
+
 def _report(command: Report) -> int:
     from experiments.reporting.publish import publish
 
@@ -356,7 +289,7 @@ def _report(command: Report) -> int:
 
 
 def _list(command: ListCommand) -> int:
-    from experiments.catalogue import catalogue, format_catalogue
+    from experiments.command_line.catalogue import catalogue, format_catalogue
 
     found = catalogue()
     if command.kind != "all":
@@ -391,6 +324,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "finetune": _finetune,
     "baseline": _baseline,
     "evaluate": _evaluate,
+    "status": _status,
     "report": _report,
     "list": _list,
     "check-env": _check_env,

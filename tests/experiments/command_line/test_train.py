@@ -7,10 +7,10 @@ import shutil
 import pytest
 
 from agents.compiler import missing
-from experiments.presets import find_study
+from experiments.command_line.telling import told_evaluation, told_result
 from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
-from experiments.study import planned_runs
-from experiments.telling import told_evaluation, told_result
+from experiments.studies.presets import find_study
+from experiments.studies.study import planned_runs
 from training import fingerprint, read_config
 
 

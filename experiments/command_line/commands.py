@@ -22,7 +22,7 @@ class Machine:
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda."""
     threads: int = 0
-    """CPU threads of a run; 0: torch's choice, or in a study the cores shared out among the runs."""
+    """CPU threads of a run; 0: by itself."""
     workers: int = -1
     """Processes of environments; -1: if slow."""
     replay_store: str = "memory"
@@ -204,6 +204,18 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
+class Status:
+    """Say how far the runs of a study are: waiting, running, stopped, done, or failed and why."""
+
+    folder: Positional[Path] = Path("runs")
+    """Folder of a study, or of several."""
+    watch: bool = False
+    """Say it again every two seconds, until all runs are done or Ctrl-C."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """Write summary.json, report.txt and report.png of a study again, from its finished runs."""
 
@@ -247,6 +259,7 @@ COMMANDS: dict[str, type] = {
     "finetune": Finetune,
     "baseline": Baseline,
     "evaluate": Evaluate,
+    "status": Status,
     "report": Report,
     "list": ListCommand,
     "check-env": CheckEnv,

@@ -3,8 +3,8 @@
 import pytest
 
 from expedition import UserError
-from experiments.flags import grouped_flags
-from experiments.presets import find_study
+from experiments.command_line.flags import grouped_flags
+from experiments.studies.presets import find_study
 
 
 def test_flags_reach_into_groups_and_leave_the_others():

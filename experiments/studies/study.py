@@ -13,13 +13,6 @@ from agents import AgentConfig, Kind, PPOConfig
 from agents.search import SearchConfig, Variant, as_variant
 from envs import environment_info
 from expedition import UserError, unknown_name, within
-from experiments.conditions import (
-    RANDOM_POLICY,
-    Cell,
-    Condition,
-    Contrast,
-    Question,
-)
 from experiments.settings import (
     Setting,
     agent_preset,
@@ -31,6 +24,13 @@ from experiments.settings import (
     read_settings,
     training_preset,
     with_settings,
+)
+from experiments.studies.conditions import (
+    RANDOM_POLICY,
+    Cell,
+    Condition,
+    Contrast,
+    Question,
 )
 from exploration import INTRINSIC
 from training import RunConfig, TrainingConfig, fingerprint, to_dict

@@ -7,8 +7,8 @@ from typing import cast
 
 from agents.search import VARIANTS, Variant
 from expedition import UserError, unknown_name
-from experiments.conditions import Cell, Condition
-from experiments.study import Study
+from experiments.studies.conditions import Cell, Condition
+from experiments.studies.study import Study
 from transfer.contributions import default_factorial
 
 SEARCH = "search"

@@ -13,8 +13,8 @@ import gymnasium
 import pytest
 
 from expedition import __version__
-from experiments import cli as module
-from experiments.commands import COMMANDS
+from experiments.command_line import cli as module
+from experiments.command_line.commands import COMMANDS
 from experiments.settings import finetune_preset, with_settings
 from training import Logistics, fingerprint, read_config, session, to_dict
 from training.storage.folder import only_process
@@ -143,48 +143,6 @@ def test_list(cli, refused):
     assert out.splitlines()[0] == "plans"
     assert "environments" not in out
     assert "did you mean environments" in refused("list", "enviroments")
-
-
-# Presets < file < flags
-
-
-def test_presets_then_file_then_flags(small, tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("steps: 77\ntraining:\n  train-ratio: 9\n  batch: 3\nthreads: 2\n")
-    tiny = module.parse("pretrain", ["--size", "tiny"])
-    assert tiny.agent.model == SIZES["tiny"]
-    assert tiny.training.learning_starts == 512
-    given = module.parse("pretrain", ["--size", "tiny", "--config", str(file)])
-    assert (given.steps, given.training.train_ratio, given.training.batch) == (77, 9.0, 3)
-    assert given.machine.threads == 2
-    assert given.training.learning_starts == 512  # the preset, where the file says nothing
-    flags = ["--training.batch", "5", "--steps=88", "--threads", "1"]
-    last = module.parse("pretrain", ["--size=tiny", "--config", str(file), *flags])
-    assert (last.steps, last.training.train_ratio, last.training.batch) == (88, 9.0, 5)
-    assert last.machine.threads == 1
-
-
-def test_the_last_size_wins_and_brings_its_presets():
-    assert module.parse("pretrain", ["--size", "tiny", "--size", "1m"]).agent.model == SIZES["1m"]
-    assert module.parse("pretrain", []).agent.model == SIZES["12m"]
-
-
-def test_fine_tuning_starts_from_the_sources_settings(pretrained, tmp_path):
-    source = read_config(pretrained)
-    command = module.parse("finetune", ["--from", str(pretrained)])
-    own = with_settings(source.agent, finetune_preset("tiny"))
-    assert (command.agent, command.training) == (own, source.training)
-    assert own != source.agent
-    file = tmp_path / "tune.yaml"
-    file.write_text(f"from: {pretrained}\nplan: model\ntraining: {{batch: 3}}\nout: {tmp_path / 'x'}\n")
-    command = module.parse("finetune", ["--config", str(file), "--training.log-every", "7"])
-    assert (command.source, command.plan, command.out) == (pretrained, "model", tmp_path / "x")
-    assert (command.training.batch, command.training.log_every) == (3, 7)
-    assert command.agent == own
-    file.write_text(f"from: {pretrained}\nagent: {{behaviour: {{entropy: 0.02}}, model: {{horizon: 9}}}}\n")
-    command = module.parse("finetune", ["--config", str(file), "--agent.optimizer.lr", "0.5"])
-    learner = command.agent
-    assert (learner.behaviour.entropy, learner.model.horizon, learner.optimizer.lr) == (0.02, 9, 0.5)
 
 
 def test_the_resolved_settings_are_written_into_the_run(pretrain, tmp_path):
@@ -425,7 +383,7 @@ def test_an_interrupt_outside_a_run_is_no_traceback(cli, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "parse", interrupted)
+    monkeypatch.setitem(module._HANDLERS, "list", interrupted)
     code, _, err = cli("list")
     assert code == 130
     assert err == "expedition: interrupted; what was saved is intact.\n"
@@ -528,7 +486,7 @@ def test_wandb_gets_the_last_evaluation_of_a_run_that_was_interrupted_in_it(
 
 
 def test_the_command_and_the_module_are_one():
-    for command in (["expedition"], [sys.executable, "-m", "experiments.cli"]):
+    for command in (["expedition"], [sys.executable, "-m", "experiments.command_line.cli"]):
         if shutil.which(command[0]) is None:
             continue
         done = subprocess.run([*command, "reprot"], capture_output=True, text=True)
@@ -539,7 +497,9 @@ def test_the_command_and_the_module_are_one():
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys, experiments.cli as c; c.main(['--help']); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, experiments.command_line.cli as c; c.main(['--help']); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
