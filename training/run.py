@@ -23,6 +23,8 @@ from training.spaces import check_unchanged, describe_spaces
 from training.storage.checkpoint import Checkpoint, open_checkpoint
 from training.storage.folder import (
     claim_folder,
+    grows,
+    lengthen,
     only_process,
     read_config,
     read_result,
@@ -42,7 +44,8 @@ def execute(
 
     Args:
         config: the run.
-        run_dir: its folder; a run that it holds already must have the same settings.
+        run_dir: its folder; a run that it holds already must have the same settings, and at most as many
+            steps: one of fewer goes on from its end.
         logistics: device, threads, logging.
         record: settings to write beside the config (the transfer's); part of what must be the same.
         initialiser: what phase 2 does to the fresh agent.
@@ -56,12 +59,15 @@ def execute(
     if config.agent.kind == "random":
         return execute_random(config, run_dir, logistics, record, say)
     recorded, program = choose_program(config, run_dir, logistics, say)
-    new = claim_folder(run_dir, {**to_dict(config), **(record or {}), "program": recorded})
-    finished = read_result(run_dir)
-    if finished is not None:
+    settings = {**to_dict(config), **(record or {}), "program": recorded}
+    new = claim_folder(run_dir, settings, growing=True)
+    longer, finished = grows(run_dir, settings), read_result(run_dir)
+    if finished is not None and not longer:
         say(f"{run_dir} is finished already: nothing to do.")
         return Outcome(finished, 0)
     with only_process(run_dir), StopSignal() as stop:
+        if longer:
+            say(f"It had {lengthen(run_dir, settings):,} steps and goes on to {config.steps:,}.")
         with undone_on_failure(run_dir, new):
             session = Session(config, run_dir, logistics, initialiser, stop, say, program)
             session.begin()

@@ -39,7 +39,8 @@ class Machine:
 class Pretrain:
     """Phase 1: explore an environment on an intrinsic reward alone.
 
-    The same command run again goes on where it stopped. More flags: --help-all.
+    The same command run again goes on where it stopped, or with more steps from its end. More flags:
+    --help-all.
     """
 
     env: str = "crafter"
@@ -65,7 +66,8 @@ class Pretrain:
 class Train:
     """Learn a task from scratch on its real reward: phase 2 that carries nothing.
 
-    The same command run again goes on where it stopped. More flags: --help-all.
+    The same command run again goes on where it stopped, or with more steps from its end. More flags:
+    --help-all.
     """
 
     env: str = "crafter"
@@ -92,7 +94,8 @@ class Finetune:
     """Phase 2: carry components of a pre-training run into the task with its real reward.
 
     Size and settings come from the pre-training run, but for the actor's entropy, which is phase 2's own,
-    and what file or flags say. The same command run again goes on where it stopped. More flags: --help-all.
+    and what file or flags say. The same command run again goes on where it stopped, or with more steps from
+    its end. More flags: --help-all.
     """
 
     source: Annotated[Path | None, arg(name="from")] = None

@@ -12,6 +12,7 @@ from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from agents.compiler import missing
 from agents.search import GumbelConfig, MPPIConfig, SearchConfig
 from envs import make_vector
+from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, execute, session
 from training.collector import Collector
 from training.session import build_agent
@@ -353,3 +354,36 @@ def test_a_compiled_run_goes_on_compiled_and_as_if_it_had_never_stopped(tmp_path
     assert json.loads((tmp_path / "parts" / "config.json").read_text())["program"] == "compiled"
     assert not any("uncompiled" in line for line in said)
     assert_same_run(tmp_path / "whole", tmp_path / "parts", None)
+
+
+@pytest.mark.parametrize(
+    ("env", "intrinsic", "changes"),
+    [
+        ("catch-pixels", "disagreement", {}),
+        ("CartPole-v1", None, {"evaluate_every": 50}),  # 100 is the first end, and a moment of the second run
+        ("CartPole-v1", "rnd", {"replay_gib": 2e-5}),  # the replay is full long before the first end
+    ],
+)
+def test_a_finished_run_that_is_made_longer_equals_one_that_was_asked_for_so(
+    env, intrinsic, changes, tmp_path
+):
+    settings = config(env, intrinsic, **changes)
+    execute(settings, tmp_path / "whole", QUIET)
+    said = []
+    short = execute(dataclasses.replace(settings, steps=100), tmp_path / "longer", QUIET)
+    assert short.result["environment_steps"] < 150
+    longer = execute(settings, tmp_path / "longer", QUIET, say=said.append)
+    assert longer.result["environment_steps"] >= 150
+    assert "It had 100 steps and goes on to 150." in said
+    assert json.loads((tmp_path / "longer" / "config.json").read_text())["steps"] == 150
+    assert_same_run(tmp_path / "whole", tmp_path / "longer", intrinsic)
+
+
+def test_a_run_is_not_made_shorter_and_other_settings_are_refused_with_more_steps(tmp_path):
+    settings = config("CartPole-v1", None)
+    execute(settings, tmp_path, QUIET)
+    result = (tmp_path / "result.json").read_bytes()
+    for changes in ({"steps": 100}, {"steps": 200, "seed": 4}):
+        with pytest.raises(UserError, match="holds a run with other settings"):
+            execute(dataclasses.replace(settings, **changes), tmp_path, QUIET)
+    assert (tmp_path / "result.json").read_bytes() == result

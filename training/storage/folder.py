@@ -20,8 +20,13 @@ LOOK_SECONDS = 0.05
 """Longer than looking whether a folder is held takes."""
 
 
-def claim_folder(run_dir: Path, settings: Mapping[str, Any]) -> bool:
+def claim_folder(run_dir: Path, settings: Mapping[str, Any], growing: bool = False) -> bool:
     """Write the settings into a new folder, or check that the folder's run has the same.
+
+    Args:
+        run_dir: the folder.
+        settings: everything that decides what comes out.
+        growing: the run may be asked for more steps than the folder's, which `lengthen` then gives it.
 
     Returns:
         Whether the folder is new.
@@ -34,8 +39,10 @@ def claim_folder(run_dir: Path, settings: Mapping[str, Any]) -> bool:
     with disk_errors("the run's settings", run_dir, "nothing was changed"):
         if path.exists():
             advice = "restore it, or choose another --out"
-            other = differences(read_json(path, advice), settings)
-            if other:
+            found = read_json(path, advice)
+            other = differences(found, settings)
+            grown = growing and _is_longer(found, settings)
+            if other and not (grown and not differences(_with_steps(found, settings), settings)):
                 shown = "; ".join(other[:4]) + ("; ..." if len(other) > 4 else "")
                 raise UserError(f"{run_dir} holds a run with other settings: {shown}; choose another --out.")
             return False
@@ -44,6 +51,37 @@ def claim_folder(run_dir: Path, settings: Mapping[str, Any]) -> bool:
         run_dir.mkdir(parents=True, exist_ok=True)
         publish_json(path, settings)
         return True
+
+
+def _is_longer(found: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether settings ask for more steps than those that were found."""
+    return 0 < found.get("steps", 0) < settings["steps"]
+
+
+def _with_steps(found: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found, but with as many steps as are asked for."""
+    return {**found, "steps": settings["steps"]}
+
+
+def grows(run_dir: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a run that was claimed with these settings has fewer steps than they ask for."""
+    return _is_longer(read_json(run_dir / "config.json", "restore it, or choose another --out"), settings)
+
+
+def lengthen(run_dir: Path, settings: Mapping[str, Any]) -> int:
+    """Let the folder's run, which `grows`, go on from its end to as many steps as the settings ask for.
+
+    Its result is taken away first, so that a crash in between leaves the shorter run to be judged again.
+
+    Returns:
+        The steps that it had.
+    """
+    path = run_dir / "config.json"
+    found = read_json(path, "restore it, or choose another --out")
+    with disk_errors("the run's settings", run_dir, "the run goes on with as many steps as it had"):
+        (run_dir / "result.json").unlink(missing_ok=True)
+        publish_json(path, _with_steps(found, settings))
+    return int(found["steps"])
 
 
 @contextlib.contextmanager

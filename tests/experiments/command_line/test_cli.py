@@ -88,11 +88,20 @@ def test_the_same_again_is_finished_and_other_settings_are_refused(cli, refused,
     assert code == 0
     assert "is finished already: nothing to do." in err
     assert "return" in out
-    assert "steps (64 there, 65 asked for)" in refused(*command, "--steps", 65)
+    assert "steps (64 there, 63 asked for)" in refused(*command, "--steps", 63)
     found = refused(*command, "--steps", 64, "--training.batch", 3, "--seed", 4)
     assert "seed (0 there, 4 asked for)" in found
     assert "training.batch (2 there, 3 asked for)" in found
     assert contents(pretrained) == before
+
+
+def test_with_more_steps_a_finished_run_goes_on(cli, pretrain, small, tmp_path):
+    assert pretrain()[0] == 0
+    code, out, err = pretrain("--steps", 80)
+    assert code == 0
+    assert "It had 64 steps and goes on to 80." in err
+    assert "Going on from step 64" in err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["environment_steps"] == 80
 
 
 def test_the_default_folder_is_named_by_the_settings(cli, small, tmp_path, monkeypatch):
