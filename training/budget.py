@@ -23,19 +23,14 @@ def earlier_moments(config: RunConfig) -> tuple[str, ...]:
 
 
 def evaluations(config: RunConfig) -> int:
-    """How often the policy is judged: before the first step, between steps, at the end, and beyond.
-
-    A judgement with search counts as one, though it takes longer.
-    """
-    training, kind = config.training, config.agent.kind
-    if not training.evaluation_episodes:
+    """How often the policy is judged on its own episodes: before the first step, between steps, last."""
+    if not config.training.evaluation_episodes:
         return 0
-    if kind == "random":
+    if config.agent.kind == "random":
         return 1
-    if kind == "ppo":
+    if config.agent.kind == "ppo":
         return _midway(config) + 1
-    places, ways = 1 + (training.unseen is not None), 1 + len(training.searches) * (1 + training.simulator)
-    return len(earlier_moments(config)) + _midway(config) + places * ways
+    return len(earlier_moments(config)) + _midway(config) + 1
 
 
 def _midway(config: RunConfig) -> int:

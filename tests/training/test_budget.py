@@ -22,9 +22,7 @@ def run(phase="finetune", kind="model-based", steps=1000, rollout=256, **trainin
         (run(evaluate_every=300), 2 + 3),
         (run(evaluate_every=500), 2 + 1),  # that at 1,000 is the one at the end
         (run(evaluation_episodes=0), 0),
-        (run(unseen="catch-pixels"), 2 + 1),
-        (run(searches=(4, 16), simulator=True, unseen="x"), 2 + 1 + 2 * 4),
-        (run("pretrain", searches=(4,)), 1 + 1),
+        (run(searches=(4, 16), simulator=True, unseen="x"), 2),  # what is beyond is tried by itself
         (run(kind="ppo"), 1),
         (run(kind="ppo", evaluate_every=300), 1 + 2),  # between rollouts, at 512 and 768 of 0, 256, 512, 768
         (run(kind="ppo", evaluate_every=10, steps=1024), 1 + 3),  # one stands for many
