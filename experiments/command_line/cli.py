@@ -230,15 +230,24 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     told = {} if command.predict is None else nested("agent.model.predicts", command.predict)
     study = find_study(command.name, command.budget, overrides | merged(groups, told))
     study = study if command.search is None else with_search(study, command.search)
-    folder = command.out or Path("runs") / study.name
-    logistics = _logistics(command)
-    launcher = Launcher(study, folder, command.jobs, logistics, typed, _say, command.fused, command.retries)
+    shared = Path("runs") if command.out is None else None  # a folder of one's own begins anew
+    launcher = Launcher(
+        study,
+        command.out or Path("runs") / study.name,
+        command.jobs,
+        _logistics(command),
+        typed,
+        _say,
+        command.fused,
+        command.retries,
+        shared,
+    )
     launcher.announce()
     if command.plan_only:
         return _estimate(launcher)
     code = launcher.run()
     if code == 0:
-        print(publish(folder, launcher.logistics))
+        print(publish(launcher.folder, launcher.logistics))
     return code
 
 

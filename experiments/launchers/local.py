@@ -18,6 +18,7 @@ from tqdm import tqdm
 from envs import cores
 from expedition import UserError, __version__
 from experiments.launchers.graph import Graph, Group
+from experiments.launchers.sharing import take_over
 from experiments.launchers.worker import Job, Task
 from experiments.studies.study import PlannedRun, Study, planned_runs
 from experiments.studies.telling import told_phase_2, told_runs
@@ -54,6 +55,7 @@ class Launcher:
         say: told one line at a time what a person wants to know.
         fused: whether the seeds of a condition learn as one program, in one process.
         retries: how often a run that crashed is begun again.
+        shared: a folder of studies whose finished runs are taken over; None to run everything here.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Launcher:
         say: Callable[[str], None],
         fused: bool = False,
         retries: int = 1,
+        shared: Path | None = None,
     ) -> None:
         if jobs < 0:
             raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
@@ -90,7 +93,7 @@ class Launcher:
         )
         self.command = command
         self.wall_seconds = _earlier_seconds(folder, study.name)
-        self.retries = retries
+        self.retries, self.shared = retries, shared
         self._active: list[_Active] = []
         self._failed: dict[str, str] = {}
 
@@ -129,6 +132,7 @@ class Launcher:
     def _run(self, stop: StopSignal) -> int:
         self._write_study()
         began = time.monotonic()
+        self._take_over()
         bar = _Bar(self.runs, self.folder, self.say)
         try:
             self._loop(stop, bar)
@@ -140,6 +144,15 @@ class Launcher:
             self.wall_seconds += time.monotonic() - began
             self._write_study()
         return stop.exit_code
+
+    def _take_over(self) -> None:
+        """Bring in what other studies have done already."""
+        if self.shared is None:
+            return
+        found = take_over(self.shared, self.folder, [run.id for run in self.runs])
+        if found:
+            there = ", ".join(dict.fromkeys(str(source.parent) for source in found.values()))
+            self.say(f"{len(found)} runs are done already in {there}, and are taken over from there.")
 
     def _loop(self, stop: StopSignal, bar: _Bar) -> None:
         done = {run.id for run in self.runs if read_result(self.folder / run.id) is not None}
