@@ -7,7 +7,8 @@ from training.logistics import Logistics
 from training.run import evaluate_run, execute
 from training.runtime import prepare_process
 from training.session import Initialiser, Outcome
-from training.storage.checkpoint import Checkpoint, Checkpointer, open_checkpoint
+from training.storage.checkpoint import Checkpoint, open_checkpoint
+from training.storage.checkpointer import Checkpointer
 from training.storage.folder import read_config, read_result
 from training.storage.replay import Replay
 

@@ -37,6 +37,8 @@ class Logistics:
     """Show a progress bar."""
     compile: Wish = "auto"
     """Compile updates: auto (where it pays), on or off. A run that goes on keeps what it began with."""
+    drop_damaged: bool = False
+    """Go on without replayed rows that the disk has damaged, and those before them."""
 
     def __post_init__(self) -> None:
         within(self, "", "threads", least=0)

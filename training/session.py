@@ -27,7 +27,8 @@ from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import Stopped, StopSignal, choose_device
 from training.spaces import observed_kinds
-from training.storage.checkpoint import Checkpoint, Checkpointer
+from training.storage.checkpoint import Checkpoint
+from training.storage.checkpointer import Checkpointer
 from training.storage.folder import (
     read_json,
 )
@@ -82,7 +83,7 @@ class Session:
         training = config.training
         self.begun = False
         self.checkpointer = Checkpointer(run_dir)
-        self.checkpoint = self.checkpointer.latest()
+        self.checkpoint = self._newest()
         # What was logged after the checkpoint will be logged again; the sinks must not have the files open.
         if self.checkpoint is None:
             truncate_after(run_dir, -1)
@@ -202,9 +203,25 @@ class Session:
         if found:
             self.sink.write(0, told(found), films)
 
+    def _newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; where that was asked for, one whose replay is damaged."""
+        try:
+            return self.checkpointer.latest()
+        except UserError as error:
+            if self.logistics.drop_damaged:
+                return self.checkpointer.latest(shared=False)
+            try:
+                self.checkpointer.latest(shared=False)
+            except UserError:
+                raise error from None
+            told = str(error).rstrip(".")
+            raise UserError(f"{told}; or go on without the damaged rows by --drop-damaged.") from error
+
     def _continue(self, checkpoint: Checkpoint) -> None:
-        self.trainer.resume(checkpoint)
+        dropped = self.trainer.resume(checkpoint, self.logistics.drop_damaged)
         self.say(f"Going on from step {checkpoint.step:,} ({checkpoint.path.name}).")
+        if dropped:
+            self.say(f"{dropped:,} replayed rows are gone: damaged ones and those before them.")
 
     def _policy(self) -> dict[str, float]:
         """Measures of the policy as it is now, on the episodes that judge this run at every moment."""

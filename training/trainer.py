@@ -24,8 +24,9 @@ from training.overlap import Overlap, chunk_steps
 from training.runtime import Stopped
 from training.spaces import SPACES, check_unchanged, describe_spaces
 from training.storage.batches import draw
-from training.storage.checkpoint import Checkpoint, Checkpointer
-from training.storage.replay import Replay
+from training.storage.checkpoint import Checkpoint
+from training.storage.checkpointer import Checkpointer
+from training.storage.replay import Replay, undamaged
 
 Due = tuple[dict[str, torch.Tensor], int]
 """A batch of rows (B, T, ...) to learn from, and the environment step at which that is due."""
@@ -296,8 +297,15 @@ class Trainer:
     def _spaces(self) -> dict[str, Any]:
         return describe_spaces(self.agent.observation_space, self.agent.action_space)
 
-    def resume(self, checkpoint: Checkpoint) -> None:
+    def resume(self, checkpoint: Checkpoint, drop_damaged: bool = False) -> int:
         """Continue from a checkpoint of this run, as if it had never stopped.
+
+        Args:
+            checkpoint: of this run.
+            drop_damaged: go on without replayed rows that are damaged, and those before them.
+
+        Returns:
+            How many rows were dropped so.
 
         Raises:
             UserError: the environment's spaces have changed since.
@@ -307,7 +315,9 @@ class Trainer:
             module.load_state_dict(checkpoint.load(name))
         self.agent.load_training_state(checkpoint.load("training"))
         self.collector.load_state_dict(checkpoint.load("collector"))
-        self.replay.load_state_dict(checkpoint.load("replay"), checkpoint.shared_files)
+        files = checkpoint.whole_files(drop_damaged)
+        rows, dropped = undamaged(checkpoint.load("replay"), files)
+        self.replay.load_state_dict(rows, files)
         loop = checkpoint.load("loop")
         self.env_step = checkpoint.step
         self.updates, self.episodes, self.seconds = loop["updates"], loop["episodes"], loop["seconds"]
@@ -315,3 +325,4 @@ class Trainer:
         self._means.load_state_dict(loop["means"], self.agent.device)
         self.coverage.load_state_dict(loop["coverage"])
         self._rng.bit_generator.state = loop["rng"]
+        return dropped

@@ -266,7 +266,7 @@ class Transfer:
             or (name.startswith((TASK, LOG_PROB)) and name not in saved["head"])
         ]
         try:
-            for _, rows in saved_rows(saved, checkpoint.shared_files):
+            for _, rows in saved_rows(saved, checkpoint.whole_files()):
                 replay.extend(_as_replayed(rows, replay.row_spec, reward, unknown))
         except ValueError as error:
             raise UserError(

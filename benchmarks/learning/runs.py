@@ -67,6 +67,6 @@ def kept(config: RunConfig, folder: Path) -> tuple[Agent, dict[str, np.ndarray]]
     envs.close()
     checkpoint = load(agent, folder)
     replay = Replay(count, spec, 2**30, most_rows(config.steps, count))
-    replay.load_state_dict(checkpoint.load("replay"), checkpoint.shared_files)
+    replay.load_state_dict(checkpoint.load("replay"), checkpoint.whole_files())
     held = list(replay.sequences())
     return agent, {key: np.stack([one[key] for one in held]) for key in spec}

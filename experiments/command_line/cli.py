@@ -111,6 +111,7 @@ def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -
         wandb=machine.wandb,
         project=machine.project,
         compile=machine.compile,
+        drop_damaged=machine.drop_damaged,
     )
 
 

@@ -28,11 +28,13 @@ class Machine:
     replay_store: str = "memory"
     """Where a replay lies: memory, or disk."""
     wandb: str = "auto"
-    """W&B: auto (online if logged in, or offline), off, offline, online."""
+    """W&B: auto (online or offline), off, ..."""
     project: str = "expedition"
     """W&B project."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile updates; auto: where it pays."""
+    drop_damaged: bool = False
+    """Go on without damaged replayed rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +158,7 @@ class StudyCommand:
     """
 
     name: Positional[str]
-    """A study of `expedition list studies`, or a YAML file with settings (`base: quickstart`)."""
+    """One of `expedition list studies`, or a YAML file."""
     budget: str | None = None
     """laptop (default), gpu or paper."""
     seeds: int | None = None

@@ -25,7 +25,8 @@ from training.logistics import Logistics, env_factory
 from training.runtime import Stopped, StopSignal, choose_device
 from training.session import EVALUATION_SEED, Outcome
 from training.spaces import SPACES, check_unchanged, describe_spaces, observed_kinds
-from training.storage.checkpoint import Checkpoint, Checkpointer
+from training.storage.checkpoint import Checkpoint
+from training.storage.checkpointer import Checkpointer
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.storage.state_tree import publish_json
 

@@ -298,6 +298,22 @@ def saved_rows(
     return itertools.chain([(first, dict(state["head"]))], chunks, [(high, dict(state["tail"]))])
 
 
+def undamaged(state: Mapping[str, Any], chunk_files: Sequence[Path]) -> tuple[dict[str, Any], int]:
+    """What `Replay.state_dict` saved, without the rows of chunks that are missing and those before them.
+
+    Returns:
+        The state, and how many rows of all environments it no longer holds.
+    """
+    first, size = int(state["first"]), int(state["chunk_rows"])
+    low, high = _whole_chunks(first, int(state["added"]), size)
+    missing = set(range(low // size, high // size)) - set(_chunk_files(chunk_files))
+    if not missing:
+        return dict(state), 0
+    after = (max(missing) + 1) * size
+    head = {name: rows[:, :0] for name, rows in state["head"].items()}
+    return {**state, "first": after, "head": head}, (after - first) * int(state["num_envs"])
+
+
 def _chunk_files(paths: Sequence[Path]) -> dict[int, Path]:
     return {int(path.stem.removeprefix("chunk-")): path for path in paths}
 

@@ -374,8 +374,22 @@ def test_a_torn_checkpoint_of_the_only_one(refused, pretrained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(pretrained, folder)
     next(folder.glob("checkpoint-*/actor.safetensors")).write_bytes(b"torn")
-    for command in ("finetune", "evaluate"):
-        assert "No checkpoint is whole" in refused(command, "--from", folder)
+    for command in (("finetune", "--steps", 40, "--out", tmp_path / "carried"), ("evaluate",)):
+        found = refused(*command, "--from", folder)
+        assert re.search(r"Cannot read 'actor' in checkpoint .*: actor\.safetensors has 4 bytes", found)
+    assert not (tmp_path / "carried").exists()
+    next(folder.glob("checkpoint-*/manifest.json")).write_text("{")
+    for name in ("finetune", "evaluate"):
+        assert "No checkpoint can be opened" in refused(name, "--from", folder)
+
+
+def test_a_torn_component_keeps_no_other_from_being_carried(cli, pretrained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(pretrained, folder)
+    next(folder.glob("checkpoint-*/actor.safetensors")).write_bytes(b"torn")
+    flags = ("--plan", "model", "--steps", 40, "--out", tmp_path / "carried", "--wandb", "off")
+    code, _, err = cli("finetune", "--from", folder, *flags)
+    assert code == 0, err
 
 
 def test_a_folder_in_use(refused, small, pretrained, tmp_path):

@@ -12,8 +12,15 @@ import pytest
 import torch
 
 from expedition.errors import UserError
-from training.storage import checkpoint as module
-from training.storage.checkpoint import Checkpoint, Checkpointer, TornCheckpoint, open_checkpoint
+from training.storage import checkpointer as module
+from training.storage.checkpoint import (
+    Checkpoint,
+    TornCheckpoint,
+    checkpoint_folders,
+    digest,
+    open_checkpoint,
+)
+from training.storage.checkpointer import Checkpointer
 
 
 def state(seed=0):
@@ -134,6 +141,12 @@ def truncate(path):
     os.truncate(path, path.stat().st_size - 5)
 
 
+def held(path):
+    """All that a checkpoint was saved with."""
+    checkpoint = open_checkpoint(path)
+    return [checkpoint.load(name) for name in checkpoint.sections], checkpoint.whole_files()
+
+
 @pytest.mark.parametrize(
     "file", ["agent.safetensors", "agent.json", "manifest.json", "../replay/c.safetensors"]
 )
@@ -152,9 +165,9 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_used(tmp_path, caplog, fi
     assert str(torn) in caplog.text
     assert Path(file).name in caplog.text
     with pytest.raises(UserError, match="checkpoint-000000000200"):
-        open_checkpoint(torn)
+        held(torn)
     fresh.save(300, small(300))  # the torn one is no longer worth a place
-    assert [p.name[-3:] for p in module._folders(tmp_path)] == ["100", "300"]
+    assert [p.name[-3:] for p in checkpoint_folders(tmp_path)] == ["100", "300"]
 
 
 def test_all_torn_is_an_error_that_names_them(tmp_path):
@@ -166,14 +179,45 @@ def test_all_torn_is_an_error_that_names_them(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_damage_costs_what_it_damages(tmp_path, caplog):
+    checkpointer, shared = Checkpointer(tmp_path), tmp_path / "replay" / "c.safetensors"
+    shared.parent.mkdir()
+    shared.write_bytes(b"chunk" * 100)
+    states = {"agent": small(1)["agent"], "critic": {"x": 2}}
+    paths = [checkpointer.save(step, states, [shared]) for step in (1, 2)]
+    flip(shared)  # both need it
+    opened = open_checkpoint(tmp_path)
+    assert (opened.step, opened.load("critic")) == (2, {"x": 2})
+    with pytest.raises(UserError, match=r"The replay of checkpoint .*c\.safetensors has been changed"):
+        opened.whole_files()
+    assert opened.whole_files(drop_damaged=True) == []
+    assert Checkpointer(tmp_path).latest(shared=False).step == 2
+    with pytest.raises(UserError, match="No checkpoint is whole"):
+        Checkpointer(tmp_path).latest()
+
+    flip(paths[1] / "agent.safetensors")  # the one before is whole but for what is shared
+    assert open_checkpoint(tmp_path).step == 1
+    flip(paths[0] / "agent.safetensors")
+    with caplog.at_level(logging.WARNING):
+        opened = open_checkpoint(tmp_path)
+    assert "is used as far as it goes" in caplog.text
+    assert (opened.step, opened.load("critic")) == (2, {"x": 2})
+    with pytest.raises(UserError, match=r"Cannot read 'agent' .*agent\.safetensors has been changed"):
+        opened.load("agent")
+    for path in paths:
+        flip(path / "manifest.json")
+    with pytest.raises(UserError, match="No checkpoint can be opened"):
+        open_checkpoint(tmp_path)
+
+
 def test_shared_files_live_as_long_as_a_kept_checkpoint_needs_them(tmp_path, monkeypatch):
     folder = tmp_path / "replay"
     folder.mkdir()
     chunks = [folder / f"chunk-{i}.safetensors" for i in range(5)]
     (folder / ".chunk-9.safetensors.tmp").write_bytes(b"torn")
     hashed = []
-    entry = module._entry
-    monkeypatch.setattr(module, "_entry", lambda path: hashed.append(path) or entry(path))
+    entry = module.file_entry
+    monkeypatch.setattr(module, "file_entry", lambda path: hashed.append(path) or entry(path))
     checkpointer = Checkpointer(tmp_path)
     for step in range(4):
         for i in (step, step + 1):
@@ -253,7 +297,7 @@ KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from training.storage.checkpoint import Checkpointer
+from training.storage.checkpointer import Checkpointer
 random.seed(0)
 run_dir = Path(sys.argv[1])
 before = -1
@@ -373,7 +417,7 @@ def rewrite(path, **changes):
     manifest = json.loads(path.read_text())
     manifest.pop("sha256")
     manifest.update(changes)
-    path.write_text(json.dumps({**manifest, "sha256": module._digest(manifest)}))
+    path.write_text(json.dumps({**manifest, "sha256": digest(manifest)}))
 
 
 def test_missing_and_foreign_checkpoints_get_one_sentence(tmp_path):

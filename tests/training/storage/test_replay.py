@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from expedition.errors import UserError
-from training.storage.checkpoint import Checkpointer
-from training.storage.replay import Replay, saved_rows
+from training.storage.checkpointer import Checkpointer
+from training.storage.replay import Replay, saved_rows, undamaged
 
 SPEC = {
     "image": ((3, 2), np.dtype(np.uint8)),
@@ -241,3 +241,25 @@ def test_a_replay_survives_the_checkpointer(tmp_path):
     before = set(Checkpointer(tmp_path).latest().shared_files)
     assert {path.name for path in before} <= on_disk
     assert len(on_disk) <= 8, "chunks that no kept checkpoint needs are deleted"
+
+
+@pytest.mark.parametrize("lost", [0, 2, 3])
+def test_damaged_chunks_take_themselves_and_what_came_before(tmp_path, lost):
+    replay = make(capacity=40, chunk_rows=5)
+    fill(replay, 0, 23)  # chunks 0 to 3, and three rows beside them
+    files, state = replay.write_chunks(tmp_path), replay.state_dict()
+    whole, none = undamaged(state, files)
+    assert (none, whole["first"]) == (0, state["first"])
+    left = [file for index, file in enumerate(files) if index != lost]
+    rest, dropped = undamaged(state, left)
+    assert dropped == (lost + 1) * 5 * state["num_envs"]
+    other = make(capacity=40, chunk_rows=5)
+    other.load_state_dict(rest, left)
+    old, new = list(replay.sequences()), list(other.sequences())
+    held = 23 - (lost + 1) * 5
+    for a, b in zip(old, new, strict=True):
+        assert_same({name: rows[-held:] for name, rows in a.items()}, b)
+    fill(other, 23, 60)  # it goes on, and wraps
+    fill(replay, 23, 60)
+    for a, b in zip(replay.sequences(), other.sequences(), strict=True):
+        assert_same(a, b)
