@@ -158,7 +158,7 @@ class StudyCommand:
     """
 
     name: Positional[str]
-    """One of `expedition list studies`, or a YAML file."""
+    """A study of `list studies`, or a YAML file."""
     budget: str | None = None
     """laptop (default), gpu or paper."""
     seeds: int | None = None
