@@ -32,6 +32,8 @@ from training.storage.state_tree import publish_bytes
 CARRIED = ("model", "model+policy", "model+prior", "all")
 TILES = 12
 MOMENTS = ("start", "end")
+CROWDED = 300
+"""Ratio of an axis' ends from which only powers of ten are written on it."""
 TITLE_COLUMNS, FACTS_COLUMNS = 88, 120
 """Characters of a line of the headline that surely fit the width."""
 TITLE_LINE, FACTS_LINE = 0.18, 0.14
@@ -93,7 +95,7 @@ def _lines(study: StudyRecord) -> int:
 
 def _with_achievements(figure: Figure, study: StudyRecord) -> Any:
     """Draw the achievements on the right, where there are any, and return what is left of the figure."""
-    if not any(run.success for run in study.finetuning):
+    if not any(any(run.success.values()) for run in study.finetuning):
         return figure.subfigures(1, 1)
     left, right = figure.subfigures(1, 2, width_ratios=(2.5, 1), squeeze=False)[0]
     _achievements(right, study)
@@ -165,7 +167,8 @@ def _horizon(part: SubFigure, study: StudyRecord) -> None:
                 band(axes, np.arange(1, lines.shape[1] + 1), lines, colour, dashes)
                 ends[f"{condition}, {moment}"] = (lines.mean(axis=0)[-1], colour)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < CROWDED * low else (1,)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -198,7 +201,7 @@ def _ratio(study: StudyRecord) -> str:
     if len(means) < 2 or not all(lines.size for lines in means) or means[1].mean() <= 0:
         return ""
     ratio = means[0].mean() / means[1].mean()
-    return f": {ratio:.1f}x less at start" if ratio > 1 else ""
+    return f", {ratio:.3g}x less" if ratio > 1 else ""
 
 
 # ---- Achievements ----
@@ -221,15 +224,17 @@ def _achievements(part: SubFigure, study: StudyRecord) -> None:
     for label, condition in zip(axes.get_xticklabels(), conditions, strict=True):
         label.set_color(colour_of(condition, study))
     axes.spines[:].set_visible(False)
+    never = len({name for run in study.finetuning for name in run.success}) - len(names)
+    note(axes, f"and {never} that nobody did" if never else "")
     achieved = any("crafter_score" in run.metrics for run in study.finetuning)
     title(part, f"{'Achievements' if achieved else 'Solved'}, % of episodes")
 
 
 def success_table(study: StudyRecord, conditions: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Return achievements, most often unlocked first, and (achievements, conditions) rates in percent."""
+    """Return what somebody unlocked, most often first, and (achievements, conditions) rates in percent."""
     names = dict.fromkeys(name for run in study.finetuning for name in run.success)
     means = {name: [_mean_rate(study.of(condition), name) for condition in conditions] for name in names}
-    ordered = sorted(means, key=lambda name: (-sum(means[name]), name))
+    ordered = sorted((name for name in means if any(means[name])), key=lambda name: (-sum(means[name]), name))
     return ordered, np.array([means[name] for name in ordered])
 
 

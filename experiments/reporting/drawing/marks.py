@@ -1,5 +1,6 @@
 """What the panels of the figure share: colours, bands, labels."""
 
+import textwrap
 from collections.abc import Mapping
 from colorsys import hls_to_rgb
 from typing import Any
@@ -23,6 +24,9 @@ _SPARE = (
 )
 _GOLDEN = 0.618034  # of a turn: hues that follow each other in such steps stay apart, however many they are
 
+NOTE_COLUMNS = 46
+"""Characters of a line of a note."""
+
 
 def title(part: SubFigure, text: str) -> None:
     """Write the title of a panel that isn't one pair of axes."""
@@ -30,8 +34,9 @@ def title(part: SubFigure, text: str) -> None:
 
 
 def note(axes: Axes, text: str) -> None:
-    """Write what the horizontal axis is, and what is drawn."""
-    axes.set_xlabel(text, loc="left", fontsize=6.8, color="#444444")
+    """Write what the horizontal axis is, and what is drawn, in lines no wider than a narrow panel."""
+    lines = textwrap.fill(text.replace(" %", "\u00a0%"), NOTE_COLUMNS, break_on_hyphens=False)
+    axes.set_xlabel(lines, loc="left", fontsize=6.8, color="#444444")
 
 
 def colour_of(condition: str, study: StudyRecord) -> str:

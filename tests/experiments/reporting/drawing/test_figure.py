@@ -178,7 +178,7 @@ def test_long_strips_are_thinned_to_whole_tiles():
 def test_achievements_are_sorted_and_averaged_over_seeds(tmp_path, write_study):
     folder = write_study(tmp_path, seeds=(0, 1), conditions=("scratch", "model"), films=False)
     for run, success in {
-        "scratch-s0": {"rare": 0.0, "often": 50.0},
+        "scratch-s0": {"rare": 0.0, "often": 50.0, "never": 0.0},
         "scratch-s1": {"rare": 10.0, "often": 70.0},
         "model-s0": {"rare": 20.0, "often": 100.0},
         "model-s1": {"rare": 20.0, "often": 100.0},
