@@ -18,11 +18,11 @@ from tqdm import tqdm
 from envs import cores
 from expedition import UserError, __version__
 from experiments.launchers.graph import Graph, Group
-from experiments.launchers.sharing import take_over
+from experiments.launchers.sharing import is_done, take_over
 from experiments.launchers.worker import Job, Task
 from experiments.studies.study import PlannedRun, Study, planned_runs
 from experiments.studies.telling import told_phase_2, told_runs
-from training import Logistics, fingerprint, read_result, to_dict
+from training import Logistics, fingerprint, to_dict
 from training.logging.wandb_sink import resolve_wandb_mode
 from training.runtime import StopSignal, choose_device
 from training.storage.folder import only_process, read_json
@@ -149,13 +149,13 @@ class Launcher:
         """Bring in what other studies have done already."""
         if self.shared is None:
             return
-        found = take_over(self.shared, self.folder, [run.id for run in self.runs])
+        found = take_over(self.shared, self.folder, self.runs)
         if found:
             there = ", ".join(dict.fromkeys(str(source.parent) for source in found.values()))
             self.say(f"{len(found)} runs are done already in {there}, and are taken over from there.")
 
     def _loop(self, stop: StopSignal, bar: _Bar) -> None:
-        done = {run.id for run in self.runs if read_result(self.folder / run.id) is not None}
+        done = {run.id for run in self.runs if is_done(run, self.folder / run.id)}
         graph = Graph(self.groups, done, self.retries)
         self._failed = graph.failed
         while self._active or graph.ready():

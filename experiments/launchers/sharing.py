@@ -9,26 +9,36 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from expedition import UserError, __version__
-from training.storage.folder import read_result
+from experiments.studies.study import PlannedRun
+from training.storage.folder import read_config, read_result
 from training.storage.state_tree import disk_errors
 
 
-def done_elsewhere(root: Path, folder: Path, run_id: str) -> Path | None:
-    """A finished run of this version in the folder of another study below `root`, if there is one."""
-    for path in sorted(root.glob(f"*/{run_id}/result.json")):
-        if path.parent.parent.resolve() != folder.resolve() and _of_this_version(path.parent):
-            return path.parent
+def is_done(run: PlannedRun, folder: Path) -> bool:
+    """Whether the run's folder holds its result, and not that of one that was made longer since.
+
+    Raises:
+        UserError: the folder's files are broken.
+    """
+    return read_result(folder) is not None and read_config(folder).steps == run.config.steps
+
+
+def done_elsewhere(root: Path, folder: Path, run: PlannedRun) -> Path | None:
+    """The run as another study below `root` has finished it with this version, if there is one."""
+    for path in sorted(root.glob(f"*/{run.id}")):
+        if path.parent.resolve() != folder.resolve() and _serves(run, path):
+            return path
     return None
 
 
-def _of_this_version(run: Path) -> bool:
+def _serves(run: PlannedRun, path: Path) -> bool:
     try:
-        return (read_result(run) or {}).get("version") == __version__
+        return is_done(run, path) and (read_result(path) or {}).get("version") == __version__
     except UserError:  # that run is broken, and no affair of this study
         return False
 
 
-def take_over(root: Path, folder: Path, run_ids: Iterable[str]) -> dict[str, Path]:
+def take_over(root: Path, folder: Path, runs: Iterable[PlannedRun]) -> dict[str, Path]:
     """Link runs that other studies have finished into a study's folder; returns those, and from where.
 
     Either study may then lengthen or delete its own: tensors, which are linked, are written once and never
@@ -37,19 +47,19 @@ def take_over(root: Path, folder: Path, run_ids: Iterable[str]) -> dict[str, Pat
     Args:
         root: folder of studies.
         folder: the study's own.
-        run_ids: what it needs; those that have a folder already are left alone.
+        runs: what it consists of; those that have a folder already are left alone.
     """
     found: dict[str, Path] = {}
-    for run_id in run_ids:
-        source = None if (folder / run_id).exists() else done_elsewhere(root, folder, run_id)
+    for run in runs:
+        source = None if (folder / run.id).exists() else done_elsewhere(root, folder, run)
         if source is None:
             continue
         with disk_errors("a run of another study", folder, "nothing was started"):
-            aside = folder / f".{run_id}.part"
+            aside = folder / f".{run.id}.part"
             shutil.rmtree(aside, ignore_errors=True)
             shutil.copytree(source, aside, copy_function=_linked, ignore=shutil.ignore_patterns(".lock"))
-            aside.rename(folder / run_id)
-        found[run_id] = source
+            aside.rename(folder / run.id)
+        found[run.id] = source
     return found
 
 

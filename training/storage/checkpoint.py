@@ -126,7 +126,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Open the newest checkpoint of another run whose own files are whole, or one checkpoint of it.
 
     Damage costs what it damages: where no checkpoint is whole, the newest that can say what it holds is
-    opened, and what is damaged is refused when it is asked for. Shared files are verified then anyway.
+    opened, and what is damaged is refused when it is asked for. Shared files are verified then at all events.
 
     Args:
         path: a run's folder, or a `checkpoint-<step>` folder.

@@ -185,7 +185,7 @@ def test_plan_only_writes_nothing(study_file, tmp_path, cli):
 
 
 LONG = {
-    "pretrain_steps": 3_000,
+    "pretrain_steps": 6_000,
     "conditions": ["model"],
     "pretrain": {"num_envs": 2, "train_ratio": 0.0, "length": 8, "batch": 2, "evaluation_episodes": 1}
     | {"heldout": 4, "context": 2, "open_loop": 4, "learning_starts": 24},
@@ -205,7 +205,7 @@ def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
     assert "Traceback" not in process.said()
     assert workers(folder) == []
     first = steps_of(folder)
-    assert 0 < first < 3_000
+    assert 0 < first < 6_000
 
     # SIGTERM, in this process, which then has its own handlers again.
     before = signal.getsignal(signal.SIGTERM)
@@ -214,7 +214,7 @@ def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
     assert signal.getsignal(signal.SIGTERM) is before
     assert workers(folder) == []
     second = steps_of(folder)
-    assert first < second < 3_000
+    assert first < second < 6_000
 
     # A worker that is killed is told by its name, and begun again where that is allowed.
     def kill_after(step):

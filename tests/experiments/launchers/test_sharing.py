@@ -1,13 +1,16 @@
 """What another study has done already: taken over whole, and nothing else."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
 
+from expedition import UserError
 from experiments.launchers.local import Launcher
 from experiments.launchers.sharing import done_elsewhere, take_over
 from experiments.studies.presets import find_study
+from experiments.studies.study import planned_runs
 from training import Logistics, read_result
 
 QUIET = Logistics(device="cpu", wandb="off", threads=1)
@@ -18,6 +21,12 @@ def root(studied, tmp_path):
     """A folder with a finished study in it."""
     shutil.copytree(studied[0], tmp_path / "first")
     return tmp_path
+
+
+@pytest.fixture
+def explored(study_file):
+    """The run of phase 1 of its first seed."""
+    return planned_runs(find_study(str(study_file()), None, {"seeds": 2}))[0]
 
 
 def test_a_study_takes_over_what_another_has_done(root, study_file):
@@ -35,32 +44,40 @@ def test_a_study_takes_over_what_another_has_done(root, study_file):
     assert not list((root / "second").glob(".*.part"))
 
 
-def test_tensors_are_shared_and_what_is_appended_to_is_not(root):
-    (run,) = (path.name for path in (root / "first").glob("pretrain-s0-*"))
+def test_tensors_are_shared_and_what_is_appended_to_is_not(root, explored):
     (root / "second").mkdir()
-    assert take_over(root, root / "second", [run]) == {run: root / "first" / run}
-    for path in (root / "second" / run).rglob("*"):
+    assert take_over(root, root / "second", [explored]) == {explored.id: root / "first" / explored.id}
+    for path in (root / "second" / explored.id).rglob("*"):
         if path.is_file():
             assert path.stat().st_nlink == (2 if path.suffix == ".safetensors" else 1)
             assert path.read_bytes() == (root / "first" / path.relative_to(root / "second")).read_bytes()
     shutil.rmtree(root / "first")
-    assert list((root / "second" / run).glob("checkpoint-*/actor.safetensors"))
+    assert list((root / "second" / explored.id).glob("checkpoint-*/actor.safetensors"))
 
 
 @pytest.mark.parametrize(
     "result", [None, "{", '{"version": "0.0.1"}'], ids=["unfinished", "torn", "of another version"]
 )
-def test_what_is_not_whole_or_of_another_version_is_left_alone(root, result):
-    (run,) = (path for path in (root / "first").glob("pretrain-s0-*"))
-    (run / "result.json").unlink() if result is None else (run / "result.json").write_text(result)
-    assert done_elsewhere(root, root / "second", run.name) is None
+def test_what_is_not_whole_or_of_another_version_is_left_alone(root, explored, result):
+    path = root / "first" / explored.id / "result.json"
+    path.unlink() if result is None else path.write_text(result)
+    assert done_elsewhere(root, root / "second", explored) is None
 
 
-def test_nothing_is_taken_over_from_oneself_or_over_what_is_begun(root):
-    (run,) = (path.name for path in (root / "first").glob("pretrain-s0-*"))
-    assert done_elsewhere(root, root / "first", run) is None
-    (root / "second" / run).mkdir(parents=True)
-    assert take_over(root, root / "second", [run]) == {}
+def test_a_run_that_was_made_longer_is_another(root, explored, study_file):
+    path = root / "first" / explored.id / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "steps": settings["steps"] + 8}))
+    assert done_elsewhere(root, root / "second", explored) is None
+    study = dataclasses.replace(find_study(str(study_file()), None, {"seeds": 2}), name="catch")
+    with pytest.raises(UserError, match=r"holds a run with other settings: steps \(56 there, 48 asked for\)"):
+        Launcher(study, root / "first", 2, QUIET, "x", lambda _: None).run()
+
+
+def test_nothing_is_taken_over_from_oneself_or_over_what_is_begun(root, explored):
+    assert done_elsewhere(root, root / "first", explored) is None
+    (root / "second" / explored.id).mkdir(parents=True)
+    assert take_over(root, root / "second", [explored]) == {}
 
 
 def test_a_folder_of_ones_own_begins_anew(studied, cli, tmp_path, monkeypatch):
