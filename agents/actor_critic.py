@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from agents.distributions import ActionDistribution, from_network
 from agents.returns import PercentileScale, lambda_returns
-from expedition import within
+from expedition.ranges import within
 from world_model import action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
 from world_model.nets import MLP

@@ -8,7 +8,8 @@ from typing import Literal, get_args
 from agents.actor_critic import ActorCriticConfig
 from agents.prior import PriorConfig
 from agents.search.config import SearchConfig
-from expedition import UserError, unknown_name, within
+from expedition.errors import UserError, unknown_name
+from expedition.ranges import within
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from agents.actor_critic import ActorCritic
 from agents.distributions import ActionDistribution, from_network, from_parameters, kl
-from expedition import within
+from expedition.ranges import within
 from world_model import Filter, Latent
 
 PREFIX = "prior/"

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from agents.compiler import compiled, missing, one_at_a_time
 from agents.noise import Noise
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 from world_model import Latent
 
 Mode = Literal["eager", "compiled", "captured"]

@@ -18,7 +18,7 @@ from envs.suites import atari, procgen
 from envs.suites.crafter import environment as crafter
 from envs.suites.grids import go, gridworlds, mazes, minigrid, minipacman, sokoban
 from envs.suites.robotics import dmc, metaworld, robodesk
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 
 Value = str | int | float | bool
 Summarise = Callable[[Sequence[Mapping[str, Any]]], dict[str, float]]

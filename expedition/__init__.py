@@ -2,10 +2,9 @@
 
 from importlib import metadata
 
-from expedition.errors import UserError, unknown_name
-from expedition.ranges import within
+from expedition.errors import UserError
 
-__all__ = ["UserError", "__version__", "unknown_name", "within"]
+__all__ = ["UserError", "__version__"]
 
 try:
     __version__ = metadata.version("expedition")

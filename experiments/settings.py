@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PPOConfig
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import TrainingConfig, from_dict, to_dict
 from transfer.plan import TransferPlan

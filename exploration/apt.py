@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expedition import within
+from expedition.ranges import within
 from exploration.base import IntrinsicReward, Sequences
 
 

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from expedition import within
+from expedition.ranges import within
 
 PROJECTION_SEED = 4_000_037
 """The projection is the same for every run of an observation space, whatever the run's seed."""

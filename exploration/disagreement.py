@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from expedition import unknown_name, within
+from expedition.errors import unknown_name
+from expedition.ranges import within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from world_model.distributions import flatten_stoch
 from world_model.nets import NORM_EPS, init_truncated_

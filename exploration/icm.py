@@ -6,7 +6,7 @@ import dataclasses
 
 from torch import Tensor
 
-from expedition import within
+from expedition.ranges import within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from exploration.inverse import InverseModel
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expedition import within
+from expedition.ranges import within
 from exploration.base import IntrinsicReward, NetworkConfig, Sequences, Sizes
 from world_model.nets import Linear
 

@@ -10,7 +10,7 @@ from importlib import metadata
 
 import gymnasium
 
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 from exploration.apt import APT, APTConfig
 from exploration.base import IntrinsicReward, Sizes
 from exploration.byol_explore import BYOLExplore, BYOLExploreConfig

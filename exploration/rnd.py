@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from expedition import within
+from expedition.ranges import within
 from exploration.base import IntrinsicReward, Sequences
 from world_model import WorldModelConfig
 from world_model.encoder import MULTIPLIERS, ImageEncoder

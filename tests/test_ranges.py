@@ -6,7 +6,8 @@ import pytest
 
 from agents import ActorCriticConfig, AgentConfig, ModelFreeConfig, OptimizerConfig, PPOConfig, PriorConfig
 from agents.search import GumbelConfig, MPPIConfig
-from expedition import UserError, within
+from expedition.errors import UserError
+from expedition.ranges import within
 from exploration import CoverageConfig, IntrinsicConfig
 from training import TrainingConfig
 from world_model import PredictionConfig, WorldModelConfig

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from agents import AgentConfig
-from expedition import UserError, unknown_name, within
+from expedition.errors import UserError, unknown_name
+from expedition.ranges import within
 from exploration import CoverageConfig
 from world_model import SIZES
 

@@ -9,7 +9,8 @@ from typing import get_args
 
 from agents.program import Wish
 from envs import VectorEnv, choose_workers, cores, make_vector
-from expedition import unknown_name, within
+from expedition.errors import unknown_name
+from expedition.ranges import within
 from training.config import RunConfig
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 
 
 def prepare_process(threads: int) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 
 COMPONENTS = (
     "encoder",

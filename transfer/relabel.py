@@ -7,7 +7,7 @@ from typing import Any
 
 from envs import environment_info
 from envs.suite import split_id
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 
 OWN = "reward"
 """Recorded name of the explored environment's own reward."""

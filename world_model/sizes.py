@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
-from expedition import UserError, unknown_name, within
+from expedition.errors import UserError, unknown_name
+from expedition.ranges import within
 
 ConvStyle = Literal["pooled", "strided"]
 Predicts = Literal["reconstruction", "spr", "contrastive", "barlow", "none"]

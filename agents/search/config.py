@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal, cast, get_args
 
-from expedition import UserError, unknown_name, within
+from expedition.errors import UserError, unknown_name
+from expedition.ranges import within
 
 Kind = Literal["gumbel", "mppi"]
 Update = Literal["imagination", "one-step", "search"]

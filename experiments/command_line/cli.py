@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expedition import UserError, __version__, unknown_name
+from expedition import __version__
+from expedition.errors import UserError, unknown_name
 
 # What needs torch is imported where it is used, so that help and a mistyped command answer at once.
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import get_args
 
 from agents import Kind
 from agents.search import VARIANTS, Variant
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 from exploration import INTRINSIC
 from transfer.plan import TransferPlan, parse_plan
 from world_model import Predicts

@@ -6,7 +6,7 @@ import dataclasses
 from typing import cast
 
 from agents.search import VARIANTS, Variant
-from expedition import UserError, unknown_name
+from expedition.errors import UserError, unknown_name
 from experiments.studies.conditions import Cell, Condition
 from experiments.studies.study import Study
 from transfer.contributions import default_factorial

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from expedition import unknown_name
+from expedition.errors import unknown_name
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
 from experiments.studies.conditions import Question
 from experiments.studies.planning import PLANNING

@@ -12,7 +12,8 @@ from typing import Any
 from agents import AgentConfig, Kind, PPOConfig
 from agents.search import SearchConfig, Variant, as_variant
 from envs import environment_info
-from expedition import UserError, unknown_name, within
+from expedition.errors import UserError, unknown_name
+from expedition.ranges import within
 from experiments.settings import (
     Setting,
     agent_preset,
