@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, get_args
 
+from agents import AgentConfig
 from agents.search import VARIANTS
 from experiments.settings import agent_preset, finetune_preset, training_preset
 from experiments.studies.conditions import Condition, Contrast, Question
 from experiments.studies.study import Study
-from world_model import Predicts
+from world_model import Predicts, for_size
 
 SEARCHING = tuple(
     Condition(name, "scratch", search=name) for name, (_, _, evaluate) in VARIANTS.items() if not evaluate
@@ -31,6 +32,7 @@ PREDICTING = tuple(Condition(kind, "scratch", predicts=kind) for kind in get_arg
 def _from_scratch(name: str, told: str, tasks: tuple[str, ...], size: str, **settings: Any) -> Study:
     """A study without a first phase: what differs is how the agent learns."""
     training: dict[str, Any] = settings.pop("training")
+    agent: AgentConfig = settings.pop("agent", agent_preset(size))
     preset = training_preset(size)
     return Study(
         name=name,
@@ -40,7 +42,7 @@ def _from_scratch(name: str, told: str, tasks: tuple[str, ...], size: str, **set
         size=size,
         pretrain_steps=1,
         tasks=tasks,
-        agent=agent_preset(size),
+        agent=agent,
         finetune_agent=finetune_preset(size),
         pretrain=preset,
         finetune=dataclasses.replace(preset, **training),
@@ -62,6 +64,8 @@ def _hamrick(budget: str) -> Study:
         size,
         finetune_steps=steps,
         seeds=seeds,
+        # With the reference's horizon: it was run before `tiny` had a shorter one.
+        agent=dataclasses.replace(agent_preset(size), model=for_size(size)),
         conditions=SEARCHING,
         contrasts=WHERE_PLANNING_HELPS,
         question=Question("learn", "one-step", "auc"),
