@@ -172,6 +172,8 @@ def _crafter(budget: str) -> Study:
         intrinsic="disagreement" if budget != "paper" else "rnd",
         steps=steps,
         seeds=seeds,
+        # The horizon of `tiny` gained nothing here (docs/plans/walker2023-crafter.md).
+        agent=dataclasses.replace(agent_preset(size), model=for_size(size)),
         conditions=conditions,
         training={"train_ratio": 8, "evaluation_episodes": 32} if budget == "laptop" else {},
         question=Question("model+policy", "scratch", "auc"),
