@@ -69,7 +69,7 @@ def _shifted(conditions: Iterable[Condition], near: str, far: str) -> tuple[Cont
 
 
 def curious(agent: AgentConfig) -> AgentConfig:
-    """The tiny agent for four hundred updates of a small maze: its actor takes larger steps and stays curious.
+    """The tiny agent for four hundred updates of a small maze: larger steps of the actor, and more curiosity.
 
     With less entropy its policy grows certain of the reward's noise once the maze holds nothing new. Phase 2
     has an entropy of its own.
