@@ -7,6 +7,7 @@ from agents.dreamer import DreamerAgent
 from agents.model_free import ModelFreeAgent
 from agents.optimizer import LaProp
 from agents.prior import PolicyPrior, PriorConfig
+from agents.program import FINITE
 from agents.registry import AGENTS, make_agent
 from agents.returns import PercentileScale, lambda_returns, vtrace
 
@@ -15,6 +16,7 @@ __all__ = [
     "ActState",
     "ActorCritic",
     "ActorCriticConfig",
+    "FINITE",
     "Agent",
     "AgentConfig",
     "Kind",

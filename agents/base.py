@@ -253,7 +253,7 @@ class Agent(nn.Module, abc.ABC):
         """Make one update of every part from replayed rows (B, T, ...).
 
         Returns:
-            Metrics: scalars that still live on the device.
+            Metrics: scalars that still live on the device. Where `FINITE` is false nothing was learned.
         """
         self.freezer.thaw(env_step)
         rows = rows_on(self.device, batch)

@@ -7,7 +7,7 @@ it would learn by itself, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,7 +80,8 @@ class FusedAgents:
             env_steps: of each agent.
 
         Returns:
-            The metrics of each agent: scalars that still live on the device.
+            The metrics of each agent: scalars that still live on the device. Where the loss or a gradient of
+            one is not finite none learns.
         """
         agents = self.agents
         together = {key: torch.stack([torch.as_tensor(b[key]) for b in batches]) for key in batches[0]}
@@ -89,7 +90,7 @@ class FusedAgents:
         noise = Noise(*map(torch.stack, zip(*(each[:-1] for each in drawn), strict=True)))
         steps = torch.tensor(env_steps or [0] * len(agents), dtype=torch.float32, device=self.device)
         metrics = self.program.update(rows, noise, steps)
-        parts = {name: value.unbind() for name, value in metrics.items()}
+        parts = {name: value.expand(len(agents)).unbind() for name, value in metrics.items()}
         return [{name: part[i] for name, part in parts.items()} for i in range(len(agents))]
 
     def losses(
@@ -106,6 +107,14 @@ class FusedAgents:
         for agent in self.agents:
             agent.optimizer.zero_grad(set_to_none=True)
             agent.follow()
+
+    def parameters(self) -> Iterable[Tensor]:
+        """The agents' stacked parameters."""
+        return self._params.values()
+
+    def buffers(self) -> Iterable[Tensor]:
+        """The agents' stacked buffers."""
+        return self._buffers.values()
 
     def learning(self) -> list[bool]:
         """Which parameters learn, in their order."""

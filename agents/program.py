@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -26,6 +26,8 @@ Wish = Literal["auto", "on", "off"]
 Rows = dict[str, Tensor]
 Metrics = dict[str, Tensor]
 Chosen = tuple[Latent, Tensor, Tensor]
+FINITE = "finite"
+"""Among an update's metrics: whether its loss and gradients were, for otherwise it was not made."""
 
 PAYS_FROM = 2000
 """Updates from which compiling with an empty cache is worth its seconds on a CPU (docs/performance.md)."""
@@ -64,7 +66,15 @@ class Learner(Protocol):
         ...
 
     def step(self) -> None:
-        """Follow the gradients at hand."""
+        """Follow the gradients at hand, and forget them."""
+        ...
+
+    def parameters(self) -> Iterable[Tensor]:
+        """What learns, and what does not."""
+        ...
+
+    def buffers(self) -> Iterable[Tensor]:
+        """What a loss moves in place."""
         ...
 
     def learning(self) -> list[bool]:
@@ -81,11 +91,29 @@ class Program:
         self.agent = agent
 
     def update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
-        """Make one update from rows (B, T, ...)."""
+        """Make one update from rows (B, T, ...); none where `metrics[FINITE]` says that it cannot be made."""
+        metrics, buffers = self._gradients(rows, noise, env_step)
+        if metrics[FINITE]:
+            self.agent.step()
+        else:
+            self._undo(buffers)
+        return metrics
+
+    def _gradients(self, rows: Rows, noise: Noise, env_step: Tensor) -> tuple[Metrics, list[Tensor]]:
+        """Leave gradients behind; returns metrics, and the buffers as they were before."""
+        buffers = [buffer.clone() for buffer in self.agent.buffers()]
         total, metrics = self.agent.losses(rows, noise, env_step)
         total.backward()
-        self.agent.step()
-        return metrics
+        norms = torch._foreach_norm([p.grad for p in self.agent.parameters() if p.grad is not None])
+        metrics[FINITE] = torch.stack([total.detach(), *norms]).isfinite().all()
+        return metrics, buffers
+
+    def _undo(self, buffers: list[Tensor]) -> None:
+        """Leave no trace of the last gradients."""
+        for buffer, before in zip(self.agent.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        for parameter in self.agent.parameters():
+            parameter.grad = None
 
     def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
         """Filter one row (N, 1, ...) and choose actions, while training."""
@@ -103,10 +131,9 @@ class Compiled(Program):
         self._choose = compiled(agent.choose) if hasattr(agent, "choose") else None
         self._seen: set[str] = set()
 
-    def update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
-        """Make one update from rows (B, T, ...)."""
+    def _gradients(self, rows: Rows, noise: Noise, env_step: Tensor) -> tuple[Metrics, list[Tensor]]:
         with self._first("update", rows), self._in_place():
-            return super().update(rows, noise, env_step)
+            return super()._gradients(rows, noise, env_step)
 
     def choose(self, batch: Rows, latent: Latent, noise: tuple[Tensor, Tensor]) -> Chosen:
         """Filter one row (N, 1, ...) and choose actions, while training."""
@@ -132,16 +159,16 @@ class Compiled(Program):
             yield
             return
         self._seen.add(what)
-        shapes = [(name, tuple(x.shape)) for name, x in (*rows.items(), *self.agent.named_parameters())]
-        with one_at_a_time(f"{what} {sorted(shapes)}"):
+        shapes = sorted((name, tuple(x.shape)) for name, x in rows.items())
+        with one_at_a_time(f"{what} {shapes} {[tuple(x.shape) for x in self.agent.parameters()]}"):
             yield
 
 
 class Captured(Compiled):
-    """The whole update, its regions compiled, as one CUDA graph that is replayed.
+    """An update, its regions compiled, as two CUDA graphs that are replayed: to the gradients, and the step.
 
     The first updates run as they are; then one is captured, which computes nothing, and each later one copies
-    its rows and noise into the graph's own and replays it. When other parameters learn or rows have another
+    its rows and noise into the graph's own and replays both. When other parameters learn or rows have another
     shape, it is captured anew.
     """
 
@@ -151,25 +178,28 @@ class Captured(Compiled):
         super().__init__(agent)
         self._form: Any = None
         self._made = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
         self._inputs: list[Tensor] = []
         self._metrics: Metrics = {}
+        self._buffers: list[Tensor] = []
 
     def update(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
         """Make one update from rows (B, T, ...)."""
         inputs, form = pytree.tree_flatten((rows, noise, env_step))
         known = (form, [x.shape for x in inputs], self.agent.learning())
         if known != self._form:
-            self._form, self._made, self._graph = known, 0, None
+            self._form, self._made, self._graphs = known, 0, None
         self._made += 1
         if self._made <= WARM_UP:
             return self._beside(rows, noise, env_step)
-        if self._graph is None:
-            self._capture(inputs, form)
+        gradients, step = self._graphs or self._capture(inputs, form)
         for held, new in zip(self._inputs, inputs, strict=True):
             held.copy_(new, non_blocking=True)
-        assert self._graph is not None
-        self._graph.replay()
+        gradients.replay()
+        if self._metrics[FINITE]:
+            step.replay()
+        else:
+            self._undo(self._buffers)
         return {name: value.clone() for name, value in self._metrics.items()}
 
     def _beside(self, rows: Rows, noise: Noise, env_step: Tensor) -> Metrics:
@@ -181,12 +211,15 @@ class Captured(Compiled):
         torch.cuda.current_stream(self.agent.device).wait_stream(stream)
         return metrics
 
-    def _capture(self, inputs: list[Tensor], form: Any) -> None:
+    def _capture(self, inputs: list[Tensor], form: Any) -> tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph]:
         self._inputs = [x.clone() for x in inputs]
-        self._graph = torch.cuda.CUDAGraph()
+        gradients, step = self._graphs = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         rows, noise, env_step = pytree.tree_unflatten(self._inputs, form)
-        with torch.cuda.graph(self._graph):
-            self._metrics = super().update(rows, noise, env_step)
+        with torch.cuda.graph(gradients):
+            self._metrics, self._buffers = self._gradients(rows, noise, env_step)
+        with torch.cuda.graph(step, pool=gradients.pool()):
+            self.agent.step()
+        return self._graphs
 
 
 def regions(agent: Any) -> Iterator[tuple[Any, str]]:

@@ -101,5 +101,5 @@ def learn_together(trainers: Sequence[Trainer], mode: Mode = "eager") -> None:
             if group is None or group.agents != agents:
                 group = FusedAgents(agents, "captured" if mode == "captured" else "eager")
             metrics = group.update(batches, steps)
-        for (trainer, _), found in zip(working, metrics, strict=True):
-            trainer.updated(found)
+        for (trainer, _), batch, found in zip(working, batches, metrics, strict=True):
+            trainer.updated(batch, found)

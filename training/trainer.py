@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents import Agent
+from agents import FINITE, Agent
 from envs import REACHED, environment_info
 from expedition import UserError
 from exploration import Coverage
 from training.collector import Collected, Collector
 from training.config import RunConfig
+from training.divergence import Skipped
 from training.judging.foresight import RANKED_ROWS, embeddings_rank
 from training.judging.midway import Midway
 from training.logging.sinks import Sink
@@ -111,6 +112,7 @@ class Trainer:
         if config.training.overlap:
             self.overlap = Overlap(agent, collector, replay, chunk_steps(config.training))
         self._means = Means()
+        self._skipped = Skipped(run_dir)
         self._rng = np.random.default_rng([config.seed, 1])
         self.coverage = Coverage(
             collector.envs.observation_space,
@@ -122,7 +124,7 @@ class Trainer:
     def learn(self) -> bool:
         """Train until the budget is spent; return False if a stop came first. Saves in both cases."""
         for batch, env_step in self.work():
-            self.updated(self.agent.update(batch, env_step))
+            self.updated(batch, self.agent.update(batch, env_step))
         return self.done
 
     @property
@@ -144,9 +146,10 @@ class Trainer:
                 yield from self._step()
             else:
                 self._collect_beside_updates(self.overlap)
-            if self.collector.failure is not None:
+            failure = self.collector.failure or self._skipped.error
+            if failure is not None:
                 self.save()
-                raise self.collector.failure
+                raise failure
             if self.env_step // self.config.training.log_every > logged:
                 self._log()
             clock, elapsed = time.monotonic(), time.monotonic() - clock
@@ -157,9 +160,13 @@ class Trainer:
                 saved_at = time.monotonic()
         self.save()
 
-    def updated(self, metrics: Mapping[str, torch.Tensor]) -> None:
-        """Take note of the update from the batch that `work` yielded last."""
-        self._means.add(metrics)
+    def updated(self, batch: Mapping[str, Any], metrics: Mapping[str, torch.Tensor]) -> None:
+        """Take note of the update from a batch that `work` yielded."""
+        told = {name: value for name, value in metrics.items() if name != FINITE}
+        skipped = not bool(metrics[FINITE])
+        self._skipped.note(skipped, batch, told)
+        if not skipped:
+            self._means.add(told)
         self.updates += 1
 
     def learn_offline(self, judge: Callable[[], None], judged: bool) -> bool:
@@ -180,7 +187,11 @@ class Trainer:
             if self.stopping():
                 self.save()
                 return False
-            self.updated(self.agent.update(self._draw(), self.env_step))
+            batch = self._draw()
+            self.updated(batch, self.agent.update(batch, self.env_step))
+            if self._skipped.error is not None:
+                self.save()
+                raise self._skipped.error
             last = self.updates == planned
             if last or self.updates % max(1, planned // OFFLINE_LINES) == 0:
                 self._log("offline/")
@@ -229,7 +240,7 @@ class Trainer:
     def _update(self, env_step: int) -> None:
         """Make the updates that the train ratio owes by `env_step`."""
         for batch, step in self._due(env_step):
-            self.updated(self.agent.update(batch, step))
+            self.updated(batch, self.agent.update(batch, step))
 
     def _due(self, env_step: int) -> Iterator[Due]:
         """Batches of the updates that the train ratio owes by `env_step`, and that step."""
@@ -257,6 +268,8 @@ class Trainer:
         metrics["embeddings/effective_rank"] = self._embeddings_rank()
         if self.collector.envs.restarts:
             metrics["worker_restarts"] = self.collector.envs.restarts
+        if self._skipped.total:
+            metrics["skipped_updates"] = self._skipped.total
         metrics |= {f"coverage/{name}": value for name, value in self.coverage.metrics().items()}
         self.sink.write(self.env_step, metrics)
 
@@ -287,6 +300,7 @@ class Trainer:
             "seconds": self.seconds,
             "midway": self.midway.state_dict(),
             "means": self._means.state_dict(),
+            "skipped": self._skipped.state_dict(),
             "coverage": self.coverage.state_dict(),
             "rng": self._rng.bit_generator.state,
         }
@@ -323,6 +337,7 @@ class Trainer:
         self.updates, self.episodes, self.seconds = loop["updates"], loop["episodes"], loop["seconds"]
         self.midway.load_state_dict(loop["midway"])
         self._means.load_state_dict(loop["means"], self.agent.device)
+        self._skipped.load_state_dict(loop["skipped"])
         self.coverage.load_state_dict(loop["coverage"])
         self._rng.bit_generator.state = loop["rng"]
         return dropped

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, make_agent
+from agents import FINITE, ActorCriticConfig, AgentConfig, make_agent
 from agents import compiler as compiler_module
 from agents import program as module
 from agents.program import REGIONS, choose_mode, make_program, regions
@@ -67,6 +67,43 @@ def test_compiled_updates_equal_eager_ones(kind, intrinsic):
     assert not torch.equal(parameters(plain), parameters(agent(kind, intrinsic)))
 
 
+def everything(one):
+    state = {
+        **one.state_dict(),
+        **{f"{n}/{k}": v for n, s in one._optimizer_state().items() for k, v in s.items()},
+    }
+    return {name: value.clone() for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "intrinsic", "mode"),
+    [
+        ("model-based", None, "eager"),
+        ("model-based", "disagreement", "eager"),
+        ("model-based", "rnd", "eager"),
+        ("model-free", "rnd", "eager"),
+        pytest.param("model-based", "disagreement", "compiled", marks=COMPILES),
+    ],
+)
+def test_an_update_whose_loss_is_not_finite_leaves_no_trace(kind, intrinsic, mode):
+    one, other = agent(kind, intrinsic), agent(kind, intrinsic)
+    for each in (one, other):
+        each.run_as(mode)
+        for seed in range(3):
+            assert each.update(rows(intrinsic is None, seed=seed))[FINITE]
+    before, broken = everything(one), rows(intrinsic is None, seed=3)
+    broken["vector"][0, 1, 0] = np.inf
+    metrics = one.update(broken)
+    assert not metrics[FINITE]
+    assert not metrics["loss/total"].isfinite()
+    after = everything(one)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    other.draw_noise({name: torch.as_tensor(value) for name, value in broken.items()})
+    for each in (one, other):
+        assert each.update(rows(intrinsic is None, seed=4))[FINITE]
+    assert all(torch.equal(value, everything(other)[name]) for name, value in everything(one).items())
+
+
 @COMPILES
 def test_an_actor_that_thaws_learns_in_compiled_updates_too():
     plain, fast = agent(), agent()
@@ -105,8 +142,13 @@ def test_what_is_compiled_stands_in_place_during_an_update_alone():
     one = agent()
     one.run_as("compiled")
     inside = []
-    real = one.step
-    one.step = lambda: (inside.extend(name in vars(owner) for owner, name in regions(one)), real())
+    real = one.losses
+
+    def losses(*given):
+        inside.extend(name in vars(owner) for owner, name in regions(one))
+        return real(*given)
+
+    one.losses = losses
     one.update(rows())
     assert inside
     assert all(inside)

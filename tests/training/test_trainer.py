@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from agents import ActorCriticConfig, AgentConfig
+from agents import FINITE, ActorCriticConfig, AgentConfig
 from envs import make_vector
 from expedition import UserError
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
@@ -32,7 +33,7 @@ class Still:
     """Stands for the agent where learning is not the point: counts updates, sees what reaches it."""
 
     def __init__(self, agent, loss=1.0):
-        self._agent, self._loss = agent, loss
+        self._agent, self._loss, self.finite = agent, loss, True
         self.seen = []
 
     def __getattr__(self, name):
@@ -40,7 +41,7 @@ class Still:
 
     def update(self, batch, env_step):
         self.seen.append((env_step, sorted(batch)))
-        return {"loss/total": torch.tensor(self._loss)}
+        return {"loss/total": torch.tensor(self._loss), FINITE: torch.tensor(self.finite)}
 
 
 def trainer(
@@ -131,6 +132,53 @@ def test_divergence_is_told_and_the_last_checkpoint_kept(tmp_path):
     with pytest.raises(UserError, match=r"diverged before step .*loss/total not finite"):
         it.learn()
     assert Checkpointer(tmp_path).latest() is not None
+
+
+def test_a_few_updates_that_cannot_be_made_are_counted_and_left_out(tmp_path):
+    it = trainer(tmp_path, steps=90)
+    made = it.still.update
+
+    def update(batch, env_step):
+        it.still.finite = len(it.still.seen) % 3 != 0
+        return made(batch, env_step)
+
+    it.still.update = update
+    assert it.learn()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["skipped_updates"] == (lines[-1]["updates"] + 2) // 3 > 1
+    assert lines[-1]["loss/total"] == 1.0
+    resumed = trainer(tmp_path)
+    resumed.resume(Checkpointer(tmp_path).latest())
+    assert resumed._skipped.state_dict() == it._skipped.state_dict()
+
+
+DIVERGED = r"diverged: in 10 updates in a row .*loss/total.*diverged\.safetensors.*lower --agent"
+
+
+def test_many_in_a_row_end_the_run_and_leave_the_batch(tmp_path):
+    it = trainer(tmp_path, steps=900, loss=float("nan"))
+    it.still.finite = False
+    with pytest.raises(UserError, match=DIVERGED):
+        it.learn()
+    assert it.updates >= 10
+    assert load_file(tmp_path / "diverged.safetensors")["is_first"].shape == (2, 8)
+    assert Checkpointer(tmp_path).latest().step == it.env_step
+    again = trainer(tmp_path, steps=900, loss=float("nan"))
+    again.resume(Checkpointer(tmp_path).latest())
+    again.still.finite = False
+    with pytest.raises(UserError, match=rf"in {it.updates + 1} updates in a row"):
+        again.learn()
+
+
+def test_many_in_a_row_before_the_first_step_end_the_run_too(tmp_path):
+    it = trainer(tmp_path, loss=float("nan"), offline_updates=12)
+    it.still.finite = False
+    for _ in range(20):
+        it.collector.step(0)
+    with pytest.raises(UserError, match=DIVERGED):
+        it.learn_offline(lambda: None, False)
+    assert it.updates == 10
+    assert Checkpointer(tmp_path).latest().step == 0
 
 
 def test_checkpoints_follow_the_clock_and_the_end(tmp_path):
