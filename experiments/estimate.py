@@ -156,7 +156,7 @@ def _tried(config: RunConfig, logistics: Logistics, at_once: int) -> Trial:
     """Measure in a process of its own, whose memory is then the run's alone; others like it run beside it."""
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job.json"
-        Job((Task("", config),), logistics, 0).save(job)
+        Job((Task("", config),), logistics).save(job)
         outs = [Path(folder) / f"trial-{number}.json" for number in range(at_once)]
         processes = [_start(job, out) for out in outs]
         first = processes[0]

@@ -48,9 +48,14 @@ class Stopped(Exception):
     """A stop came amid something that is made again from its beginning."""
 
 
-class StopSignal:
-    """Notes Ctrl-C and SIGTERM, so that a run can save before it leaves; a second one interrupts at once.
+TAKEN_AWAY = (signal.SIGUSR1, signal.SIGUSR2)
+"""What Slurm and submitit send when a node is to be left."""
 
+
+class StopSignal:
+    """Notes Ctrl-C, SIGTERM, and what clusters send before they take a node away, so that a run can save.
+
+    The same signal a second time interrupts at once, but for the clusters', which come to every process.
     Use it as a context: outside of it the handlers are as they were.
     """
 
@@ -76,7 +81,7 @@ class StopSignal:
             raise Stopped
 
     def __enter__(self) -> StopSignal:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *TAKEN_AWAY):
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -85,6 +90,6 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
-        if self.received is not None:
+        if number == self.received and number not in TAKEN_AWAY:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         StudyCommand,
         Train,
     )
-    from experiments.launchers.local import Launcher
+    from experiments.launchers.launcher import Launcher
     from training import Logistics, Outcome
     from transfer.loader import Source
     from transfer.plan import TransferPlan
@@ -221,7 +221,7 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 
 def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
-    from experiments.launchers.local import Launcher
+    from experiments.launchers.launcher import Launcher
     from experiments.reporting.publish import publish
     from experiments.settings import merged, nested
     from experiments.studies.crossing import with_search
@@ -243,6 +243,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
         command.fused,
         command.retries,
         shared,
+        command.launcher,
     )
     launcher.announce()
     if command.plan_only:
@@ -257,7 +258,9 @@ def _estimate(launcher: Launcher) -> int:
     """Print what a study will take, by short trials of its kinds of runs on this machine."""
     from experiments.estimate import estimate_study
 
-    print(estimate_study(launcher.runs, launcher.jobs, launcher.threads, launcher.logistics, _say))
+    print(
+        estimate_study(launcher.runs, launcher.place.jobs, launcher.place.threads, launcher.logistics, _say)
+    )
     return 0
 
 

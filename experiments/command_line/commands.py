@@ -173,6 +173,8 @@ class StudyCommand:
     """Seeds as one program, for a GPU."""
     retries: int = 1
     """New tries of a run that crashed."""
+    launcher: str = "local"
+    """local; ray or slurm, with ,option=value."""
     env: str | None = None
     """Environment id."""
     intrinsic: str | None = None

@@ -69,6 +69,11 @@ class Graph:
         self.failed |= dict.fromkeys([run.id for run in group], why)
         return False
 
+    def displaced(self, group: Group) -> None:
+        """A group was ended for others' sake: it is ready again, and that was no try."""
+        self._tries[group[0].id] -= 1
+        self._waiting.insert(0, group)
+
     def not_begun(self) -> int:
         """How many runs wait, for one that failed or because too many did."""
         return sum(map(len, self._waiting))

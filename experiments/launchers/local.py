@@ -1,368 +1,64 @@
-"""Carrying a study out on this machine: several runs at a time, each in a process of its own."""
+"""This machine: each job is a child process."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import IO, Any
-
-from tqdm import tqdm
+import contextlib
+from collections.abc import Sequence
 
 from envs import cores
-from expedition import UserError, __version__
-from experiments.launchers.graph import Graph, Group
-from experiments.launchers.sharing import is_done, take_over
-from experiments.launchers.worker import Job, Task
-from experiments.studies.study import PlannedRun, Study, planned_runs
-from experiments.studies.telling import told_phase_2, told_runs
-from training import Logistics, fingerprint, to_dict
-from training.logging.wandb_sink import resolve_wandb_mode
-from training.runtime import StopSignal, choose_device
-from training.storage.folder import only_process, read_json
-from training.storage.state_tree import disk_errors, publish_json
-from transfer.plan import COMPONENTS, parse_plan
-
-POLL_SECONDS = 0.5
-TELL_SECONDS = 20.0
-GRACE_SECONDS = 120.0
-TOLD = 2
-"""Exit code of a worker that says itself what a user can mend."""
+from experiments.launchers.place import JobFile, Work, start
 
 
-@dataclasses.dataclass
-class _Active:
-    runs: Group
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-
-
-class Launcher:
-    """Runs the graph of a study: a run starts when the run that it needs is finished and a place is free.
+class LocalWork:
+    """A child process that carries out a job.
 
     Args:
-        study: what to run.
-        folder: the study's folder; what is finished in it is not run again.
+        file: the job.
+    """
+
+    def __init__(self, file: JobFile) -> None:
+        self.process = start(file)
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended."""
+        return self.process.poll()
+
+    def stop(self) -> None:
+        """Ask it to save and leave."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End it without asking."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Local:
+    """The cores of this machine, shared out.
+
+    Args:
         jobs: runs at a time; 0 takes one for each core, or one on a GPU.
-        logistics: device, W&B and so on; the threads are shared out here.
-        command: the command line, for the record.
-        say: told one line at a time what a person wants to know.
-        fused: whether the seeds of a condition learn as one program, in one process.
-        retries: how often a run that crashed is begun again.
-        shared: a folder of studies whose finished runs are taken over; None to run everything here.
+        threads: of each; 0 shares the cores out.
+        exploring: how many runs begin with the study, which others wait for.
+        processes: of the whole study.
+        on_gpu: whether runs learn on a GPU.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        folder: Path,
-        jobs: int,
-        logistics: Logistics,
-        command: str,
-        say: Callable[[str], None],
-        fused: bool = False,
-        retries: int = 1,
-        shared: Path | None = None,
-    ) -> None:
-        if jobs < 0:
-            raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
-        if retries < 0:
-            raise UserError(f"The number of retries must be 0 or more, not {retries}.")
-        self.study, self.folder, self.say = study, folder, say
-        self.runs = planned_runs(study)
-        self.groups = in_groups(self.runs, fused)
-        on_gpu = choose_device(logistics.device).type == "cuda"
-        self.jobs = jobs or (1 if on_gpu else min(cores(), len(self.groups)))
-        first = max(1, sum(group[0].plan is None for group in self.groups))
-        # The others wait for pre-training: it may use every core, and leaves few of them idle.
+    where = ""
+    preempts = False
+
+    def __init__(self, jobs: int, threads: int, exploring: int, processes: int, on_gpu: bool) -> None:
+        self.jobs = jobs or (1 if on_gpu else min(cores(), processes))
+        # Nothing else can run beside pre-training: it may use every core.
         self.threads = {
-            "pretrain": logistics.threads or max(1, cores() // first),
-            "finetune": logistics.threads or max(1, cores() // self.jobs),
+            "pretrain": threads or max(1, cores() // max(1, exploring)),
+            "finetune": threads or max(1, cores() // self.jobs),
         }
-        self.logistics = dataclasses.replace(
-            logistics,
-            wandb=resolve_wandb_mode(logistics.wandb),
-            group=folder.name,
-            progress=False,
-        )
-        self.command = command
-        self.wall_seconds = _earlier_seconds(folder, study.name)
-        self.retries, self.shared = retries, shared
-        self._active: list[_Active] = []
-        self._failed: dict[str, str] = {}
 
-    def announce(self) -> None:
-        """Say what will be run, and how much memory its replays may take."""
-        study, config = self.study, self.runs[0].config
-        self.say(f"Study {study.name}: {study.description}")
-        explored = any(run.needs for run in self.runs)
-        own = told_phase_2(study.agent, study.finetuning_agent) if explored else ""
-        if own:
-            self.say(f"  {own}")
-        for line in told_runs(self.runs):
-            self.say(f"  {line}")
-        self.say(
-            f"{len(self.runs)} runs{self._fusion()}, {sum(run.config.steps for run in self.runs):,} steps, "
-            f"{self.jobs} at a time with {self.threads['finetune']} thread(s) each; a replay takes at most "
-            f"{config.training.replay_gib:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
-        )
-
-    def _fusion(self) -> str:
-        return f" in {len(self.groups)} processes" if len(self.groups) < len(self.runs) else ""
-
-    def run(self) -> int:
-        """Run what is not finished yet; returns the exit code.
-
-        A run that fails takes with it only those that need it.
-
-        Raises:
-            UserError: runs failed, with the first one's own sentence, or the folder cannot be written.
-        """
-        with disk_errors("the study", self.folder, "nothing was started"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        with only_process(self.folder), StopSignal() as stop:
-            return self._run(stop)
-
-    def _run(self, stop: StopSignal) -> int:
-        self._write_study()
-        began = time.monotonic()
-        self._take_over()
-        bar = _Bar(self.runs, self.folder, self.say)
-        try:
-            self._loop(stop, bar)
-        except BaseException:
-            self._stop_all()
-            raise
-        finally:
-            bar.close()
-            self.wall_seconds += time.monotonic() - began
-            self._write_study()
-        return stop.exit_code
-
-    def _take_over(self) -> None:
-        """Bring in what other studies have done already."""
-        if self.shared is None:
-            return
-        found = take_over(self.shared, self.folder, self.runs)
-        if found:
-            there = ", ".join(dict.fromkeys(str(source.parent) for source in found.values()))
-            self.say(f"{len(found)} runs are done already in {there}, and are taken over from there.")
-
-    def _loop(self, stop: StopSignal, bar: _Bar) -> None:
-        done = {run.id for run in self.runs if is_done(run, self.folder / run.id)}
-        graph = Graph(self.groups, done, self.retries)
-        self._failed = graph.failed
-        while self._active or graph.ready():
-            if stop:
-                self.say("Stopping: the runs save their state.")
-                self._stop_all()
-                self.say("Saved; run the same command again to go on.")
-                return
-            for group in graph.ready()[: self.jobs - len(self._active)]:
-                graph.begin(group)
-                self._start(group)
-            time.sleep(POLL_SECONDS)
-            for active in [a for a in self._active if a.process.poll() is not None]:
-                self._active.remove(active)
-                active.log.close()
-                self._ended(active, graph)
-            bar.update([run for active in self._active for run in active.runs])
-        if graph.failed:
-            raise UserError(self._failure(graph))
-
-    def _start(self, runs: list[PlannedRun]) -> None:
-        first = runs[0]
-        tasks = [
-            Task(
-                str(self.folder / run.id),
-                run.config,
-                run.plan,
-                None if run.needs is None else str(self.folder / run.needs),
-            )
-            for run in runs
-        ]
-        logs = self.folder / "logs"
-        with disk_errors("the study's logs", logs, "finished runs are intact"):
-            logs.mkdir(parents=True, exist_ok=True)
-            job = logs / f"{first.id}.json"
-            logistics = dataclasses.replace(self.logistics, threads=self.threads[first.config.phase])
-            Job(tuple(tasks), logistics, os.getpid()).save(job)
-            log = self._log(first.id).open("ab")
-        command = [sys.executable, "-m", "experiments.launchers.worker", str(job)]
-        # A session of its own, so that Ctrl-C reaches the launcher alone, which then asks every run to save.
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        self._active.append(_Active(runs, process, log))
-
-    def _ended(self, active: _Active, graph: Graph) -> None:
-        """Note how a process ended; one that crashed may be begun again."""
-        code, first = active.process.returncode, active.runs[0].id
-        if code == 0:
-            graph.succeed(active.runs)
-            return
-        why = _reason(code, self._log(first))
-        again = graph.fail(active.runs, why, crashed=code != TOLD)
-        then = "it is begun again" if again else "runs that do not need it go on"
-        self.say(f"Run {first} failed ({why}): {then}.")
-        self._write_study()
-
-    def _failure(self, graph: Graph) -> str:
-        """The sentence of a study in which runs failed: the first one's reason, and how many there are."""
-        (first, why), *others = graph.failed.items()
-        told = f"Run {first} failed ({why}); its log is {self._log(first)}"
-        if others:
-            told += f"; {len(others)} more failed"
-        if count := graph.not_begun():
-            were = "was not begun, which needs" if count == 1 else "were not begun, which need"
-            told += f"; {count} {were} one that failed, or too many failed before"
-        return f"{told}; what is finished is kept, and the same command goes on from there."
-
-    def _log(self, run_id: str) -> Path:
-        return self.folder / "logs" / f"{run_id}.txt"
-
-    def _stop_all(self) -> None:
-        """Ask every run to save and leave, and wait for it."""
-        for active in self._active:
-            active.process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for active in self._active:
-            try:
-                active.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                active.process.kill()
-                active.process.wait()
-            active.log.close()
-        self._active = []
-
-    def _write_study(self) -> None:
-        environments = self.study.finetune_envs
-        crafter = set(environments) == {"crafter"}
-        factorial = self.study.crossed()
-        record: dict[str, Any] = {
-            "name": self.study.name,
-            "command": self.command,
-            "version": __version__,
-            "seeds": list(self.study.seed_numbers),
-            "environment": ", ".join(environments),
-            "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
-            "factorial": None if factorial is None else factorial.as_dict(),
-            "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
-            "question": None if self.study.question is None else dataclasses.asdict(self.study.question),
-            "wall_seconds": self.wall_seconds,
-            "failed": self._failed,
-            "runs": [
-                {
-                    "id": run.id,
-                    "phase": run.config.phase,
-                    "condition": run.condition,
-                    "seed": run.seed,
-                    "plan": run.plan,
-                    "env": run.config.env,
-                    "intrinsic": run.config.intrinsic,
-                    "kind": run.config.agent.kind,
-                    "predicts": run.config.agent.model.predicts,
-                    "needs": run.needs,
-                }
-                for run in self.runs
-            ],
-        }
-        publish_json(self.folder / "study.json", record)
-
-
-def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]:
-    """Runs by the process that carries them out: each by itself, or with `fused` the seeds of a condition.
-
-    What goes by each run's own step keeps a run by itself: a policy prior, a component frozen for a while.
-    So do plans that teach the actor, which are not batched over seeds.
-    """
-    groups: dict[str, list[PlannedRun]] = {}
-    for run in runs:
-        agent = run.config.agent
-        alone = not fused or agent.kind in ("ppo", "random") or run.config.training.overlap
-        alone |= agent.search.update != "imagination"
-        if run.plan is not None:
-            plan = parse_plan(run.plan)
-            alone |= plan["actor"] == "prior" or any(plan.thaw_step(name) is not None for name in COMPONENTS)
-        alike = dataclasses.replace(run.config, seed=0)
-        key = run.id if alone else fingerprint({"run": to_dict(alike), "condition": run.condition})
-        groups.setdefault(key, []).append(run)
-    return list(groups.values())
-
-
-def _reason(code: int, log: Path) -> str:
-    """Why a worker ended with this code: its own last words, or the signal that ended it."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        memory = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
-        return f"it was ended by {name}{memory}"
-    if code > 128:
-        return f"it was stopped by {signal.Signals(code - 128).name}"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    # The log may hold earlier tries: only what this one told itself is looked for among them.
-    told = [line.removeprefix("ERROR ") for line in lines if line.startswith("ERROR ") and code == TOLD]
-    last = (told or lines or [f"it ended with code {code}"])[-1]
-    return last.rstrip(".")
-
-
-def _earlier_seconds(folder: Path, study: str) -> float:
-    """Seconds that earlier sittings of the study took.
-
-    Raises:
-        UserError: the folder holds something else, or its study.json is broken.
-    """
-    path = folder / "study.json"
-    if path.exists():
-        found = read_json(path, "delete it and run the same command again")
-        if found.get("name", study) != study:
-            raise UserError(f"{folder} holds the study '{found['name']}': choose another --out.")
-        seconds = found.get("wall_seconds")
-        return float(seconds) if isinstance(seconds, int | float) else 0.0
-    if folder.is_dir() and any(item.name != "logs" and item.name != ".lock" for item in folder.iterdir()):
-        raise UserError(f"{folder} is not empty and holds no study: choose another --out.")
-    return 0.0
-
-
-class _Bar:
-    """One bar over the steps of all runs; where nobody watches a terminal, a line now and then."""
-
-    def __init__(self, runs: list[PlannedRun], folder: Path, say: Callable[[str], None]) -> None:
-        self.runs, self.folder, self.say = runs, folder, say
-        self.total = sum(run.config.steps for run in runs)
-        self.terminal = sys.stderr.isatty()
-        self.began = self.told = time.monotonic()
-        self.first = self._done()
-        self.bar = tqdm(
-            total=self.total, initial=self.first, unit="step", disable=not self.terminal, dynamic_ncols=True
-        )
-
-    def _done(self) -> int:
-        return sum(min(self._step(run), run.config.steps) for run in self.runs)
-
-    def _step(self, run: PlannedRun) -> int:
-        path = self.folder / run.id / "status.json"
-        try:  # it only moves a bar: a broken one is no reason to stop
-            return int(json.loads(path.read_text())["env_step"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-
-    def update(self, active: list[PlannedRun]) -> None:
-        """Show how far the runs are."""
-        done = self._done()
-        names = ", ".join(run.label for run in active)
-        self.bar.set_description_str(names or "waiting", refresh=False)
-        self.bar.update(done - self.bar.n)
-        now = time.monotonic()
-        if not self.terminal and active and now - self.told > TELL_SECONDS:
-            self.told = now
-            speed = (done - self.first) / (now - self.began)
-            left = f"{(self.total - done) / speed / 60:.1f} min left" if speed > 0 else "starting"
-            self.say(f"  {done:,} of {self.total:,} steps, {speed:.0f} steps/s, {left}: {names}")
+    def begin(self, files: Sequence[JobFile]) -> list[Work]:
+        """Begin each in a process."""
+        return [LocalWork(file) for file in files]
 
     def close(self) -> None:
-        """Finish the bar."""
-        self.bar.close()
+        """There is nothing to let go of."""

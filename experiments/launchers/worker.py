@@ -26,9 +26,15 @@ from training import (
     prepare_process,
     to_dict,
 )
+from training.storage.folder import is_held
 from training.storage.state_tree import publish_json
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
+
+PARENT = "EXPEDITION_PARENT"
+"""Environment variable: the process that began a worker, without which it saves and leaves."""
+PATIENCE = 120.0
+"""Seconds in which a process that lost the run's launcher has saved it and left."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +55,6 @@ class Job:
 
     tasks: tuple[Task, ...]
     logistics: Logistics
-    parent: int
 
     def save(self, path: Path) -> None:
         """Write the job for `python -m experiments.launchers.worker`."""
@@ -98,7 +103,9 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     _log.setLevel(logging.INFO)
     job = from_dict(Job, json.loads(Path(sys.argv[1]).read_text()))
-    threading.Thread(target=_watch_parent, args=(job.parent,), daemon=True).start()
+    if parent := os.environ.get(PARENT):
+        threading.Thread(target=_watch_parent, args=(int(parent),), daemon=True).start()
+    _wait_for([Path(task.run_dir) for task in job.tasks])
     try:
         if len(job.tasks) > 1:
             outcomes = carry_out_together(job.tasks, job.logistics, _log.info)
@@ -112,8 +119,15 @@ def main() -> int:
         return 2
 
 
+def _wait_for(folders: Sequence[Path]) -> None:
+    """Wait until nobody works on these runs: who was cut off from the launcher is saving them."""
+    deadline = time.monotonic() + PATIENCE
+    while any(is_held(folder) for folder in folders) and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
 def _watch_parent(parent: int) -> None:
-    """Save and leave when the study that started this worker is gone."""
+    """Save and leave when who started this worker is gone."""
     while os.getppid() == parent:
         time.sleep(2.0)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import estimate as module
 from experiments.estimate import estimate_study, run_seconds, until_all_end
-from experiments.launchers.local import Launcher
+from experiments.launchers.launcher import Launcher
 from experiments.studies.presets import find_study
 from experiments.studies.study import planned_runs
 from experiments.trial import Trial
@@ -44,7 +44,7 @@ def test_each_phase_is_tried_with_the_threads_that_it_will_have(monkeypatch, tmp
         return Trial(0.0, 0.001, 0.1, 0, 1, 1)
 
     monkeypatch.setattr(module, "_tried", trial)
-    said = estimate_study(launcher.runs, 4, launcher.threads, launcher.logistics, lambda _: None)
+    said = estimate_study(launcher.runs, 4, launcher.place.threads, launcher.logistics, lambda _: None)
     assert tried == {"pretrain": 8, "finetune": 2}
     assert re.search(r"updates at 100 ms", said)
 

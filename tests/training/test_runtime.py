@@ -39,6 +39,14 @@ def test_a_signal_is_noted_and_a_second_interrupts(number, code):
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_cluster_that_takes_the_node_away_is_heard_and_interrupts_nothing(number):
+    with StopSignal() as stop:
+        for each in (number, number, signal.SIGTERM, number):
+            os.kill(os.getpid(), each)
+        assert stop.exit_code == 128 + number
+
+
 def test_handlers_come_back_after_a_failure():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ZeroDivisionError), StopSignal():

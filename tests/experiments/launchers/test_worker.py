@@ -17,8 +17,8 @@ from training import Logistics, from_dict, read_config
 QUIET = Logistics(device="cpu", wandb="off", progress=False, tags=("mine",))
 
 
-def job(run_dir, config, parent=0, plan=None, source=None):
-    return Job((Task(str(run_dir), config, plan, source),), QUIET, parent)
+def job(run_dir, config, plan=None, source=None):
+    return Job((Task(str(run_dir), config, plan, source),), QUIET)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def config(pretrained):
 
 
 def test_a_job_survives_its_file(tmp_path, config):
-    it = job(tmp_path / "run", config, 7, "model", "somewhere")
+    it = job(tmp_path / "run", config, "model", "somewhere")
     it.save(tmp_path / "job.json")
     assert from_dict(Job, json.loads((tmp_path / "job.json").read_text())) == it
 
@@ -71,7 +71,7 @@ def test_pretraining_transfers_nothing(monkeypatch, tmp_path, config):
 
 def test_what_a_user_can_mend_is_one_line_of_the_log(monkeypatch, tmp_path, config, caplog):
     source = str(tmp_path / "nowhere")
-    job(tmp_path / "run", config, os.getppid(), "model", source).save(tmp_path / "job.json")
+    job(tmp_path / "run", config, "model", source).save(tmp_path / "job.json")
     plain = json.loads((tmp_path / "job.json").read_text())
     plain["tasks"][0]["config"] |= {"phase": "finetune", "intrinsic": None}
     (tmp_path / "job.json").write_text(json.dumps(plain))
@@ -87,7 +87,7 @@ def test_a_worker_whose_study_is_gone_saves_and_leaves(tmp_path, config):
     plain["training"]["train_ratio"] = 0.0
     run = tmp_path / "run"
     script = (
-        f"{sys.executable} -m experiments.launchers.worker {tmp_path / 'job.json'}"
+        f"EXPEDITION_PARENT=$$ {sys.executable} -m experiments.launchers.worker {tmp_path / 'job.json'}"
         f" > {tmp_path / 'log'} 2>&1 &"
         f" echo $!; while [ ! -f {run / 'status.json'} ]; do sleep 0.1; done"
     )
@@ -97,7 +97,7 @@ def test_a_worker_whose_study_is_gone_saves_and_leaves(tmp_path, config):
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    job(run, from_dict(type(config), plain), parent.pid).save(tmp_path / "job.json")
+    job(run, from_dict(type(config), plain)).save(tmp_path / "job.json")
     child = int(parent.stdout.readline())
     try:
         parent.wait(60)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from expedition import UserError, __version__
-from experiments.launchers.local import Launcher, _reason, in_groups
+from experiments.launchers.launcher import Launcher, _reason, in_groups
 from experiments.reporting.records import read_study
 from experiments.studies.presets import find_study
 from experiments.studies.study import planned_runs

@@ -1,0 +1,56 @@
+"""How far a study is, on the terminal: a bar, or a line now and then."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from experiments.studies.study import PlannedRun
+
+TELL_SECONDS = 20.0
+
+
+class Bar:
+    """One bar over the steps of all runs; where nobody watches a terminal, a line now and then."""
+
+    def __init__(self, runs: list[PlannedRun], folder: Path, say: Callable[[str], None]) -> None:
+        self.runs, self.folder, self.say = runs, folder, say
+        self.total = sum(run.config.steps for run in runs)
+        self.terminal = sys.stderr.isatty()
+        self.began = self.told = time.monotonic()
+        self.first = self._done()
+        self.bar = tqdm(
+            total=self.total, initial=self.first, unit="step", disable=not self.terminal, dynamic_ncols=True
+        )
+
+    def _done(self) -> int:
+        return sum(min(self._step(run), run.config.steps) for run in self.runs)
+
+    def _step(self, run: PlannedRun) -> int:
+        path = self.folder / run.id / "status.json"
+        try:  # it only moves a bar: a broken one is no reason to stop
+            return int(json.loads(path.read_text())["env_step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def update(self, active: list[PlannedRun]) -> None:
+        """Show how far the runs are."""
+        done = self._done()
+        names = ", ".join(run.label for run in active)
+        self.bar.set_description_str(names or "waiting", refresh=False)
+        self.bar.update(done - self.bar.n)
+        now = time.monotonic()
+        if not self.terminal and active and now - self.told > TELL_SECONDS:
+            self.told = now
+            speed = (done - self.first) / (now - self.began)
+            left = f"{(self.total - done) / speed / 60:.1f} min left" if speed > 0 else "starting"
+            self.say(f"  {done:,} of {self.total:,} steps, {speed:.0f} steps/s, {left}: {names}")
+
+    def close(self) -> None:
+        """Finish the bar."""
+        self.bar.close()
