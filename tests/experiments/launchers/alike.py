@@ -40,6 +40,11 @@ def children(pid):
         return []
 
 
+def descendants(pid):
+    """Processes that a process began, and those that they began."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
 def wait_for(condition, seconds=90):
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds

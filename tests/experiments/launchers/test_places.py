@@ -83,5 +83,7 @@ def test_without_slurm_or_its_package_it_is_said_what_to_do(monkeypatch, tmp_pat
         Slurm(SlurmOptions(), tmp_path, 1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for wish, package in (("slurm", "submitit"), ("ray", "Ray")):
-        with pytest.raises(UserError, match=rf"{package} is not installed: `pip install 'expedition\[{wish}\]"):
+        with pytest.raises(
+            UserError, match=rf"{package} is not installed: `pip install 'expedition\[{wish}\]"
+        ):
             place(wish, tmp_path)
