@@ -172,10 +172,12 @@ def as_rows(rows: Mapping[str, np.ndarray], row_spec: RowSpec, reward: str | Non
     """
     found = {}
     for name, (shape, dtype) in row_spec.items():
-        key = reward if name == REWARD else name
-        known = key in rows and not (name.startswith(TASK) and reward is None)
-        values = rows[key] if known and key is not None else np.full((len(rows["is_first"]), *shape), np.nan)
-        found[name] = values.astype(dtype, copy=False)
+        key = reward or name if name == REWARD else name
+        known = key in rows if name == LOG_PROB else reward is not None and key in rows
+        if name.startswith((TASK, LOG_PROB)) and not known:
+            found[name] = np.full((len(rows["is_first"]), *shape), np.nan, dtype)
+        else:
+            found[name] = rows[key].astype(dtype, copy=False)
     return found
 
 

@@ -145,7 +145,15 @@ class RunData:
 
     @property
     def spaces(self) -> Mapping[str, Any]:
-        """What its checkpoint has on record."""
+        """What its checkpoint has on record.
+
+        Raises:
+            UserError: nothing, for it is of an older version.
+        """
+        if SPACES not in self.checkpoint.metadata:
+            raise UserError(
+                f"{self.checkpoint.path} has no spaces on record: let its run go on with this version."
+            )
         return self.checkpoint.metadata[SPACES]
 
     @property
