@@ -86,7 +86,8 @@ def _preset(kind: type, arguments: list[str], values: dict[str, Any]) -> Any:
 
 def _of_data(command: Pretrain, arguments: list[str], values: dict[str, Any]) -> Pretrain:
     """Pre-training on data of others, where such are named: no steps, in the environment of the first."""
-    given = _peek(arguments, "--data") or next(iter(values.get("data") or ()), None)
+    listed = values.get("data")
+    given = _peek(arguments, "--data") or (listed[0] if isinstance(listed, list) and listed else None)
     if given is None:
         return command
     return dataclasses.replace(command, env=source_env(str(given)) or "", steps=0)
