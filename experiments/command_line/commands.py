@@ -55,7 +55,7 @@ class Pretrain:
     """Environment steps; none with --data."""
     data: tuple[str, ...] = ()
     """Learn from data in place of steps: folders of runs and minari:DATASET-ID, each with =WEIGHT if not 1.
-    --training.offline-updates says how long."""
+    How long: training.offline-updates (--help-all)."""
     seed: int = 0
     """Seed of weights, samples and environments."""
     out: Path | None = None
