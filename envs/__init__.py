@@ -1,6 +1,6 @@
 """Where to act: environments by name, brought to one shape and stepped side by side."""
 
-from envs.adapter import Adapter, adapt
+from envs.adapter import Adapter, adapt, shown_actions, shown_observations
 from envs.cloning import Branch, Simulator, branches
 from envs.failures import EnvironmentFailed
 from envs.lane import REACHED, TASK, Rows
@@ -32,5 +32,7 @@ __all__ = [
     "environments",
     "make",
     "make_vector",
+    "shown_actions",
+    "shown_observations",
     "suites",
 ]

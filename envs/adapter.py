@@ -51,9 +51,7 @@ class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
     def __init__(self, env: gymnasium.Env[Any, Any], image_size: int = 64) -> None:
         gymnasium.utils.RecordConstructorArgs.__init__(self, image_size=image_size)
         gymnasium.Wrapper.__init__(self, env)
-        encoders = _encoders(env.observation_space, image_size)
-        self._encoders = {name: encode for name, (_, encode) in encoders.items()}
-        self.observation_space = spaces.Dict({name: shown for name, (shown, _) in encoders.items()})
+        self.observation_space, self._encode = shown_observations(env.observation_space, image_size)
         self.action_space, self._decode = _actions(env.action_space)
 
     def reset(
@@ -69,8 +67,39 @@ class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         observation, reward, terminated, truncated, info = result
         return self._encode(observation), number(reward), bool(terminated), bool(truncated), info
 
-    def _encode(self, observation: Any) -> dict[str, np.ndarray]:
-        return {name: encode(observation) for name, encode in self._encoders.items()}
+
+def shown_observations(
+    space: spaces.Space[Any], image_size: int = 64
+) -> tuple[spaces.Dict, Callable[[Any], dict[str, np.ndarray]]]:
+    """Return the space that an `Adapter` shows, and the function from an observation to what it shows.
+
+    Raises:
+        UserError: the space cannot be brought to shape.
+    """
+    encoders = _encoders(space, image_size)
+
+    def encode(observation: Any) -> dict[str, np.ndarray]:
+        return {name: part(observation) for name, (_, part) in encoders.items()}
+
+    return spaces.Dict({name: shown for name, (shown, _) in encoders.items()}), encode
+
+
+def shown_actions(
+    space: spaces.Space[Any],
+) -> tuple[spaces.Space[Any], Callable[[np.ndarray], np.ndarray]]:
+    """Return the space by which an `Adapter` acts, and the function to its actions from the environment's.
+
+    The function takes actions (n, ...) and returns numbers from 0 for a Discrete; for a Box (n, A) float32 in
+    [-1, 1], to which what lies beyond the bounds is clipped.
+
+    Raises:
+        UserError: the space cannot be brought to shape.
+    """
+    shown, _ = _actions(space)
+    if isinstance(space, spaces.Discrete):
+        return shown, lambda actions: np.asarray(actions) - int(space.start)
+    assert isinstance(space, spaces.Box)
+    return shown, functools.partial(_shrink, space)
 
 
 def _fits(observation: spaces.Space[Any], action: spaces.Space[Any], image_size: int) -> bool:
@@ -216,3 +245,14 @@ def _stretch(space: spaces.Box, action: np.ndarray) -> np.ndarray:
     share = (np.clip(np.asarray(action, np.float64), -1, 1).reshape(space.shape) + 1) / 2
     wide = share * space.high + (1 - share) * space.low
     return np.clip(wide.astype(space.dtype), space.low, space.high)
+
+
+def _shrink(space: spaces.Box, actions: np.ndarray) -> np.ndarray:
+    """Inverse of `_stretch` for actions (n, ...); where low and high are one, every action is 0."""
+    width = space.high.astype(np.float64) - space.low
+    if (space.low == -1).all() and (space.high == 1).all():
+        shrunk = np.asarray(actions)  # exactly
+    else:
+        middle = (space.high.astype(np.float64) + space.low) / 2
+        shrunk = 2 * (actions - middle) / np.where(width > 0, width, np.inf)
+    return np.clip(shrunk, -1, 1).astype(np.float32).reshape(len(shrunk), -1)

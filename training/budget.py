@@ -19,7 +19,9 @@ def planned_updates(config: RunConfig) -> int:
 
 def earlier_moments(config: RunConfig) -> tuple[str, ...]:
     """When the policy is judged before the first step: at phase 2's `start`, and after `offline` updates."""
-    return ("start",) * (config.phase == "finetune") + ("offline",) * (config.training.offline_updates > 0)
+    if config.phase == "pretrain":
+        return ()
+    return ("start",) + ("offline",) * (config.training.offline_updates > 0)
 
 
 def evaluations(config: RunConfig) -> int:

@@ -39,7 +39,8 @@ class TrainingConfig:
     overlap: bool = False
     """Collect and learn at the same time: faster with two cores or a GPU; acting is some steps behind."""
     offline_updates: int = 0
-    """Updates on carried and relabelled rows before the first environment step of phase 2."""
+    """Updates on carried and relabelled rows before the first environment step of phase 2; in phase 1 all
+    updates of a run on data of others."""
     replay_gib: float = 4.0
     """Most memory (or disk) that the replay may take, in GiB."""
     log_every: int = 1000
@@ -123,14 +124,16 @@ class RunConfig:
     size: str
     """Named size of the world model."""
     steps: int
-    """Environment steps of the run; 0 for the random policy, which is only evaluated."""
+    """Environment steps of the run; 0 for the random policy, which is only evaluated, and for phase 1 on data
+    of others."""
     seed: int
     """Seed of weights, samples and environments."""
     agent: AgentConfig
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self) -> None:
-        within(self, "", "steps", least=0 if self.agent.kind == "random" else 1)
+        offline = self.phase == "pretrain" and self.training.offline_updates > 0
+        within(self, "", "steps", least=0 if offline or self.agent.kind == "random" else 1)
         within(self, "", "seed", least=0, most=MAX_SEED)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)

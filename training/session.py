@@ -41,7 +41,10 @@ EVALUATION_SEED = 1_000_003
 
 
 class Initialiser(Protocol):
-    """What is done to a fresh agent before its first update; phase 2 transfers components so."""
+    """What is done to a fresh agent before its first update.
+
+    Phase 2 transfers components so, and phase 1 takes in data that others collected.
+    """
 
     def prepare(self, agent: Agent) -> None:
         """Change the agent's structure (freeze, attach a prior); done on resume too."""
@@ -140,7 +143,12 @@ class Session:
             raise
 
     def learn_offline(self) -> bool:
-        """Learn from carried rows before the first step, and judge that; False if a stop came first."""
+        """Learn from rows that were there before the first step; False if a stop came first.
+
+        What phase 2 learned so is judged; phase 1 makes no steps after it, and is judged at its end anyway.
+        """
+        if "offline" not in earlier_moments(self.config):
+            return self.begun and self.trainer.learn_offline(lambda: None, True)
         return self.begun and self.trainer.learn_offline(self._judge_offline, self._offline.exists())
 
     def end(self, learned: bool) -> Outcome:
@@ -187,7 +195,8 @@ class Session:
         if training.offline_updates and not self.replay.can_sample(training.length):
             raise UserError(
                 f"offline_updates is {training.offline_updates:,}, but the replay holds no {training.length} "
-                "rows of each environment before the first step: carry one, or leave offline_updates out."
+                "rows of each environment before the first step: carry one (phase 1: name --data), or leave "
+                "offline_updates out."
             )
         if planned_updates(self.config) == 0:
             self.say(

@@ -25,7 +25,9 @@ from training import (
 )
 from training.budget import most_rows
 from training.spaces import describe_spaces
+from training.storage.folder import read_json
 from training.storage.replay import RowSpec, saved_rows
+from transfer.data.pretraining import laid_rows
 from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
 from transfer.relabel import recorded_reward
@@ -41,11 +43,13 @@ class Source:
     run_dir: Path
     config: RunConfig
     checkpoint: Checkpoint
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Of others, that it learned from in place of steps, as `data_record` has them."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """What names it wherever its folder lies: hash of its settings, and its step."""
-        return {"run": fingerprint(to_dict(self.config)), "step": self.checkpoint.step}
+        return {"run": fingerprint({**to_dict(self.config), **self.data}), "step": self.checkpoint.step}
 
 
 def open_source(run_dir: Path) -> Source:
@@ -59,7 +63,9 @@ def open_source(run_dir: Path) -> Source:
     config = read_config(run_dir)
     if config.phase != "pretrain":
         raise UserError(f"{run_dir} is a fine-tuning run: give --from the folder of a pre-training run.")
-    return Source(run_dir, config, open_checkpoint(run_dir))
+    settings = read_json(run_dir / "config.json", "restore it, or start a new run")
+    data = {name: value for name, value in settings.items() if name == "data"}
+    return Source(run_dir, config, open_checkpoint(run_dir), data)
 
 
 def transfer_record(plan: TransferPlan, source: Source | None) -> dict[str, Any]:
@@ -137,7 +143,9 @@ class Transfer:
         """Rows of each environment that the carried replay may hold."""
         if self.source is None or self.plan["replay"] == "fresh":
             return 0
-        return most_rows(self.source.checkpoint.step, self.source.config.training.num_envs)
+        num_envs = self.source.config.training.num_envs
+        laid = [laid_rows(entry["rows"], num_envs) for entry in self.source.data.get("data", {}).values()]
+        return most_rows(self.source.checkpoint.step, num_envs) + sum(laid)
 
     def prepare(self, agent: Agent) -> None:
         """Attach the teacher and freeze what stays as it is.

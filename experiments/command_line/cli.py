@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Baseline,
         CheckEnv,
         Evaluate,
+        ExportData,
         Finetune,
         ListCommand,
         Pretrain,
@@ -48,6 +49,7 @@ What did an agent learn while it explored without reward, and what is each part 
   train        learn the task from scratch on its real reward, carrying nothing
   baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
+  export-data  write a run's replay as a Minari dataset
   status       say how far the runs of a study are
   report       write a study's summary and figure again
   list         environments, intrinsic rewards, plans, studies, sizes
@@ -119,7 +121,13 @@ def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -
 def _pretrain(command: Pretrain) -> int:
     from experiments.launchers.worker import carry_out
     from training import RunConfig, fingerprint, to_dict
+    from transfer.data.pretraining import data_record
+    from transfer.data.sources import open_sources
 
+    if command.data and not command.env:
+        raise UserError("The data name no environment: say with --env in which they were collected.")
+    if command.data and not command.training.offline_updates:
+        raise UserError("Say with --training.offline-updates how many updates are made on the data.")
     config = RunConfig(
         command.env,
         "pretrain",
@@ -130,8 +138,10 @@ def _pretrain(command: Pretrain) -> int:
         command.agent,
         command.training,
     )
-    out = command.out or Path("runs") / "pretrain" / fingerprint(to_dict(config))
-    return _told(carry_out(config, out, _logistics(command), None, None, _say), out)
+    data = open_sources(command.data, command.training.image_size)
+    settings = {**to_dict(config), **data_record(data)}
+    out = command.out or Path("runs") / "pretrain" / fingerprint(settings)
+    return _told(carry_out(config, out, _logistics(command), None, None, _say, data), out)
 
 
 def _finetune(command: Finetune) -> int:
@@ -276,6 +286,14 @@ def _evaluate(command: Evaluate) -> int:
     return 0
 
 
+def _export_data(command: ExportData) -> int:
+    from experiments.command_line.telling import told_export
+    from transfer.data.export import export_data
+
+    print(told_export(command.dataset, export_data(command.folder, command.dataset)))
+    return 0
+
+
 def _status(command: Status) -> int:
     from experiments.launchers.status import run_statuses, study_folders, told_status
 
@@ -338,6 +356,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "finetune": _finetune,
     "baseline": _baseline,
     "evaluate": _evaluate,
+    "export-data": _export_data,
     "status": _status,
     "report": _report,
     "list": _list,

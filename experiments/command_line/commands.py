@@ -52,7 +52,10 @@ class Pretrain:
     size: str = DEFAULT_SIZE
     """Size of the world model: tiny, 1m, 12m, 25m, 50m, 100m or 200m parameters."""
     steps: int = 1_000_000
-    """Environment steps."""
+    """Environment steps; none with --data."""
+    data: tuple[str, ...] = ()
+    """Learn from data in place of steps: folders of runs and minari:DATASET-ID, each with =WEIGHT if not 1.
+    How long: training.offline-updates (--help-all)."""
     seed: int = 0
     """Seed of weights, samples and environments."""
     out: Path | None = None
@@ -211,6 +214,16 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExportData:
+    """Write a run's replay as a Minari dataset, which needs the extra `minari`."""
+
+    folder: Positional[Path]
+    """Folder of the run."""
+    dataset: Positional[str]
+    """Id of the dataset, with its version: expedition/maze-v0. MINARI_DATASETS_PATH says where it lies."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Status:
     """Say how far the runs of a study are: waiting, running, stopped, done, or failed and why."""
 
@@ -266,6 +279,7 @@ COMMANDS: dict[str, type] = {
     "finetune": Finetune,
     "baseline": Baseline,
     "evaluate": Evaluate,
+    "export-data": ExportData,
     "status": Status,
     "report": Report,
     "list": ListCommand,

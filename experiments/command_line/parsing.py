@@ -28,6 +28,7 @@ from experiments.settings import (
     training_preset,
     with_settings,
 )
+from transfer.data.sources import source_env
 from transfer.loader import open_source
 
 
@@ -62,7 +63,9 @@ def _default(kind: type, arguments: list[str]) -> Any:
     """The command before its flags: presets of the size asked for, or the source run's settings."""
     file = _peek(arguments, "--config")
     values = _grouped(read_settings(Path(file))) if file is not None else {}
-    if kind in (Pretrain, Train):
+    if kind is Pretrain:
+        return overlay(_of_data(_preset(kind, arguments, values), arguments, values), values)
+    if kind is Train:
         return overlay(_preset(kind, arguments, values), values)
     if kind is Baseline:
         steps = _peek(arguments, "--steps") or ""
@@ -81,6 +84,15 @@ def _preset(kind: type, arguments: list[str], values: dict[str, Any]) -> Any:
     return kind(size=size, agent=with_settings(agent_preset(size), own), training=training_preset(size))
 
 
+def _of_data(command: Pretrain, arguments: list[str], values: dict[str, Any]) -> Pretrain:
+    """Pre-training on data of others, where such are named: no steps, in the environment of the first."""
+    listed = values.get("data")
+    given = _peek(arguments, "--data") or (listed[0] if isinstance(listed, list) and listed else None)
+    if given is None:
+        return command
+    return dataclasses.replace(command, env=source_env(str(given)) or "", steps=0)
+
+
 def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
     """Fine-tuning with its source's settings, but for phase 2's own; without a source, with its size's."""
     source = _peek(arguments, "--from")
@@ -89,7 +101,8 @@ def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
         return _preset(Finetune, arguments, values)
     found = open_source(Path(source)).config
     agent = with_settings(found.agent, finetune_preset(found.size))
-    return Finetune(Path(source), size=found.size, agent=agent, training=found.training)
+    training = dataclasses.replace(found.training, offline_updates=0)  # phase 1's were on data of its own
+    return Finetune(Path(source), size=found.size, agent=agent, training=training)
 
 
 def _grouped(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reporting.metrics import METRICS, PRETRAINING
+from transfer.data.export import Exported
 
 SHOWN = tuple(dict.fromkeys([*METRICS, *PRETRAINING]))
 """What a report shows, in its order; a run has some of them."""
@@ -28,6 +29,18 @@ def told_evaluation(summary: Mapping[str, float]) -> str:
     return _aligned(lines) + (
         f"\nWith --json also the {left} of one achievement or task each." if left else ""
     )
+
+
+def told_export(dataset: str, exported: Exported) -> str:
+    """What a dataset holds, and what is not whole in it."""
+    lines = {
+        "episodes": f"{exported.episodes:,}",
+        "steps": f"{exported.steps:,}",
+        "begun amid": f"{exported.begun_amid:,} episodes whose beginning the replay no longer held",
+        "cut": f"{exported.cut:,} episodes that were still running",
+        "left out": f"{exported.left_out:,} rows without a step",
+    }
+    return _aligned({**lines, "dataset": f"minari.load_dataset({dataset!r})"})
 
 
 def _aligned(lines: Mapping[str, str]) -> str:

@@ -28,6 +28,8 @@ from training import (
 )
 from training.storage.folder import is_held
 from training.storage.state_tree import publish_json
+from transfer.data.pretraining import PretrainingData, data_record
+from transfer.data.sources import Source
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
 
@@ -62,9 +64,17 @@ class Job:
 
 
 def carry_out(
-    config: RunConfig, run_dir: Path, logistics: Logistics, plan: str | None, source: Path | None, say: Any
+    config: RunConfig,
+    run_dir: Path,
+    logistics: Logistics,
+    plan: str | None,
+    source: Path | None,
+    say: Any,
+    data: Sequence[Source] = (),
 ) -> Outcome:
     """Carry out a run of either phase; a fine-tuning run has a plan, and a source where that needs one.
+
+    A pre-training run may learn from data of others in place of steps.
 
     Raises:
         UserError: whatever a user can mend.
@@ -72,6 +82,9 @@ def carry_out(
     prepare_process(logistics.threads)
     task = Task(str(run_dir), config, plan, None if source is None else str(source))
     errand = _errand(task, logistics)
+    if data:
+        initialiser = PretrainingData(data, config)
+        errand = dataclasses.replace(errand, record=data_record(data), initialiser=initialiser)
     return execute(config, run_dir, errand.logistics, errand.record, errand.initialiser, say)
 
 

@@ -38,7 +38,8 @@ class Status:
         if not self._began:  # steps of an earlier sitting say nothing of this one's speed
             self._began = True
             self._bar.initial = self._bar.n = self._bar.last_print_n = done
-        before = f"{updates:,} of {self.offline:,} updates before it" if env_step == 0 else ""
+        before = f"{updates:,} of {self.offline:,} updates" if env_step == 0 else ""
+        before += " before it" if before and self.steps else ""
         self._bar.set_postfix_str(before, refresh=False)
         self._bar.update(done - self._bar.n)
         if time.monotonic() - self._written > self.EVERY:

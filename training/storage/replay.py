@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from expedition.errors import UserError
 from training.storage.rings import rings_in_memory, rings_on_disk
+from training.storage.shares import Stretch, draw_places
 from training.storage.state_tree import disk_errors, written_aside
 
 RowSpec = Mapping[str, tuple[tuple[int, ...], np.dtype]]
@@ -73,6 +74,7 @@ class Replay:
         self._rings = rings_in_memory(layout) if folder is None else rings_on_disk(layout, folder)
         self._added = 0  # rows ever added for each environment
         self._first = 0  # the oldest of them that is held
+        self._stretches: tuple[Stretch, ...] = ()
         self._written: dict[int, Path] = {}
 
     @property
@@ -127,21 +129,43 @@ class Replay:
         self._first = max(self._first, self._added - self.capacity)
         self._put(start, rows)
 
+    def lay(self, count: int, share: float) -> Stretch:
+        """Append `count` rows for each environment that `fill` is to write, all of which must be held.
+
+        From then on sequences are drawn within such stretches alone, in proportion to their shares.
+        """
+        stretch = Stretch(self._added, self._added + count, share)
+        self._added += count
+        if self._added - self._first > self.capacity:
+            raise ValueError(f"A replay of {self.capacity} rows cannot hold {self._added - self._first}.")
+        self._stretches = (*self._stretches, stretch)
+        return stretch
+
+    def fill(self, env: int, start: int, rows: Mapping[str, np.ndarray]) -> None:
+        """Write laid rows (n, ...) of one environment, of which the first has the number `start`."""
+        at = start % self.capacity
+        for name, ring in self._rings.items():
+            ring[env, at : at + len(rows[name])] = rows[name]
+
     def can_sample(self, length: int) -> bool:
         """Say whether each environment holds a sequence of `length` rows."""
-        return 1 <= length <= self._added - self._first
+        return length >= 1 and any(span.starts(self._first, length) for span in self._spans())
+
+    def _spans(self) -> tuple[Stretch, ...]:
+        return self._stretches or (Stretch(self._first, self._added, 1.0),)
 
     def sample(
         self, batch: int, length: int, rng: np.random.Generator, out: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray]:
         """Draw sequences uniformly over every (environment, start) whose rows are all held.
 
-        Sequences may cross from one episode into the next, which `is_first` marks.
+        Where rows were laid as stretches, each sequence first draws its stretch, by their shares. Sequences
+        may cross from one episode into the next, which `is_first` marks.
 
         Args:
             batch: `B`, sequences to draw.
             length: `T`, consecutive rows in each.
-            rng: draws one integer for each sequence, and nothing else.
+            rng: draws one integer for each sequence, and nothing else; with stretches their numbers before.
             out: arrays (B, T, ...) to fill and return instead of new ones.
 
         Returns:
@@ -157,9 +181,7 @@ class Replay:
             out = {n: np.empty((batch, length, *shape), dtype) for n, (shape, dtype) in self.row_spec.items()}
         else:
             self._check(out, lead=(batch, length))
-        starts = self._added - self._first - length + 1
-        draws = rng.integers(self.num_envs * starts, size=batch)
-        places = [(int(draw) // starts, self._first + int(draw) % starts) for draw in draws]
+        places = draw_places(self._spans(), self._first, self.num_envs, batch, length, rng)
         for name, ring in self._rings.items():
             target = out[name]
             for b, (env, start) in enumerate(places):
@@ -197,7 +219,9 @@ class Replay:
     def state_dict(self) -> dict[str, Any]:
         """Return counters and the rows that are in no complete chunk (copies, (B, rows, ...))."""
         low, high = self._chunk_range()
+        stretches = {"stretches": [[*stretch] for stretch in self._stretches]} if self._stretches else {}
         return {
+            **stretches,
             "num_envs": self.num_envs,
             "added": self._added,
             "first": self._first,
@@ -219,6 +243,7 @@ class Replay:
             )
         saved, added = saved_rows(state, chunk_files), int(state["added"])
         self._added, self._first = added, max(int(state["first"]), added - self.capacity)
+        self._stretches = tuple(Stretch(*stretch) for stretch in state.get("stretches", ()))
         for start, rows in saved:
             self._check_saved(rows)
             self._put(start, rows)
