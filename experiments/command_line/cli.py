@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Baseline,
         CheckEnv,
         Evaluate,
+        Export,
         Finetune,
         ListCommand,
         Pretrain,
@@ -48,6 +49,7 @@ What did an agent learn while it explored without reward, and what is each part 
   train        learn the task from scratch on its real reward, carrying nothing
   baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
+  export       write a run into a folder to share on the Hugging Face hub
   status       say how far the runs of a study are
   report       write a study's summary and figure again
   list         environments, intrinsic rewards, plans, studies, sizes
@@ -264,12 +266,21 @@ def _estimate(launcher: Launcher) -> int:
 def _evaluate(command: Evaluate) -> int:
     from experiments.command_line.telling import told_evaluation
     from training import evaluate_run, prepare_process
+    from training.storage.hub import located
 
     if command.episodes < 1:
         raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
     prepare_process(0)
-    summary = evaluate_run(command.source, command.episodes, command.seed, command.device)
+    summary = evaluate_run(located(command.source), command.episodes, command.seed, command.device)
     print(json.dumps(summary) if command.json else told_evaluation(summary))
+    return 0
+
+
+def _export(command: Export) -> int:
+    from experiments.sharing.export import export
+
+    export(command.run, command.out, command.replay)
+    print(f"{command.out} can be shared; its README.md says how it is used.")
     return 0
 
 
@@ -335,6 +346,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "finetune": _finetune,
     "baseline": _baseline,
     "evaluate": _evaluate,
+    "export": _export,
     "status": _status,
     "report": _report,
     "list": _list,
