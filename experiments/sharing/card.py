@@ -30,7 +30,8 @@ def model_card(
         run_dir: its folder; where that lies in a study's that has reported, the study's figures are told.
     """
     study, figure = _study(run_dir)
-    parts = [_head(config), _what(config, step, result), _reached(result), _USE, study, _LICENCE]
+    use = _USE + (_CARRY if config.phase == "pretrain" else "")
+    parts = [_head(config), _what(config, step, result), _reached(result), use, study, _LICENCE]
     return "\n".join(part for part in parts if part), figure
 
 
@@ -105,12 +106,14 @@ observation, _ = env.reset(seed=0)
 action = explorer.act(observation)
 ```
 
+Only tensors (safetensors) and JSON are read, no code; `export.json` and the checkpoint's manifest hold their
+SHA-256.
+"""
+
+_CARRY = """
 Or carry parts of it into a task of the same observations and actions:
 
     expedition finetune --from hf:OWNER/NAME --plan model+policy --env ID --steps N
-
-Only tensors (safetensors) and JSON are read, no code; `export.json` and the checkpoint's manifest hold their
-SHA-256.
 """
 
 _LICENCE = """## Licence

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
-from typing import Any
 
 from expedition import UserError
 from training.storage.exported import check_exported
@@ -33,24 +33,22 @@ def located(source: Path | str) -> Path:
     return folder
 
 
+@functools.cache  # one process meets one commit, however often it asks
 def _fetched(source: str) -> Path:
     """Fetch what an explorer consists of into the hub's cache, and return the folder there."""
     found = _NAME.fullmatch(source.removeprefix(SCHEME))
     if found is None:
         raise UserError(f"'{source}' names no repository: write hf:OWNER/NAME, or hf:OWNER/NAME@REVISION.")
     try:
-        import huggingface_hub
+        from huggingface_hub import errors, snapshot_download
     except ImportError as error:
         raise UserError(
             f"'{source}' lies on the Hugging Face hub, which needs a package: {INSTALL}."
         ) from error
-    errors = huggingface_hub.errors
     repository, revision = found["repository"], found["revision"]
     try:
-        # The record first, and alone: a repository of others may hold a hundred gigabytes of tensors.
-        folder = Path(_snapshot(repository, revision, [RECORD]))
-        if is_exported(folder):
-            return Path(_snapshot(repository, folder.name, list(READ)))
+        commit = _commit(repository, revision)
+        return Path(snapshot_download(repository, revision=commit, allow_patterns=list(READ)))
     except errors.RevisionNotFoundError as error:
         raise UserError(
             f"The repository '{repository}' of the hub has no revision '{revision}': name a branch, a tag or "
@@ -66,18 +64,33 @@ def _fetched(source: str) -> Path:
     except (OSError, errors.HTTPError) as error:
         raise UserError(
             f"'{source}' cannot be fetched from the hub ({_reason(error)}), and no whole copy is in its "
-            "cache: try again when the network is there."
+            "cache: try again when the hub can be reached."
         ) from error
-    raise UserError(
-        f"The repository '{repository}' of the hub holds no {RECORD}: name one that holds a folder that "
-        "`expedition export` has written."
-    )
 
 
-def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Any:
-    from huggingface_hub import snapshot_download
+def _commit(repository: str, revision: str | None) -> str | None:
+    """The commit of a revision that holds an exported explorer.
 
-    return snapshot_download(repository, revision=revision, allow_patterns=patterns)
+    Asked before anything is fetched: a repository of others may hold a hundred gigabytes of tensors. Where
+    the hub does not answer, the revision as it is, which the cache may know.
+
+    Raises:
+        UserError: it holds none.
+    """
+    from huggingface_hub import HfApi, errors
+
+    try:
+        found = HfApi().model_info(repository, revision=revision)
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+        raise
+    except (errors.OfflineModeIsEnabled, errors.HTTPError):
+        return revision
+    if RECORD not in [file.rfilename for file in found.siblings or ()]:
+        raise UserError(
+            f"The repository '{repository}' of the hub holds no {RECORD}: name one that holds a folder that "
+            "`expedition export` has written."
+        )
+    return found.sha
 
 
 def _reason(error: BaseException) -> str:
