@@ -47,8 +47,8 @@ def _fetched(source: str) -> Path:
         ) from error
     repository, revision = found["repository"], found["revision"]
     try:
-        commit = _commit(repository, revision)
-        return Path(snapshot_download(repository, revision=commit, allow_patterns=list(READ)))
+        _check_repository(repository, revision)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(READ)))
     except errors.RevisionNotFoundError as error:
         raise UserError(
             f"The repository '{repository}' of the hub has no revision '{revision}': name a branch, a tag or "
@@ -68,14 +68,11 @@ def _fetched(source: str) -> Path:
         ) from error
 
 
-def _commit(repository: str, revision: str | None) -> str | None:
-    """The commit of a revision that holds an exported explorer.
+def _check_repository(repository: str, revision: str | None) -> None:
+    """Refuse a repository that holds no exported explorer before anything is fetched.
 
-    Asked before anything is fetched: a repository of others may hold a hundred gigabytes of tensors. Where
-    the hub does not answer, the revision as it is, which the cache may know.
-
-    Raises:
-        UserError: it holds none.
+    Those of others may hold a hundred gigabytes of tensors. A hub that does not answer is asked again by what
+    fetches, which knows the cache.
     """
     from huggingface_hub import HfApi, errors
 
@@ -84,13 +81,12 @@ def _commit(repository: str, revision: str | None) -> str | None:
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
         raise
     except (errors.OfflineModeIsEnabled, errors.HTTPError):
-        return revision
+        return
     if RECORD not in [file.rfilename for file in found.siblings or ()]:
         raise UserError(
             f"The repository '{repository}' of the hub holds no {RECORD}: name one that holds a folder that "
             "`expedition export` has written."
         )
-    return found.sha
 
 
 def _reason(error: BaseException) -> str:
