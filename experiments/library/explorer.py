@@ -19,7 +19,7 @@ from expedition import UserError
 from training import Checkpoint, RunConfig, open_checkpoint, read_config
 from training.collector import to_env_actions
 from training.runtime import choose_device
-from training.spaces import SPACES, check_unchanged, describe_spaces, described_spaces
+from training.spaces import SPACES, describe_spaces, described_spaces, told_observations
 from training.storage.hub import located
 from world_model import Filter, WorldModel, action_width
 from world_model.decoder import Decoder
@@ -85,9 +85,14 @@ class Explorer:
         size, source = self.config.training.image_size, self.config.env if other is None else other
         env = make(source, image_size=size) if isinstance(source, str) else adapt(source, size)
         assert isinstance(env.observation_space, gymnasium.spaces.Dict)
-        learned = {SPACES: describe_spaces(self.agent.observation_space, self.agent.action_space)}
-        name = source if isinstance(source, str) else type(source.unwrapped).__name__
-        check_unchanged(learned, name, describe_spaces(env.observation_space, env.action_space))
+        learned = describe_spaces(self.agent.observation_space, self.agent.action_space)
+        here = describe_spaces(env.observation_space, env.action_space)
+        if learned != here:
+            name = source if isinstance(source, str) else type(source.unwrapped).__name__
+            raise UserError(
+                f"'{name}' observes {told_observations(here)} and acts by {here['actions']}, and this agent "
+                f"learned of {told_observations(learned)} and {learned['actions']}: choose one that agrees."
+            )
         return env
 
     def reset(self, seed: int | None = None) -> None:
