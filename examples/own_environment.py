@@ -31,4 +31,4 @@ if __name__ == "__main__":
     explorer = expedition.pretrain(out, env="own_environment:Line-v0", steps=steps, size="tiny")
     print(f"explored for {explorer.step} steps: {out}")
 else:
-    gymnasium.register("Line-v0", entry_point=Line, max_episode_steps=100)
+    gymnasium.register("Line-v0", entry_point="own_environment:Line", max_episode_steps=100)
