@@ -72,7 +72,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 
 type: $(VENV)/.installed-dev
-	$(BIN)/mypy expedition envs world_model exploration agents training transfer experiments benchmarks
+	$(BIN)/mypy expedition envs world_model exploration agents training transfer experiments benchmarks examples
 
 imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports

@@ -160,14 +160,32 @@ class DreamerAgent(Agent):
         earlier = latents.features[:, : -planned.shape[1]].detach()
         return torch.cat([self.behaviour.value(earlier), planned], 1)
 
+    def dream(self, first: Latent, choices: Tensor, noise: Tensor) -> tuple[Latent, Tensor, Tensor, Tensor]:
+        """Imagine the policy at work.
+
+        Args:
+            first: where to begin, (N, ...).
+            choices: noise of the policy, (H, N, ...).
+            noise: uniform, (H, N, S).
+
+        Returns:
+            Latents (N, H + 1, ...) and actions (N, H + 1, A) as `WorldModel.imagine` gives them, rewards
+            (N, H + 1) of the rows, and continues (N, H + 1): the probability of going on times the discount.
+        """
+        imagined, actions = self.world_model.imagine(first, self.behaviour.choose, choices, noise)
+        return (
+            imagined,
+            actions,
+            self._imagined_reward(imagined, actions),
+            self._imagined_continue(imagined.features),
+        )
+
     def _imagination_losses(
         self, first: Latent, noise: Noise, metrics: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Losses (N, H) in imagination from latents (N, ...), and their returns (N,)."""
-        model = self.world_model
-        imagined, actions = model.imagine(first, self.behaviour.choose, noise.policy, noise.prior)
+        imagined, actions, rewards, continues = self.dream(first, noise.policy, noise.prior)
         features = imagined.features  # (N, H + 1, F)
-        rewards, continues = self._imagined_reward(imagined, actions), self._imagined_continue(features)
         losses, returns, found = self.behaviour.imagination_loss(features, actions, rewards, continues)
         metrics |= found
         return losses, returns[:, 0]

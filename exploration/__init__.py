@@ -9,7 +9,7 @@ from exploration.e3b import E3B, E3BConfig
 from exploration.icm import ICM, ICMConfig
 from exploration.lbs import LBS, LBSConfig
 from exploration.none import NoReward, RandomData
-from exploration.registry import INTRINSIC, IntrinsicConfig, make_intrinsic
+from exploration.registry import INTRINSIC, IntrinsicConfig, check_intrinsic, make_intrinsic
 from exploration.rnd import RND, RNDConfig
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "RewardScale",
     "Sequences",
     "Sizes",
+    "check_intrinsic",
     "make_intrinsic",
     "particle_entropy",
 ]

@@ -111,7 +111,7 @@ def _make_packaged(
     except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
         raise UserError(
             f"Intrinsic reward '{point.name}' cannot be made from '{point.value}' ({error}): "
-            "mend the package that names it, or the options that it is given."
+            "mend it, its name, or the options that it is given; its folder must be in PYTHONPATH."
         ) from error
     return made
 
@@ -127,22 +127,38 @@ INTRINSIC: dict[str, tuple[str, Maker]] = _OWN | packaged()
 """Every reward: name to one line of description and the maker."""
 
 
+def check_intrinsic(name: str) -> None:
+    """Refuse a reward that nobody knows; `module:Class` is one of the user's, imported when it is made.
+
+    Raises:
+        UserError: with the nearest known names.
+    """
+    if ":" not in name and name not in INTRINSIC:
+        raise unknown_name("intrinsic reward", name, INTRINSIC)
+
+
+def _maker(name: str) -> Maker:
+    check_intrinsic(name)
+    if name in INTRINSIC:
+        return INTRINSIC[name][1]
+    return functools.partial(_make_packaged, metadata.EntryPoint(name, name, ENTRY_POINTS))
+
+
 def make_intrinsic(
     name: str, space: gymnasium.spaces.Dict, model: Filter, config: IntrinsicConfig
 ) -> IntrinsicReward:
-    """Build the intrinsic reward `name` for a world model over `space`.
+    """Build the intrinsic reward `name`, or `module:Class`, for a world model over `space`.
 
     Raises:
         UserError: the name is not known, a package's reward is broken or reads a decoder that is not there,
             or one of ours is given options.
     """
-    if name not in INTRINSIC:
-        raise unknown_name("intrinsic reward", name, INTRINSIC)
+    maker = _maker(name)
     if config.options and name in _OWN:
         raise UserError(
             f"Intrinsic reward '{name}' takes no options: its settings stand in their own group beside them."
         )
-    made = INTRINSIC[name][1](space, model, config)
+    made = maker(space, model, config)
     if made.reads_decoder and not isinstance(getattr(model, "decoder", None), Decoder):
         raise UserError(
             f"Intrinsic reward '{name}' reads the model's decoder, and this agent has none: choose another "

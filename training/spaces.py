@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 
 from expedition import UserError
@@ -36,6 +37,27 @@ def _described(entry: spaces.Space[Any]) -> tuple[str, list[int]]:
     if isinstance(entry, spaces.MultiDiscrete):
         return SYMBOLS, [int(size) for size in entry.nvec]
     return str(entry.dtype), list(entry.shape or ())
+
+
+def described_spaces(described: Mapping[str, Any]) -> tuple[spaces.Dict, spaces.Space[Any]]:
+    """Return observation and action space of what `describe_spaces` gave, with vectors unbounded.
+
+    With them an agent is made where its environment is not installed.
+    """
+    observed = [(name, _space(kind, sizes)) for name, kind, sizes in described["observations"]]
+    kind, _, size = described["actions"].removesuffix(")").partition("(")
+    acts: spaces.Space[Any] = spaces.Discrete(int(size))
+    if kind == "Box":
+        acts = spaces.Box(-1.0, 1.0, (int(size),), np.float32)
+    return spaces.Dict(observed), acts
+
+
+def _space(kind: str, sizes: list[int]) -> spaces.Space[Any]:
+    if kind == SYMBOLS:
+        return spaces.MultiDiscrete(sizes)
+    if kind == "uint8":
+        return spaces.Box(0, 255, tuple(sizes), np.uint8)
+    return spaces.Box(-np.inf, np.inf, tuple(sizes), np.dtype(kind).type)
 
 
 def observed_kinds(observation: spaces.Dict) -> list[str]:

@@ -26,6 +26,7 @@ from training import (
 from training.budget import most_rows
 from training.spaces import describe_spaces
 from training.storage.folder import read_json
+from training.storage.hub import located
 from training.storage.replay import RowSpec, saved_rows
 from transfer.data.pretraining import laid_rows
 from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
@@ -52,12 +53,16 @@ class Source:
         return {"run": fingerprint({**to_dict(self.config), **self.data}), "step": self.checkpoint.step}
 
 
-def open_source(run_dir: Path) -> Source:
+def open_source(source: Path | str) -> Source:
     """Open a phase-1 run's newest checkpoint.
+
+    Args:
+        source: the run's folder, or one that was exported, or `hf:OWNER/NAME` on the Hugging Face hub.
 
     Raises:
         UserError: no run or no whole checkpoint there, or a run of phase 2.
     """
+    run_dir = located(source)
     if not run_dir.exists():
         raise UserError(f"There is no run at {run_dir}: give --from the folder of a pre-training run.")
     config = read_config(run_dir)

@@ -3,7 +3,14 @@
 from world_model.filter import Filter
 from world_model.model import WorldModel
 from world_model.rssm import RSSM, Latent
-from world_model.sizes import SIZES, PredictionConfig, Predicts, WorldModelConfig, for_size
+from world_model.sizes import (
+    SIZES,
+    PredictionConfig,
+    Predicts,
+    WorldModelConfig,
+    check_predicts,
+    for_size,
+)
 from world_model.spaces import action_width, split_observations
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "WorldModel",
     "WorldModelConfig",
     "action_width",
+    "check_predicts",
     "for_size",
     "split_observations",
 ]

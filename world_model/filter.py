@@ -29,7 +29,7 @@ class Filter(nn.Module):
         config: WorldModelConfig,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config: WorldModelConfig = config
         self.action_space = action_space
         self.encoder = Encoder(observation_space, config)
         self.dynamics = RSSM(config, self.encoder.width, action_width(action_space))

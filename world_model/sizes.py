@@ -11,6 +11,17 @@ from expedition.ranges import within
 ConvStyle = Literal["pooled", "strided"]
 Predicts = Literal["reconstruction", "spr", "contrastive", "barlow", "none"]
 
+
+def check_predicts(name: str) -> None:
+    """Refuse a kind of prediction that nobody knows; `module:Class` is one of the user's.
+
+    Raises:
+        UserError: with the nearest known names.
+    """
+    if ":" not in name and name not in get_args(Predicts):
+        raise unknown_name("kind of prediction", name, get_args(Predicts))
+
+
 LOSS_SETTINGS = (
     "free_nats",
     "scale_dynamics",
@@ -85,10 +96,10 @@ class WorldModelConfig:
     """Weight of the KL that trains the posterior."""
     horizon: int = 333
     """Effective discount horizon in steps: the discount is 1 - 1 / horizon."""
-    predicts: Predicts = "reconstruction"
+    predicts: Predicts | str = "reconstruction"
     """What shapes the latents: reconstruction (a decoder), spr (its own embeddings some rows ahead, in
-    direction), contrastive (those among others), barlow (the embedding, without redundancy), or none (reward,
-    value and end alone)."""
+    direction), contrastive (those among others), barlow (the embedding, without redundancy), none (reward,
+    value and end alone), or a class of your own, module:Class."""
     prediction: PredictionConfig = PredictionConfig()
 
     def __post_init__(self) -> None:
@@ -100,8 +111,7 @@ class WorldModelConfig:
             raise UserError(f"The state width {self.deter} is not a multiple of its {self.blocks} blocks.")
         if self.conv not in ("pooled", "strided"):
             raise unknown_name("convolution style", self.conv, ["pooled", "strided"])
-        if self.predicts not in get_args(Predicts):
-            raise unknown_name("kind of prediction", self.predicts, get_args(Predicts))
+        check_predicts(self.predicts)
 
     @property
     def features(self) -> int:

@@ -164,7 +164,7 @@ def _build(task: str, options: Mapping[str, Any], image_size: int) -> Atari:
     return Atari(task, image_size=image_size, **options)
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "atari",
     {
         name: Task(

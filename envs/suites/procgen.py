@@ -189,7 +189,7 @@ INSTALL = "pip install 'expedition[procgen]' && pip install --no-deps gym3==0.3.
 )
 """Upstream asks for numpy below 2, which it does not need."""
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "procgen",
     {name: Task(game.goal, "image uint8 (64, 64, 3)", "Discrete(15)") for name, game in GAMES.items()},
     lambda task, options, image_size: Procgen(task, image_size=image_size, **options),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CheckEnv,
         Evaluate,
         ExportData,
+        Export,
         Finetune,
         ListCommand,
         Pretrain,
@@ -50,6 +51,7 @@ What did an agent learn while it explored without reward, and what is each part 
   baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
   export-data  write a run's replay as a Minari dataset
+  export       write a run into a folder to share on the Hugging Face hub
   status       say how far the runs of a study are
   report       write a study's summary and figure again
   list         environments, intrinsic rewards, plans, studies, sizes
@@ -277,11 +279,12 @@ def _estimate(launcher: Launcher) -> int:
 def _evaluate(command: Evaluate) -> int:
     from experiments.command_line.telling import told_evaluation
     from training import evaluate_run, prepare_process
+    from training.storage.hub import located
 
     if command.episodes < 1:
         raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
     prepare_process(0)
-    summary = evaluate_run(command.source, command.episodes, command.seed, command.device)
+    summary = evaluate_run(located(command.source), command.episodes, command.seed, command.device)
     print(json.dumps(summary) if command.json else told_evaluation(summary))
     return 0
 
@@ -291,6 +294,14 @@ def _export_data(command: ExportData) -> int:
     from transfer.data.export import export_data
 
     print(told_export(command.dataset, export_data(command.folder, command.dataset)))
+    return 0
+
+
+def _export(command: Export) -> int:
+    from experiments.sharing.export import export
+
+    export(command.run, command.out, command.replay)
+    print(f"{command.out} can be shared; its README.md says how it is used.")
     return 0
 
 
@@ -357,6 +368,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "baseline": _baseline,
     "evaluate": _evaluate,
     "export-data": _export_data,
+    "export": _export,
     "status": _status,
     "report": _report,
     "list": _list,

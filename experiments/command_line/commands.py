@@ -104,7 +104,8 @@ class Finetune:
     """
 
     source: Annotated[Path | None, arg(name="from")] = None
-    """Folder of the pre-training run; not needed for a plan that carries nothing (--plan scratch)."""
+    """Folder of the pre-training run, or of an exported one, or hf:OWNER/NAME of the Hugging Face hub; not
+    needed for a plan that carries nothing (--plan scratch)."""
     plan: str = "model+policy"
     """What is carried: one of `expedition list plans`, also with changes (model+policy,actor=freeze:9000), or
     by component (encoder=copy,dynamics=copy)."""
@@ -202,7 +203,7 @@ class Evaluate:
     """Evaluate the policy in a run's newest checkpoint."""
 
     source: Annotated[Path, arg(name="from")]
-    """Folder of the run."""
+    """Folder of the run, or of an exported one, or hf:OWNER/NAME."""
     episodes: int = 32
     """Episodes."""
     seed: int = 0
@@ -221,6 +222,21 @@ class ExportData:
     """Folder of the run."""
     dataset: Positional[str]
     """Id of the dataset, with its version: expedition/maze-v0. MINARI_DATASETS_PATH says where it lies."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write what others need of a run into a folder that can be put on the Hugging Face hub.
+
+    Tensors, settings, measures, a model card and a licence: `--from` reads the folder like the run's own.
+    """
+
+    run: Positional[Path]
+    """Folder of the run, or a checkpoint-<step> in it."""
+    out: Positional[Path]
+    """New folder."""
+    replay: bool = False
+    """The replayed rows too, which relabel needs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,6 +296,7 @@ COMMANDS: dict[str, type] = {
     "baseline": Baseline,
     "evaluate": Evaluate,
     "export-data": ExportData,
+    "export": Export,
     "status": Status,
     "report": Report,
     "list": ListCommand,

@@ -26,13 +26,17 @@ def closing(summary: Mapping[str, Any], folder: Path) -> str:
     """
     head = in_lines(summary["answer"]["sentence"], WIDTH)
     foot = _where(summary, folder)
-    conditions = _shortened(summary["conditions"])
     room = LINES - len(head) - len(foot) - 2
-    table = _table(conditions).splitlines()
+    table = condition_table(summary).splitlines()
     if len(table) > room:
         left = len(table) - room + 1
         table = [*table[: room - 1], f"... and {left} more, in report.txt"]
     return "\n".join([*head, "", *table, "", *foot])
+
+
+def condition_table(summary: Mapping[str, Any]) -> str:
+    """The compact table of a study's conditions, of at most 100 columns."""
+    return _table(_shortened(summary["conditions"]))
 
 
 def _table(conditions: Mapping[str, Mapping[str, Any]]) -> str:

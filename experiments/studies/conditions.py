@@ -10,9 +10,9 @@ from typing import get_args
 from agents import Kind
 from agents.search import VARIANTS, Variant
 from expedition.errors import UserError, unknown_name
-from exploration import INTRINSIC
+from exploration import check_intrinsic
 from transfer.plan import TransferPlan, parse_plan
-from world_model import Predicts
+from world_model import Predicts, check_predicts
 
 RANDOM_POLICY = "random policy"
 """Name of the condition that every study measures beside its own: it learns nothing."""
@@ -34,7 +34,7 @@ class Condition:
     """Agent of phase 1."""
     learner: Kind = "model-based"
     """Agent of phase 2."""
-    predicts: Predicts | None = None
+    predicts: Predicts | str | None = None
     """What the models of both phases predict, where it is not what the study's agent does. A study whose
     conditions say it probes all its models, so that they compare."""
     search: Variant | None = None
@@ -48,13 +48,13 @@ class Condition:
         if not re.fullmatch(r"[^\s/][^/]*", self.name):
             raise UserError(f"The name of a condition may hold no '/', and must not be empty: '{self.name}'.")
         parse_plan(self.plan)
-        if self.intrinsic is not None and self.intrinsic not in INTRINSIC:
-            raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
+        if self.intrinsic is not None:
+            check_intrinsic(self.intrinsic)
         for role, kind in (("explorer", self.explorer), ("learner", self.learner)):
             if kind not in get_args(Kind):
                 raise unknown_name(role, kind, get_args(Kind))
-        if self.predicts is not None and self.predicts not in get_args(Predicts):
-            raise unknown_name("kind of prediction", self.predicts, get_args(Predicts))
+        if self.predicts is not None:
+            check_predicts(self.predicts)
         self._check_search()
         if self.explorer == "ppo":
             raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")

@@ -33,11 +33,11 @@ from experiments.studies.conditions import (
     Contrast,
     Question,
 )
-from exploration import INTRINSIC
+from exploration import check_intrinsic
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Factorial
 from transfer.fitting import check_predictions, check_thaws, misfits
-from world_model import SIZES, Predicts, WorldModelConfig
+from world_model import SIZES, WorldModelConfig
 
 MAX_SEEDS = 1000
 """More paired seeds than this are a slip of the pen."""
@@ -90,8 +90,7 @@ class Study:
         names = [condition.name for condition in self.conditions]
         if len(set(names)) < len(names) or not names:
             raise UserError(f"Study '{self.name}' must name at least one plan, and each only once.")
-        if self.intrinsic not in INTRINSIC:
-            raise unknown_name("intrinsic reward", self.intrinsic, INTRINSIC)
+        check_intrinsic(self.intrinsic)
         if not 1 <= self.seeds <= MAX_SEEDS:
             raise UserError(f"A study needs at least one seed and at most {MAX_SEEDS:,}, not {self.seeds:,}.")
         within(self, "", "pretrain_steps finetune_steps", least=1)
@@ -234,9 +233,7 @@ class Study:
         return self.tasks or (self.env,)
 
 
-def _as_told(
-    agent: AgentConfig, kind: Kind, predicts: Predicts | None, search: Variant | None
-) -> AgentConfig:
+def _as_told(agent: AgentConfig, kind: Kind, predicts: str | None, search: Variant | None) -> AgentConfig:
     """The agent of a kind; only a model-based one predicts and plans, so the others share their runs."""
     if kind != "model-based":
         model = dataclasses.replace(agent.model, predicts=WorldModelConfig.predicts)

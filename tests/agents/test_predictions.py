@@ -131,3 +131,33 @@ def test_the_twin_predicts_nothing_whatever_its_model_says():
 def test_a_kind_that_is_unknown_gets_the_nearest():
     with pytest.raises(UserError, match="Unknown kind of prediction 'barlo': did you mean barlow"):
         make("barlo")
+
+
+OWN = """
+import torch
+from world_model.prediction import Prediction
+
+class Ones(Prediction):
+    def __init__(self, space, encoder, config):
+        super().__init__()
+        self.head = torch.nn.Linear(config.features, 1)
+
+    def losses(self, seen):
+        return {"ones": (self.head(seen.features).squeeze(-1) - 1).square()}
+
+def nothing(space, encoder, config):
+    return None
+"""
+
+
+def test_a_class_of_the_users_stands_in_the_decoders_place(tmp_path, monkeypatch):
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    agent = make("own_parts:Ones")
+    assert set(agent.components()["decoder"].state_dict()) == {"head.weight", "head.bias"}
+    for name, problem in (
+        ("own_parts:nothing", "it gives no Prediction"),
+        ("no_such:A", "no_such"),
+    ):
+        with pytest.raises(UserError, match=f"prediction '{name}' cannot be made .*{problem}.*PYTHONPATH"):
+            make(name)

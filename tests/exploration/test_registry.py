@@ -17,6 +17,7 @@ from exploration import (
     IntrinsicConfig,
     NoReward,
     RandomData,
+    check_intrinsic,
     make_intrinsic,
 )
 from exploration.registry import ENTRY_POINTS, packaged
@@ -223,3 +224,16 @@ def test_the_documented_example_works_and_is_short(tmp_path, monkeypatch, model)
     monkeypatch.setitem(INTRINSIC, "distance", packaged()["distance"])
     test_each_fits_the_model("distance", model)
     test_each_can_be_batched_over_seeds("distance", model)
+
+
+def test_a_class_is_named_by_its_module(tmp_path, monkeypatch, model):
+    (tmp_path / "own_rewards.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = make_intrinsic("own_rewards:Theirs", SPACE, model, IntrinsicConfig(options=("factor=3",)))
+    assert made.reward(None, torch.zeros(1, 2, 3)).tolist() == [[3, 3]]
+    check_intrinsic("own_rewards:Theirs")
+    for name, problem in (("own_rewards:Missing", "Missing"), ("no_such:Theirs", "no_such"), (":", "")):
+        with pytest.raises(UserError, match=f"'{name}' cannot be made .*{problem}.*PYTHONPATH"):
+            make_intrinsic(name, SPACE, model, IntrinsicConfig())
+    with pytest.raises(UserError, match="did you mean rnd"):
+        check_intrinsic("rdn")

@@ -18,6 +18,13 @@ from training.storage.state_tree import disk_errors, publish_json
 
 LOOK_SECONDS = 0.05
 """Longer than looking whether a folder is held takes."""
+RECORD = "export.json"
+"""Size and SHA-256 of the files of an exported explorer (`training/storage/exported.py`)."""
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds an exported explorer, which learns no further there."""
+    return (folder / RECORD).is_file()
 
 
 def claim_folder(run_dir: Path, settings: Mapping[str, Any], growing: bool = False) -> bool:
@@ -34,6 +41,10 @@ def claim_folder(run_dir: Path, settings: Mapping[str, Any], growing: bool = Fal
     Raises:
         UserError: the folder holds something else, or cannot be written.
     """
+    if is_exported(run_dir):
+        raise UserError(
+            f"{run_dir} holds an exported explorer, which learns no further: choose another --out."
+        )
     settings = json.loads(json.dumps(settings))
     path = run_dir / "config.json"
     with disk_errors("the run's settings", run_dir, "nothing was changed"):

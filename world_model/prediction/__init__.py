@@ -1,7 +1,10 @@
 """What stands where a decoder stood: by what the latents of a world model learn to mean something."""
 
+from importlib import metadata
+
 import gymnasium
 
+from expedition.errors import UserError
 from world_model.encoder import Encoder
 from world_model.prediction.barlow import Barlow
 from world_model.prediction.base import Prediction, Seen, rows_ahead
@@ -28,3 +31,25 @@ def make_prediction(space: gymnasium.spaces.Dict, encoder: Encoder, config: Worl
             return Barlow(encoder, config)
         case "none":
             return NoPrediction()
+        case own:
+            return _make_own(own, space, encoder, config)
+
+
+def _make_own(
+    name: str, space: gymnasium.spaces.Dict, encoder: Encoder, config: WorldModelConfig
+) -> Prediction:
+    """Make a user's prediction, `module:Class`, of observation space, encoder and settings.
+
+    Raises:
+        UserError: it cannot be imported or made, or is no Prediction.
+    """
+    try:
+        made = metadata.EntryPoint(name, name, "").load()(space, encoder, config)
+        if not isinstance(made, Prediction):
+            raise TypeError("it gives no Prediction")
+    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The prediction '{name}' cannot be made ({error}): mend it or its name; its folder must be in "
+            "PYTHONPATH."
+        ) from error
+    return made

@@ -150,7 +150,7 @@ def draw_symbols(observation: Mapping[str, np.ndarray]) -> np.ndarray:
     return _drawer()(observation)
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "crafter",
     {
         "": Task(

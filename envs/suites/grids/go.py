@@ -158,7 +158,7 @@ def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {ours: sum(row[name] for row in rows) / len(rows) for ours, name in names.items()}
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "go",
     {"9x9": Task("Go on 9x9 points against a random opponent.", "cells uint8 (81,)", "Discrete(82)")},
     lambda task, options, image_size: Go(),

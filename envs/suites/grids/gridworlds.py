@@ -266,7 +266,7 @@ _CATCH = "Be under the falling ball: 9 steps, reward 1 caught or -1 missed."
 _MAZE = "A fixed maze of long corridors: 97 cells, 200 steps, a goal 52 moves from the start."
 _IMAGE = "image uint8 (64, 64, 3)"
 
-CATCH_SUITE = Suite(
+CATCH_SUITE: Suite = Suite(
     "catch",
     {
         "pixels": Task(_CATCH, _IMAGE, "Discrete(3)"),
@@ -274,7 +274,7 @@ CATCH_SUITE = Suite(
     },
     lambda task, options, image_size: Catch(task, image_size),
 )
-MAZE_SUITE = Suite(
+MAZE_SUITE: Suite = Suite(
     "maze",
     {
         "pixels": Task(_MAZE, _IMAGE, "Discrete(4)"),

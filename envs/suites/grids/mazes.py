@@ -236,7 +236,7 @@ def _cells(task: str, options: Mapping[str, Any]) -> int | None:
 
 
 _IMAGE = "image uint8 (64, 64, 3)"
-SUITE = Suite(
+SUITE: Suite = Suite(
     "mazes",
     {
         "goal": Task(

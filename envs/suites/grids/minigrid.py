@@ -209,7 +209,7 @@ def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {"success": sum(rows) / len(rows)} if rows else {}
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "minigrid",
     {
         name: Task(

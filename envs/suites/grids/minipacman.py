@@ -291,7 +291,7 @@ def _draw(task: str, options: Mapping[str, Any]) -> Draw | None:
     return draw
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "minipacman",
     {
         "": Task(

@@ -192,7 +192,7 @@ def summarise(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: sum(row[name] for row in rows) / len(rows) for name in ("success", "boxes")} if rows else {}
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "sokoban",
     {"": Task("Push four boxes onto four targets.", "image uint8 (64, 64, 3)", "Discrete(4)")},
     lambda task, options, image_size: Sokoban(image_size=image_size, **options),

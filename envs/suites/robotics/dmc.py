@@ -233,7 +233,7 @@ def _build(task: str, options: Mapping[str, Any], image_size: int) -> DMControl:
     return DMControl(domain, name, image_size=image_size, **options)
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "dmc",
     {
         f"{domain}-{task}": _task(domain, task)

@@ -280,7 +280,7 @@ def _reachable(task: str, options: Mapping[str, Any]) -> int:
     return len(scenes) + len(TWO_OBJECTS.intersection(scenes))
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "metaworld",
     {name: _task(f"Meta-World: {what}; 500 steps.") for name, what in SCENES.items()}
     | {

@@ -236,7 +236,7 @@ TASKS: dict[str, str] = {
 }
 
 
-SUITE = Suite(
+SUITE: Suite = Suite(
     "robodesk",
     {
         task: Task(

@@ -270,7 +270,7 @@ def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_
         (["study", "quickstart", "--finetune-steps", "-1"], "steps is -1"),
         (
             ["study", "quickstart", "--predict", "pixels"],
-            "must be reconstruction or spr or",
+            "Unknown kind of prediction 'pixels': known: barlow, contrastive",
         ),
         (["study", "quickstart", "--search", "evl"], "did you mean eval"),
         (["report", "nowhere"], "There is no study at nowhere"),

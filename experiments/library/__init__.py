@@ -1,0 +1,1 @@
+"""What `import expedition` offers to a program."""

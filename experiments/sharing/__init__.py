@@ -1,0 +1,1 @@
+"""Explorers for others: an exported folder, its model card and its licence."""
