@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.launchers.local import Launcher
+from experiments.launchers.launcher import Launcher
 from experiments.launchers.worker import carry_out
 from experiments.library.explorer import Explorer, load
 from experiments.reporting.publish import publish

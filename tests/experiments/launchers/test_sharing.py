@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from expedition import UserError
-from experiments.launchers.local import Launcher
+from experiments.launchers.launcher import Launcher
 from experiments.launchers.sharing import done_elsewhere, take_over
 from experiments.studies.presets import find_study
 from experiments.studies.study import planned_runs
