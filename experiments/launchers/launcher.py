@@ -25,7 +25,7 @@ from training.storage.folder import only_process, read_json
 from training.storage.state_tree import disk_errors, publish_json
 from transfer.plan import COMPONENTS, parse_plan
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.05
 GRACE_SECONDS = 120.0
 TOLD = 2
 """Exit code of a worker that says itself what a user can mend."""
@@ -241,7 +241,7 @@ class Launcher:
             active.work.stop()
         deadline = time.monotonic() + GRACE_SECONDS
         while (left := [a for a in self._active if a.work.poll() is None]) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS / 5)
+            time.sleep(POLL_SECONDS)
         for active in left:
             active.work.kill()
         self._active = []

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from experiments.studies.study import PlannedRun
 
-TELL_SECONDS = 20.0
+LOOK_SECONDS, TELL_SECONDS = 0.5, 20.0
 
 
 class Bar:
@@ -23,7 +23,7 @@ class Bar:
         self.total = sum(run.config.steps for run in runs)
         self.terminal = sys.stderr.isatty()
         self.began = self.told = time.monotonic()
-        self.first = self._done()
+        self.looked, self.first = 0.0, self._done()
         self.bar = tqdm(
             total=self.total, initial=self.first, unit="step", disable=not self.terminal, dynamic_ncols=True
         )
@@ -40,6 +40,9 @@ class Bar:
 
     def update(self, active: list[PlannedRun]) -> None:
         """Show how far the runs are."""
+        if time.monotonic() - self.looked < LOOK_SECONDS:
+            return
+        self.looked = time.monotonic()
         done = self._done()
         names = ", ".join(run.label for run in active)
         self.bar.set_description_str(names or "waiting", refresh=False)
