@@ -169,6 +169,7 @@ def test_things_are_joined_over_episodes():
     assert it.metrics() == {"reached": 3.0, "reached_share": 0.75}
     assert it.result() == {
         "reached": ["coal", "stone", "wood"],
+        "episodes": {"coal": 1, "stone": 1, "wood": 2},
         "reachable": 4,
         "share": 0.75,
         "particle_entropy": None,
