@@ -24,6 +24,20 @@ _SPARE = (
 )
 _GOLDEN = 0.618034  # of a turn: hues that follow each other in such steps stay apart, however many they are
 
+STYLE: Any = {
+    "font.size": 7.5,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.6,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+}
+"""Matplotlib's settings for every figure."""
+
 NOTE_COLUMNS = 46
 """Characters of a line of a note."""
 
