@@ -50,6 +50,8 @@ class RunRecord:
         censored: whether it never reached scratch's final return, so that its `steps_saved` is a bound.
         observed: kinds of observations, `image` or `vector` or both, where the result says so.
         evaluation_seconds: seconds of its wall clock that went into evaluations during training.
+        reached: what its training episodes reached, by name.
+        visits: name -> how many of them reached it; empty where the run didn't count.
     """
 
     id: str
@@ -76,6 +78,8 @@ class RunRecord:
     censored: bool = False
     observed: tuple[str, ...] = ()
     evaluation_seconds: float = 0.0
+    reached: tuple[str, ...] = ()
+    visits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def learns(self) -> bool:
@@ -135,6 +139,7 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         state = "finished without a result" if state == "finished" else state
         return RunRecord(*fixed, state=state, env_step=step, wall_seconds=wall_seconds, **said)
     result = read_json(folder / "result.json", ANEW)
+    coverage = result.get("coverage") or {}
     metrics = _with_success({str(name): _number(value) for name, value in result["metrics"].items()})
     return RunRecord(
         *fixed,
@@ -151,6 +156,8 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         finished=True,
         observed=tuple(map(str, result.get("observed", ()))),
         evaluation_seconds=float(result.get("evaluation_seconds", 0.0)),
+        reached=tuple(map(str, coverage.get("reached") or ())),
+        visits={str(name): int(count) for name, count in (coverage.get("episodes") or {}).items()},
         **said,
     )
 
