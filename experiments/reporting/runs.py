@@ -47,6 +47,7 @@ class RunRecord:
         predicts: what its model predicts, where the study says so.
         env: the environment, where the study says so.
         needs: id of the pre-training run that it carries from.
+        plan: what is carried, as a plan, where the study says so.
         censored: whether it never reached scratch's final return, so that its `steps_saved` is a bound.
         observed: kinds of observations, `image` or `vector` or both, where the result says so.
         evaluation_seconds: seconds of its wall clock that went into evaluations during training.
@@ -75,6 +76,7 @@ class RunRecord:
     predicts: str | None = None
     env: str | None = None
     needs: str | None = None
+    plan: str | None = None
     censored: bool = False
     observed: tuple[str, ...] = ()
     evaluation_seconds: float = 0.0
@@ -111,6 +113,11 @@ class RunRecord:
         path = self.folder / "media" / f"{reader}_{moment}.png"
         return path if path.is_file() else None
 
+    def config(self) -> dict[str, Any]:
+        """Return its resolved settings, and what it carried; empty where it has not begun."""
+        path = self.folder / "config.json"
+        return dict(read_json(path, ANEW)) if path.is_file() else {}
+
     def foreseen(self, moment: str, reader: str) -> tuple[float, ...]:
         """Return the errors by predicted row that a decoder told at `start` or `end`."""
         lines = {
@@ -128,7 +135,9 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
     condition = None if entry["condition"] is None else str(entry["condition"])
     fixed = (str(entry["id"]), str(entry["phase"]), condition, int(entry["seed"]), folder)
     said: dict[str, Any] = {
-        key: str(entry[key]) for key in ("intrinsic", "kind", "predicts", "env", "needs") if entry.get(key)
+        key: str(entry[key])
+        for key in ("intrinsic", "kind", "predicts", "env", "needs", "plan")
+        if entry.get(key)
     }
     if not (folder / "status.json").is_file():
         return RunRecord(*fixed, **said)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from experiments.reporting.drawing.marks import colour_of
-from experiments.reporting.page.findings import OPEN, Finding
+from experiments.reporting.page.findings import EFFECT, LOSS, Finding
 from experiments.reporting.records import StudyRecord
 
 _OPEN = "#888888"
@@ -25,7 +25,7 @@ def draw_findings(part: SubFigure, study: StudyRecord, found: Sequence[Finding])
     axes: Axes = part.subplots()
     scale = found[0].metric.scale
     for row, finding in enumerate(found):
-        known = better[finding.label] in study.conditions and finding.verdict != OPEN
+        known = better[finding.label] in study.conditions and finding.verdict in (EFFECT, LOSS)
         colour = colour_of(better[finding.label], study) if known else _OPEN
         if finding.low is not None and finding.high is not None:
             axes.plot(np.array([finding.low, finding.high]) * scale, [row, row], color=colour, lw=1.4)

@@ -37,7 +37,8 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
         grid, lines = _on_grid(found, evaluated)
         for steps, values in drawn if evaluated else ():  # single episodes would hide the lines
             axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0)
-        band(axes, grid, lines, colour)
+        # Many bands over each other would be a grey cloud.
+        band(axes, grid, lines, colour, alpha=min(0.14, 0.7 / len(study.conditions)))
         drawn_lines.append(lines)
         ends[condition], most = (lines.mean(axis=0)[-1], colour), max(most, len(lines))
     level = study.values("normalised_return" if len(study.tasks) > 1 else "return").get(RANDOM_POLICY)

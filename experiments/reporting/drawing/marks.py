@@ -63,13 +63,15 @@ def colour_of(condition: str, study: StudyRecord) -> str:
     return to_hex(hls_to_rgb(place * _GOLDEN % 1, 0.35, 0.55))
 
 
-def band(axes: Axes, x: np.ndarray, lines: np.ndarray, colour: str, dashes: Any = "-") -> None:
+def band(
+    axes: Axes, x: np.ndarray, lines: np.ndarray, colour: str, dashes: Any = "-", alpha: float = 0.14
+) -> None:
     """Draw the mean of lines (seeds, x) and, at each x, its 95 % interval where there are enough seeds."""
     axes.plot(x, lines.mean(axis=0), color=colour, lw=1.6, ls=dashes, zorder=3)
     if len(lines) >= MIN_SEEDS:
         found = [estimate(column) for column in lines.T]
         low, high = (np.array([getattr(e, end) for e in found], dtype=float) for end in ("low", "high"))
-        axes.fill_between(x, low, high, color=colour, alpha=0.14, lw=0)
+        axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
 
 
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]], gap: float = 0.085) -> None:

@@ -123,9 +123,9 @@ def draw_profile(part: SubFigure, study: StudyRecord) -> None:
         colour = colour_of(condition, study)
         values = np.array([[share["value"], share["low"], share["high"]] for share in shares], dtype=float)
         axes.step(shown["thresholds"], values[:, 0], where="post", color=colour, lw=1.4)
-        axes.fill_between(
-            shown["thresholds"], values[:, 1], values[:, 2], step="post", color=colour, alpha=0.07, lw=0
-        )
+        alpha = min(0.07, 0.4 / len(shown["conditions"]))
+        ends_of = values[:, 1], values[:, 2]
+        axes.fill_between(shown["thresholds"], *ends_of, step="post", color=colour, alpha=alpha, lw=0)
         ends[condition] = (float(values[:, 0].mean()), colour)
     axes.set_yticks((0, 0.5, 1))  # chosen by room, they would outgrow the margin that was made for others
     label_ends(axes, ends, gap=0.13)

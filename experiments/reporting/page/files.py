@@ -51,7 +51,7 @@ def drawn(figure: Figure, study: StudyRecord) -> dict[str, bytes]:
         size = (WIDE if figure.wide else WIDTH, figure.height)
         canvas = Canvas(figsize=size, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(canvas)
-        figure.panel(canvas.subfigures(1, 1), study)
+        figure.panel(canvas.subfigures(1, 1, squeeze=False)[0, 0], study)
         canvas.draw_without_rendering()
         canvas.set_layout_engine("none")  # laid out once, for all formats
         made = {}

@@ -55,11 +55,19 @@ class Finding:
         return f"{mean} [{', '.join(interval)}]" if interval else mean
 
     @property
+    def words(self) -> str:
+        """What the difference is counted in."""
+        return self.metric.words or f"{self.metric.label} {self.metric.unit}".strip()
+
+    @property
+    def seeds(self) -> str:
+        """On how much it rests."""
+        return "one seed" if self.n == 1 else f"{self.n} seeds"
+
+    @property
     def sentence(self) -> str:
         """All of it: `label: +0.21 [+0.12, +0.31] return an episode, 5 seeds: an effect`."""
-        words = self.metric.words or f"{self.metric.label} {self.metric.unit}".strip()
-        seeds = "one seed" if self.n == 1 else f"{self.n} seeds"
-        return f"{self.label}: {self.difference} {words}, {seeds}: {self.verdict}."
+        return f"{self.label}: {self.difference} {self.words}, {self.seeds}: {self.verdict}."
 
 
 def signed(value: float, places: int) -> str:
