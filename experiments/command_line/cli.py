@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from experiments.command_line.commands import (
         Baseline,
         CheckEnv,
+        Compare,
         Evaluate,
         Finetune,
         ListCommand,
@@ -49,7 +50,8 @@ What did an agent learn while it explored without reward, and what is each part 
   baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
   status       say how far the runs of a study are
-  report       write a study's summary and figure again
+  report       write a study's report again: a web page, figures, tables
+  compare      put the findings of several studies side by side
   list         environments, intrinsic rewards, plans, studies, sizes
   check-env ID whether an environment keeps the promises that learning relies on
 
@@ -299,6 +301,15 @@ def _report(command: Report) -> int:
     return 0
 
 
+def _compare(command: Compare) -> int:
+    from experiments.reporting.page.compare import compare, told_comparison, write_comparison
+
+    found = compare(command.folders)
+    write_comparison(found, command.out)
+    print(f"{told_comparison(found)}\n\ncompare.html and compare.csv in\n{command.out}")
+    return 0
+
+
 def _list(command: ListCommand) -> int:
     from experiments.command_line.catalogue import catalogue, format_catalogue
 
@@ -337,6 +348,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "evaluate": _evaluate,
     "status": _status,
     "report": _report,
+    "compare": _compare,
     "list": _list,
     "check-env": _check_env,
 }

@@ -79,12 +79,11 @@ def draw_map(part: SubFigure, study: StudyRecord) -> None:
     """Draw where each explorer went, a row each, over the levels, from left to right."""
     places, groups = explored_charts(study), reach(study)
     grid = part.subplots(len(groups), len(places), squeeze=False)
-    for line, (name, shares) in zip(grid, groups.items(), strict=True):
-        for axes, chart in zip(line, places, strict=True):
+    for number, (name, shares) in enumerate(groups.items()):
+        for axes, chart in zip(grid[number], places, strict=True):
             _draw_chart(axes, chart, shares)
-            if line is grid[0]:
-                axes.set_title(chart.name, fontsize=7, weight="normal", loc="center")
-        line[0].set_title(name, loc="left", fontsize=7.5, weight="bold", pad=14 if line is grid[0] else 3)
+            axes.set_xlabel(chart.name, fontsize=6.8, color="#444444", labelpad=2)
+        grid[number][0].set_title(name, fontsize=7.5)
     scale = ScalarMappable(cmap=_COLOURS)
     scale.set_clim(0, 100)
     bar = part.colorbar(scale, ax=grid, orientation="horizontal", aspect=60, fraction=0.05, pad=0.02)

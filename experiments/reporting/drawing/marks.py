@@ -1,7 +1,7 @@
 """What the panels of the figure share: colours, bands, labels."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from colorsys import hls_to_rgb
 from typing import Any
 
@@ -72,6 +72,15 @@ def band(
         found = [estimate(column) for column in lines.T]
         low, high = (np.array([getattr(e, end) for e in found], dtype=float) for end in ("low", "high"))
         axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Write the names of rows 0, 1, ... above them, where at the left they would take the panel's width."""
+    for row, name in enumerate(names):
+        place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axes.annotate(name, (0, row - 0.34), (2, 0), fontsize=7, va="center", **place)
+    axes.set_yticks([])
+    axes.set_ylim(len(names) - 0.6, -0.75)
 
 
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]], gap: float = 0.085) -> None:

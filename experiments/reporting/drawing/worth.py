@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
-from experiments.reporting.drawing.marks import colour_of, label_ends, note, title
+from experiments.reporting.drawing.marks import colour_of, label_ends, name_rows, note, title
 from experiments.reporting.metrics import METRICS, RAW, metric_of
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.summary import contrasted, profile
@@ -133,8 +133,11 @@ def draw_profile(part: SubFigure, study: StudyRecord) -> None:
     note(axes, f"final {metric_of(study.score).label}: share of runs above it (bands: 95 %)")
 
 
-def draw_odds(part: SubFigure, study: StudyRecord) -> None:
-    """Draw, for each contrast, the probability that a run of the first has the higher final return."""
+def draw_odds(part: SubFigure, study: StudyRecord, above: bool = False) -> None:
+    """Draw, for each contrast, the probability that a run of the first has the higher final return.
+
+    Its name stands at the left, or with `above` above it.
+    """
     found = contrasted(study, study.contrasts, study.score, study.values(study.score))
     pairs = {c.label: c.better for c in study.contrasts if "probability" in found.get(c.label, {})}
     axes = part.subplots()
@@ -145,7 +148,10 @@ def draw_odds(part: SubFigure, study: StudyRecord) -> None:
         axes.plot(cell["probability"], row, "o", color=colour, ms=4)
     axes.axvline(0.5, color="#888888", lw=0.7, zorder=0)
     axes.set(xlim=(-0.04, 1.04), ylim=(len(pairs) - 0.5, -0.6))
-    axes.set_yticks(range(len(pairs)), list(pairs), fontsize=6.8)
+    if above:
+        name_rows(axes, list(pairs))
+    else:
+        axes.set_yticks(range(len(pairs)), list(pairs), fontsize=6.8)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     title(part, f"Probability of improvement, final {metric_of(study.score).label}")

@@ -51,7 +51,7 @@ from experiments.reporting.runs import PROBE
 from transfer.statistics import estimate
 
 Row = dict[str, Any]
-WIDTH, WIDE = 4.4, 9.0
+WIDTH, WIDE = 3.8, 9.0
 """Inches: of a figure in one column of a paper, and of one that needs both."""
 
 
@@ -116,6 +116,11 @@ def _listed(items: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in items.items())
 
 
+def _with(rows: Sequence[Row], what: str) -> str:
+    """Say what intervals look like, where there are any."""
+    return what if any(row.get("low") is not None for row in rows) else ""
+
+
 def _number(value: float) -> str:
     return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
@@ -133,7 +138,8 @@ def _curves(study: StudyRecord) -> Figure:
     ends = {name: _number(float(y[:, -1].mean())) for name, (_, y) in drawn.items()}
     scale = ", on the scale of each task (0 random, 1 the best condition)" if len(study.tasks) > 1 else ""
     how = "evaluations on fixed episodes" if is_evaluated(study) else "training episodes, smoothed"
-    text = f"Mean return over {study.steps:,} environment steps of fine-tuning{scale}; {how}; bands: 95 %."
+    text = f"Mean return over {study.steps:,} environment steps of fine-tuning{scale}; {how}"
+    text += f"{_with(rows, '; bands: 95 %')}."
     told = f"At the end: {_listed(ends)}."
     return Figure("curves", "Learning curves", text, told, draw_curves, 3.0, rows, by_condition=True)
 
@@ -145,7 +151,8 @@ def _contrasts(study: StudyRecord, found: Sequence[Finding]) -> Figure:
         | {"seeds": f.n, "verdict": f.verdict}
         for f in shown
     ]
-    text = "Each contrast's difference paired by seed, with its 95 % interval; grey where it is not decided."
+    text = f"Each contrast's difference paired by seed{_with(rows, ', with its 95 % interval')}; hollow "
+    text += "where it is not decided."
     told = " ".join(f.sentence for f in shown)
     panel = functools.partial(draw_findings, found=shown)
     return Figure("contrasts", "Contrasts", text, told, panel, 0.75 + 0.34 * len(shown), rows)
@@ -162,8 +169,8 @@ def _worth(study: StudyRecord, summary: Mapping[str, Any], name: str) -> Figure:
     values = {effect: _number(cell["mean"] * metric.scale) for effect, cell in cells.items()}
     better = "" if metric.higher_is_better else "; a negative value is a gain"
     text = (
-        f"What each part was worth in {metric.label} ({metric.unit}), paired by seed: bars with 95 % "
-        f"intervals, dots for seeds{better}."
+        f"What each part was worth in {metric.label} ({metric.unit}), paired by seed"
+        f"{_with(rows, ': lines are 95 % intervals, dots are seeds')}{better}."
     )
     panel = functools.partial(draw_worth, measure=name)
     title = f"Contributions: {metric.label}, {metric.unit}"
@@ -199,9 +206,9 @@ def _odds(study: StudyRecord, summary: Mapping[str, Any]) -> Figure:
     values = {row["contrast"]: _number(row["probability"]) for row in rows}
     label = metric_of(study.score).label
     text = f"Probability that a run of the first has the better final {label}, with 95 %."
-    height = 0.75 + 0.24 * len(rows)
+    height, panel = 0.75 + 0.32 * len(rows), functools.partial(draw_odds, above=True)
     told = f"{_listed(values)}."
-    return Figure("odds", "Probability of improvement", text, told, draw_odds, height, rows)
+    return Figure("odds", "Probability of improvement", text, told, panel, height, rows)
 
 
 def _searches(study: StudyRecord) -> Figure:
@@ -309,5 +316,5 @@ def _map(study: StudyRecord, who: str, places: Sequence[str]) -> Figure:
     text = f"Where {who} went, drawn over {', '.join(places)}; the colour is the share "
     text += f"{measure(study)[2:]}, in percent."
     told = f"All runs together went to: {_listed(shares)}."
-    height = 0.85 + 1.0 * len(shares)
+    height = 0.7 + 0.98 * len(shares)
     return Figure("explored", "Where explorers went", text, told, draw_map, height, rows, picture=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from experiments.reporting.anchors import anchors_for
 from experiments.reporting.drawing.marks import colour_of
@@ -73,11 +74,17 @@ def render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["breakable"] = breakable
     own = {name: Markup((TEMPLATES / file).read_text()) for name, file in _OWN.items()}
     return environment.get_template(template).render(**own, **values)
 
 
 _OWN = {"style": "style.css", "script": "script.js"}
+
+
+def breakable(text: str) -> Markup:
+    """Return text as markup that may break after the commas of an environment's id."""
+    return Markup(re.sub(r",(?=\S)", ",<wbr>", str(escape(text))))
 
 
 def _facts(study: StudyRecord, summary: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
