@@ -48,7 +48,7 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
         ends[RANDOM_POLICY] = (mean, colour)
     _look_at(axes, drawn_lines)
     label_ends(axes, ends)
-    axes.set_title("Return during fine-tuning" + (", normalised by task" if len(study.tasks) > 1 else ""))
+    axes.set_title("Return, normalised by task" if len(study.tasks) > 1 else "Return during fine-tuning")
     told = "dots: evaluations" if evaluated else "training episodes, smoothed"
     note(axes, f"environment steps ({told}" + ("; bands: 95 %)" if most >= MIN_SEEDS else ")"))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")

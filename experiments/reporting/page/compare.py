@@ -44,12 +44,10 @@ class Comparison:
         shared = [label for label, row in asked.items() if len(row) > 1]
         alike = [n for n in shared if all(decided[n]) and len({f.verdict for f in asked[n]}) == 1]
         told = f"{len(self.answers)} studies ask {len(self.rows)} contrasts: "
-        told += f"{sum(map(any, decided.values()))} are decided in at least one of them"
+        told += f"decided in at least one study: {sum(map(any, decided.values()))}"
         if not shared:
             return f"{told}; no two studies ask the same."
-        return (
-            f"{told}; of the {len(shared)} that several ask, {len(alike)} are decided alike in all of those."
-        )
+        return f"{told}; asked by several: {len(shared)}, of which all decide alike: {len(alike)}."
 
 
 def compare(folders: Sequence[Path]) -> Comparison:

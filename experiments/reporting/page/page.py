@@ -83,8 +83,9 @@ _OWN = {"style": "style.css", "script": "script.js"}
 
 
 def breakable(text: str) -> Markup:
-    """Return text as markup that may break after the commas of an environment's id."""
-    return Markup(re.sub(r",(?=\S)", ",<wbr>", str(escape(text))))
+    """Return text as markup that may break after the commas of an environment's id, and never in an arrow."""
+    marked = re.sub(r",(?=\S)", ",<wbr>", str(escape(text)))
+    return Markup(re.sub(r"\S+ -&gt; \S+", r'<span class="whole">\g<0></span>', marked))
 
 
 def _facts(study: StudyRecord, summary: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
