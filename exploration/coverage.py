@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from expedition.errors import UserError
 from expedition.ranges import within
 
 PROJECTION_SEED = 4_000_037
@@ -195,7 +196,16 @@ class Coverage:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Inverse of `state_dict`.
+
+        Raises:
+            UserError: it is from a version that did not count episodes.
+        """
+        if "episodes" not in state:
+            raise UserError(
+                "The checkpoint is from a version that did not count which episodes reached what: begin the "
+                "run anew in another folder."
+            )
         self._points[: len(state["points"])] = state["points"]
         self._seen = state["seen"]
         self._episodes = None if state["episodes"] is None else Counter(state["episodes"])
