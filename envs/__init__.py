@@ -4,14 +4,15 @@ from envs.adapter import Adapter, adapt, shown_actions, shown_observations
 from envs.cloning import Branch, Simulator, branches
 from envs.failures import EnvironmentFailed
 from envs.lane import REACHED, TASK, Rows
-from envs.registry import EnvironmentInfo, environment_info, environments, make, suites
-from envs.suite import Option, Suite, Task
+from envs.registry import EnvironmentInfo, charts, environment_info, environments, make, suites
+from envs.suite import Chart, Option, Suite, Task
 from envs.vector import SerialVectorEnv, VectorEnv
 from envs.workers import WorkerVectorEnv, choose_workers, cores, make_vector
 
 __all__ = [
     "Adapter",
     "Branch",
+    "Chart",
     "EnvironmentFailed",
     "EnvironmentInfo",
     "REACHED",
@@ -26,6 +27,7 @@ __all__ = [
     "WorkerVectorEnv",
     "adapt",
     "branches",
+    "charts",
     "choose_workers",
     "cores",
     "environment_info",

@@ -13,7 +13,7 @@ import gymnasium
 from envs.adapter import adapt
 from envs.failures import in_words, own_traceback
 from envs.limit import EPISODE_STEPS, DefaultLimit
-from envs.suite import Draw, Option, Suite, Summarise, Task, no_summary, read_value, split_id
+from envs.suite import Chart, Draw, Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from envs.suites import atari, procgen
 from envs.suites.crafter import environment as crafter
 from envs.suites.grids import go, gridworlds, mazes, minigrid, minipacman, sokoban
@@ -143,6 +143,19 @@ def environment_info(env_id: str) -> EnvironmentInfo:
         snapshot=not spec.nondeterministic,
         limit=told if type(told) is int else spec.max_episode_steps or EPISODE_STEPS,
     )
+
+
+def charts(env_id: str) -> list[Chart]:
+    """Return an environment's places from above, on which what was reached can be shown; often none.
+
+    Raises:
+        UserError: unknown id or option.
+    """
+    name, options = split_id(env_id)
+    if name not in _tasks():
+        return []
+    suite, task = _tasks()[name]
+    return list(suite.charts(task, suite.read_options(options)))
 
 
 @functools.cache

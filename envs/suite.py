@@ -6,7 +6,7 @@ are ever mixed in one comparison.
 """
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,29 @@ def not_known(task: str, options: Mapping[str, Any]) -> None:
 
 def not_drawn(task: str, options: Mapping[str, Any]) -> None:
     """Return no function: for observations that hold pictures themselves, or cannot be drawn."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A place from above, and where in it lies what `info["reached"]` names.
+
+    Attributes:
+        name: what it is called, as `level 3`.
+        picture: uint8 (h, w, 3), rows x columns cells that fill it evenly.
+        rows: cells from top to bottom. columns: from left to right.
+        cells: what is reached -> its (row, column).
+    """
+
+    name: str
+    picture: np.ndarray
+    rows: int
+    columns: int
+    cells: Mapping[str, tuple[int, int]]
+
+
+def not_charted(task: str, options: Mapping[str, Any]) -> tuple[Chart, ...]:
+    """Return no charts: for an environment that has no places, or too many of them."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +125,7 @@ class Suite:
         reachable: (task, all options) -> how many names `info["reached"]` can hold in all, if known.
         draw: (task, all options) -> what draws an observation of symbols, whichever numbers of its spaces a
             model dreams up; it imports the packages at its first call. None where there is no such thing.
+        charts: (task, all options) -> its places from above, where they are few and stay as they are.
         limit: the package's steps after which an episode is cut off, where no option `limit` says it.
     """
 
@@ -118,6 +142,7 @@ class Suite:
     summarise: Summarise = no_summary
     reachable: Reachable = not_known
     draw: Callable[[str, Mapping[str, Any]], Draw | None] = not_drawn
+    charts: Callable[[str, Mapping[str, Any]], Iterable[Chart]] = not_charted
     limit: int | None = None
 
     def id(self, task: str) -> str:

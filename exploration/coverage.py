@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from expedition.errors import UserError
 from expedition.ranges import within
 
 PROJECTION_SEED = 4_000_037
@@ -124,7 +126,7 @@ class Coverage:
         self._project = RandomProjection(space, config.features)
         self._points = np.zeros((config.rows, config.features), np.float32)
         self._seen = 0
-        self._reached: set[str] | None = None
+        self._episodes: Counter[str] | None = None
         self._rng = np.random.default_rng([seed, 2])
 
     def see(self, rows: Mapping[str, np.ndarray]) -> None:
@@ -148,7 +150,8 @@ class Coverage:
 
     def reach(self, names: Iterable[str]) -> None:
         """Take in what an episode that ended tells to have reached; an empty list tells something too."""
-        self._reached = (self._reached or set()).union(names)
+        self._episodes = Counter() if self._episodes is None else self._episodes
+        self._episodes.update(set(names))
 
     def entropy(self) -> float | None:
         """Particle entropy of the rows seen so far, in nats; None while there are too few."""
@@ -160,39 +163,50 @@ class Coverage:
     def metrics(self) -> dict[str, float]:
         """`reached`, `reached_share` and `particle_entropy`, each where it is known."""
         found: dict[str, float | None] = {"particle_entropy": self.entropy()}
-        if self._reached is not None:
-            found["reached"] = float(len(self._reached))
-            found["reached_share"] = len(self._reached) / self.reachable if self.reachable else None
+        if self._episodes is not None:
+            found["reached"] = float(len(self._episodes))
+            found["reached_share"] = len(self._episodes) / self.reachable if self.reachable else None
         return {name: value for name, value in sorted(found.items()) if value is not None}
 
     def result(self) -> dict[str, Any]:
         """What a run came to: names `reached` in order, their `share`, `reachable`, and `particle_entropy`.
 
-        None stands for what is not known; `reached` is None where no episode told anything.
+        `episodes` says for each name how many episodes reached it. None stands for what is not known; both
+        are None where no episode told anything.
         """
         found = self.metrics()
         return {
-            "reached": self._names(),
+            "reached": None if self._episodes is None else sorted(self._episodes),
+            "episodes": self._counts(),
             "reachable": self.reachable,
             "share": found.get("reached_share"),
             "particle_entropy": found.get("particle_entropy"),
         }
 
-    def _names(self) -> list[str] | None:
-        return None if self._reached is None else sorted(self._reached)
+    def _counts(self) -> dict[str, int] | None:
+        return None if self._episodes is None else dict(sorted(self._episodes.items()))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later measures depend on."""
         return {
             "points": self._points[: min(self._seen, self.config.rows)],
             "seen": self._seen,
-            "reached": self._names(),
+            "episodes": self._counts(),
             "rng": self._rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Inverse of `state_dict`.
+
+        Raises:
+            UserError: it is from a version that did not count episodes.
+        """
+        if "episodes" not in state:
+            raise UserError(
+                "The checkpoint is from a version that did not count which episodes reached what: begin the "
+                "run anew in another folder."
+            )
         self._points[: len(state["points"])] = state["points"]
         self._seen = state["seen"]
-        self._reached = None if state["reached"] is None else set(state["reached"])
+        self._episodes = None if state["episodes"] is None else Counter(state["episodes"])
         self._rng.bit_generator.state = state["rng"]

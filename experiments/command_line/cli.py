@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from experiments.command_line.commands import (
         Baseline,
         CheckEnv,
+        Compare,
         Evaluate,
         Export,
         ExportData,
@@ -53,7 +54,8 @@ What did an agent learn while it explored without reward, and what is each part 
   export-data  write a run's replay as a Minari dataset
   export       write a run into a folder to share on the Hugging Face hub
   status       say how far the runs of a study are
-  report       write a study's summary and figure again
+  report       write a study's report again: a web page, figures, tables
+  compare      put the findings of several studies side by side
   list         environments, intrinsic rewards, plans, studies, sizes
   check-env ID whether an environment keeps the promises that learning relies on
 
@@ -331,6 +333,15 @@ def _report(command: Report) -> int:
     return 0
 
 
+def _compare(command: Compare) -> int:
+    from experiments.reporting.page.compare import compare, told_comparison, write_comparison
+
+    found = compare(command.folders)
+    write_comparison(found, command.out)
+    print(f"{told_comparison(found)}\n\ncompare.html and compare.csv in\n{command.out}")
+    return 0
+
+
 def _list(command: ListCommand) -> int:
     from experiments.command_line.catalogue import catalogue, format_catalogue
 
@@ -371,6 +382,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "export": _export,
     "status": _status,
     "report": _report,
+    "compare": _compare,
     "list": _list,
     "check-env": _check_env,
 }

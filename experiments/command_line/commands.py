@@ -253,10 +253,20 @@ class Status:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Write summary.json, report.txt and report.png of a study again, from its finished runs."""
+    """Write a study's report again, from its finished runs: report.html, figures, report.txt."""
 
     folder: Positional[Path]
     """Folder of the study."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Put the findings of several studies side by side, and write compare.html and compare.csv."""
+
+    folders: Positional[tuple[Path, ...]]
+    """Folders of the studies, two or more."""
+    out: Path = Path("runs/compare")
+    """Folder that is written to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,6 +309,7 @@ COMMANDS: dict[str, type] = {
     "export": Export,
     "status": Status,
     "report": Report,
+    "compare": Compare,
     "list": ListCommand,
     "check-env": CheckEnv,
 }

@@ -60,7 +60,7 @@ def _where(summary: Mapping[str, Any], folder: Path) -> list[str]:
     lines += [f"{notes} note{'s' if notes > 1 else ''} on what is missing or a bound, in report.txt."] * (
         notes > 0
     )
-    files = "report.txt (every table), report.png (figure), summary.json, contributions.csv"
+    files = "report.html (all of it), report.txt (every table), report.png, summary.json, contributions.csv"
     return [*lines, f"{files} in", str(folder)]
 
 

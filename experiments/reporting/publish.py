@@ -9,6 +9,7 @@ from typing import Any
 from experiments.reporting.closing import closing
 from experiments.reporting.drawing.figure import draw_report
 from experiments.reporting.metrics import metric_of
+from experiments.reporting.page.page import write_page
 from experiments.reporting.records import StudyRecord, read_study
 from experiments.reporting.report import write_report
 from experiments.reporting.summary import COLUMNS, csv_rows
@@ -27,7 +28,9 @@ CHARTED = ("return", "normalised_return", "success_rate", "auc", "steps_saved", 
 
 
 def publish(folder: Path, logistics: Logistics | None) -> str:
-    """Write summary.json, contributions.csv, report.txt and report.png, and log them to W&B.
+    """Write report.html, its figures, report.txt, report.png, summary.json and contributions.csv.
+
+    They are logged to W&B too.
 
     Args:
         folder: the study's.
@@ -42,6 +45,7 @@ def publish(folder: Path, logistics: Logistics | None) -> str:
     study = read_study(folder)
     summary = write_report(study, study.wall_seconds)
     picture = draw_report(study, folder / "report.png")
+    write_page(study, summary)
     if logistics is not None and logistics.wandb != "off":
         _log(study, summary, picture, logistics)
     return closing(summary, folder)

@@ -50,6 +50,7 @@ class StudyRecord:
         question: what is answered first; None where nothing is compared.
         scales: with several tasks, the returns of each that count as 0 and 1; see `scales`.
         wall_seconds: how long the study took, all its sittings together; None where it wasn't noted.
+        failed: id of a run that failed -> why.
     """
 
     name: str
@@ -65,6 +66,7 @@ class StudyRecord:
     question: Question | None = None
     scales: Mapping[str | None, Scale] = field(default_factory=dict)
     wall_seconds: float | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str | None, ...]:
@@ -139,14 +141,19 @@ class StudyRecord:
         return _table(groups, metric)
 
     def pretraining(self, metric: str) -> dict[str, dict[int, Value]]:
-        """Return the same for phase 1, by reward and kind of agent, such as `disagreement, model-based`."""
+        """Return the same for phase 1, by what explored."""
+        finished = {name: [r for r in runs if r.finished] for name, runs in self.explorers().items()}
+        return _table(finished, metric)
+
+    def explorers(self) -> dict[str, list[RunRecord]]:
+        """Return all runs of phase 1 by reward and kind of agent, such as `disagreement, model-based`."""
         groups: dict[str, list[RunRecord]] = {}
         for run in self.runs:
-            if run.phase == "pretrain" and run.finished:
+            if run.phase == "pretrain":
                 own = None if run.predicts == "reconstruction" else run.predicts
                 name = ", ".join(part for part in (run.intrinsic, run.kind, own) if part) or "pretrain"
                 groups.setdefault(name, []).append(run)
-        return _table(groups, metric)
+        return groups
 
     def missing(self) -> list[str]:
         """Return one sentence for each thing that the report has to do without."""
@@ -211,6 +218,7 @@ def read_study(folder: Path | str) -> StudyRecord:
             question=_read_question(head, contrasts),
             scales=by_task,
             wall_seconds=head.get("wall_seconds"),
+            failed={str(run): str(why) for run, why in (head.get("failed") or {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(

@@ -235,10 +235,10 @@ def block(
         ]
     )
     names = [corner, "", *rows]
-    return "\n\n".join(_aligned([names, *group]) for group in _groups(names, cells))
+    return "\n\n".join(aligned([names, *group]) for group in grouped(names, cells))
 
 
-def _groups(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
+def grouped(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
     """Share columns out evenly over as few tables as keep within the width."""
     room = WIDTH - max(map(len, names))
     for tables in range(1, len(columns) + 1):
@@ -249,7 +249,8 @@ def _groups(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[list
     return groups
 
 
-def _aligned(columns: Sequence[Sequence[str]]) -> str:
+def aligned(columns: Sequence[Sequence[str]]) -> str:
+    """Return columns, each a head, a unit and cells, as one table of plain text; the first is of names."""
     widths = [max(map(len, column)) for column in columns]
     lines = []
     for row in zip(*columns, strict=True):
@@ -327,8 +328,8 @@ def _anchors() -> str:
     ]
     sources = ["source", "", "-" * 23, *(f"  {anchor.source}" for anchor in rows)]
     sources[0] = f"  {sources[0]}"
-    table = zip(_aligned(numbers).splitlines(), sources, strict=True)
-    width = max(map(len, _aligned(numbers).splitlines()))
+    table = zip(aligned(numbers).splitlines(), sources, strict=True)
+    width = max(map(len, aligned(numbers).splitlines()))
     return "\n".join(
         [
             "PUBLISHED by others, not measured here (free: reward-free steps).",

@@ -47,9 +47,12 @@ class RunRecord:
         predicts: what its model predicts, where the study says so.
         env: the environment, where the study says so.
         needs: id of the pre-training run that it carries from.
+        plan: what is carried, as a plan, where the study says so.
         censored: whether it never reached scratch's final return, so that its `steps_saved` is a bound.
         observed: kinds of observations, `image` or `vector` or both, where the result says so.
         evaluation_seconds: seconds of its wall clock that went into evaluations during training.
+        reached: what its training episodes reached, by name.
+        visits: name -> how many of them reached it; empty where the run didn't count.
     """
 
     id: str
@@ -73,9 +76,12 @@ class RunRecord:
     predicts: str | None = None
     env: str | None = None
     needs: str | None = None
+    plan: str | None = None
     censored: bool = False
     observed: tuple[str, ...] = ()
     evaluation_seconds: float = 0.0
+    reached: tuple[str, ...] = ()
+    visits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def learns(self) -> bool:
@@ -107,6 +113,11 @@ class RunRecord:
         path = self.folder / "media" / f"{reader}_{moment}.png"
         return path if path.is_file() else None
 
+    def config(self) -> dict[str, Any]:
+        """Return its resolved settings, and what it carried; empty where it has not begun."""
+        path = self.folder / "config.json"
+        return dict(read_json(path, ANEW)) if path.is_file() else {}
+
     def foreseen(self, moment: str, reader: str) -> tuple[float, ...]:
         """Return the errors by predicted row that a decoder told at `start` or `end`."""
         lines = {
@@ -124,7 +135,9 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
     condition = None if entry["condition"] is None else str(entry["condition"])
     fixed = (str(entry["id"]), str(entry["phase"]), condition, int(entry["seed"]), folder)
     said: dict[str, Any] = {
-        key: str(entry[key]) for key in ("intrinsic", "kind", "predicts", "env", "needs") if entry.get(key)
+        key: str(entry[key])
+        for key in ("intrinsic", "kind", "predicts", "env", "needs", "plan")
+        if entry.get(key)
     }
     if not (folder / "status.json").is_file():
         return RunRecord(*fixed, **said)
@@ -135,6 +148,7 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         state = "finished without a result" if state == "finished" else state
         return RunRecord(*fixed, state=state, env_step=step, wall_seconds=wall_seconds, **said)
     result = read_json(folder / "result.json", ANEW)
+    coverage = result.get("coverage") or {}
     metrics = _with_success({str(name): _number(value) for name, value in result["metrics"].items()})
     return RunRecord(
         *fixed,
@@ -151,6 +165,8 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         finished=True,
         observed=tuple(map(str, result.get("observed", ()))),
         evaluation_seconds=float(result.get("evaluation_seconds", 0.0)),
+        reached=tuple(map(str, coverage.get("reached") or ())),
+        visits={str(name): int(count) for name, count in (coverage.get("episodes") or {}).items()},
         **said,
     )
 

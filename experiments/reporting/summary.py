@@ -65,8 +65,8 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
     explored = {name: study.explored(name) for name in PRETRAINING}
     gains = {name: contributions(values, study.factorial) for name, values in tables.items()}
     factorial, labels = study.factorial, [c.label for c in study.contrasts]
-    contrasts = {m: _contrasts(study, study.contrasts, m, t) for m, t in tables.items()}
-    early = {m: _contrasts(study, _of_phase_1(study), m, t) for m, t in explored.items()}
+    contrasts = {m: contrasted(study, study.contrasts, m, t) for m, t in tables.items()}
+    early = {m: contrasted(study, _of_phase_1(study), m, t) for m, t in explored.items()}
     return {
         "answer": answer(study),
         "conditions": _estimates(tables, study),
@@ -79,7 +79,7 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         "planning": planning_worth(study, tables),
         "pretraining_contrasts": _by_row(early, labels),
         "pretraining": _pretraining(study),
-        "profiles": {name: _profile(tables[name]) for name in (study.score,) if tables[name]},
+        "profiles": {name: profile(tables[name]) for name in (study.score,) if tables[name]},
         "factorial": factorial.as_dict(),
         "contrast_pairs": {c.label: [c.better, c.baseline] for c in study.contrasts},
         "notes": [
@@ -164,9 +164,10 @@ def _of_phase_1(study: StudyRecord) -> list[Contrast]:
     return [Contrast(c.label, *c.conditions) for c in study.contrasts if c.of_phase_1]
 
 
-def _contrasts(
+def contrasted(
     study: StudyRecord, contrasts: Iterable[Contrast], measure: str, values: Results
 ) -> dict[str, Any]:
+    """Return label -> paired difference of one measure, by condition and seed in `values`, and its odds."""
     found = {}
     for contrast in contrasts:
         there = values if contrast.task is None else study.values_on(contrast.task, measure)
@@ -201,7 +202,8 @@ def _pretraining(study: StudyRecord) -> dict[str, dict[str, Any]]:
     return _by_row(by_measure, list(dict.fromkeys(g for cells in by_measure.values() for g in cells)))
 
 
-def _profile(values: Results) -> dict[str, Any]:
+def profile(values: Results) -> dict[str, Any]:
+    """Return the share of each condition's runs above each of `THRESHOLDS` values."""
     everything = np.concatenate([np.ravel(list(by_seed.values())) for by_seed in values.values()])
     thresholds = np.linspace(everything.min(), everything.max(), THRESHOLDS).tolist()
     shares = {

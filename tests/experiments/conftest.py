@@ -146,7 +146,7 @@ def add_metrics():
     return add
 
 
-@pytest.fixture(name="write_study")
+@pytest.fixture(name="write_study", scope="session")
 def _write_study():
     return write_study
 

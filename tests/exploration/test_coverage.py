@@ -169,6 +169,7 @@ def test_things_are_joined_over_episodes():
     assert it.metrics() == {"reached": 3.0, "reached_share": 0.75}
     assert it.result() == {
         "reached": ["coal", "stone", "wood"],
+        "episodes": {"coal": 1, "stone": 1, "wood": 2},
         "reachable": 4,
         "share": 0.75,
         "particle_entropy": None,
@@ -201,3 +202,9 @@ def test_restored_it_goes_on_as_if_it_had_never_stopped():
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(UserError, match=f"coverage.{name} is {value}"):
         CoverageConfig(**{name: value})
+
+
+def test_a_state_that_did_not_count_is_refused():
+    state = {name: value for name, value in coverage().state_dict().items() if name != "episodes"}
+    with pytest.raises(UserError, match="begin the run anew"):
+        coverage().load_state_dict({**state, "reached": ["a"]})

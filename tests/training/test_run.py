@@ -62,6 +62,7 @@ def test_a_finished_run_says_all_about_itself(finished):
     entropy = result["metrics"]["particle_entropy"]
     assert result["coverage"] == {
         "reached": None,  # the suite tells nothing
+        "episodes": None,
         "reachable": None,
         "share": None,
         "particle_entropy": entropy,

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.suite import Suite, Task
+from envs.suite import Chart, Suite, Task
 from expedition import UserError
 
 Observation = dict[str, np.ndarray]
@@ -36,6 +36,7 @@ NUM_CELLS = sum(symbol != "#" for line in MAZE for symbol in line)
 
 # Mid-grey floors: a decoder that ends in a sigmoid learns bright things late on a black ground, because it
 # saturates on the ground first.
+LARGE = 256  # pixels a side of what `render` returns
 FLOOR, WALL, BLUE, GREEN, RED = (110, 110, 110), (30, 30, 30), (60, 130, 255), (40, 200, 80), (230, 70, 60)
 
 
@@ -69,7 +70,7 @@ class _GridWorld(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self._pixels = observe == "pixels"
         self._canvas = self._new_canvas(image_size)
-        self._large = self._new_canvas(256)
+        self._large = self._new_canvas(LARGE)
         if self._pixels:
             image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
             self.observation_space = spaces.Dict({"image": image})
@@ -192,6 +193,12 @@ class Maze(_GridWorld):
         """Cells stood on since this object was made, over all episodes: bool (15, 15), a copy."""
         return self._visited.copy()
 
+    def chart(self) -> Chart:
+        """Return the maze from above, by the names that `info["reached"]` gives its cells."""
+        rows, columns = self._shape
+        cells = {f"{y}:{x}": (y, x) for y, x in self._numbers}
+        return Chart("the maze", self._large.background, rows, columns, cells)
+
     def coverage(self) -> float:
         """Return the share of free cells stood on since this object was made, 0 to 1."""
         return float(self._visited.sum() / self.num_cells)
@@ -283,4 +290,5 @@ MAZE_SUITE: Suite = Suite(
     lambda task, options, image_size: Maze(task, image_size),
     summarise=summarise_maze,
     reachable=lambda task, options: NUM_CELLS,
+    charts=lambda task, options: [Maze().chart()],
 )

@@ -6,14 +6,14 @@ next one, so a planner keeps, compares and takes up again as many states as it l
 
 import functools
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.suite import Option
+from envs.suite import Chart, Option
 from envs.suites.grids.symbols import symbols
 from expedition import UserError
 
@@ -28,6 +28,8 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """(rows, columns) of up, down, left and right; the opposite of direction d is d ^ 1."""
 END = 2**31
 """Levels are numbered from 0 to one below this."""
+CHARTED = 100
+"""Levels that are charted at most."""
 LARGE, DRAWN = 256, 128  # pixels a side of what `render` returns, and of drawn symbols
 _WORD = 2**64 - 1
 
@@ -287,6 +289,17 @@ class LevelGame(gymnasium.Env[Any, Any]):
         """Return a (256, 256, 3) uint8 picture of the whole board, or None without a render mode."""
         return None if self.render_mode is None else self._large.draw(self._board(self.clone()))
 
+    def charts(self) -> Iterator[Chart]:
+        """Yield each level from above, by the names that `info["reached"]` gives its cells.
+
+        Nothing where there are more than `CHARTED` levels.
+        """
+        first, count = self._levels
+        for level in range(first, first + count if count <= CHARTED else first):
+            maze, board = self._plan(level)
+            cells = {f"{level}:{cell}": divmod(cell, maze.width) for cell in maze.floor}
+            yield Chart(f"level {level}", self._large.draw(board), maze.height, maze.width, cells)
+
     def _observe(self, state: State) -> Observation:
         if self._pixels:
             return {"image": self._canvas.draw(self._seen(state))}
@@ -311,6 +324,10 @@ class LevelGame(gymnasium.Env[Any, Any]):
 
     @abstractmethod
     def _board(self, state: State) -> bytes | bytearray: ...
+
+    @abstractmethod
+    def _plan(self, level: int) -> tuple[Maze, bytes]:
+        """The walls of a level, and its board with what lies there in every episode."""
 
 
 def means(episodes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:

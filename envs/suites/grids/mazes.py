@@ -153,6 +153,10 @@ class Mazes(LevelGame):
         """Return what a level's number stands for."""
         return _level(number, self._size, self._loops)
 
+    def _plan(self, level: int) -> tuple[Maze, bytes]:
+        maze, _, board = self.level(level)
+        return maze, board
+
     def _begin(self, level: int, dice: Dice) -> State:
         _, start, board = self.level(level)
         return State(level, dice.state, 0, False, start, board, 1 << start)
@@ -258,4 +262,5 @@ SUITE: Suite = Suite(
     summarise=functools.partial(means, names=METRICS),
     reachable=_cells,
     draw=_draw,
+    charts=lambda task, options: _build(task, options, LARGE).charts(),
 )

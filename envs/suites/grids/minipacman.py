@@ -162,6 +162,9 @@ class Minipacman(LevelGame):
         """Return a level's maze, for `advance`."""
         return _maze(level, self._loops)
 
+    def _plan(self, level: int) -> tuple[Maze, bytes]:
+        return self.maze(level), self.maze(level).board
+
     def _begin(self, level: int, dice: Dice) -> State:
         return begin(self.maze(level), level, dice)
 
@@ -308,4 +311,5 @@ SUITE: Suite = Suite(
     },
     summarise=functools.partial(means, names=METRICS),
     draw=_draw,
+    charts=lambda task, options: _build(task, options, LARGE).charts(),
 )

@@ -30,15 +30,15 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
     drawn_lines: list[np.ndarray] = []
     evaluated = is_evaluated(study)
     for condition in study.conditions:
-        found = [(run, curve) for run, curve in _curves(study, condition) if len(curve[0]) > 1]
+        found = _drawn(study, condition)
         if not found:
             continue
         colour, drawn = colour_of(condition, study), [curve for _, curve in found]
-        grid = np.linspace(max(s[0] for s, _ in drawn), min(s[-1] for s, _ in drawn), GRID)
-        lines = seed_lines(found, grid, evaluated)
+        grid, lines = _on_grid(found, evaluated)
         for steps, values in drawn if evaluated else ():  # single episodes would hide the lines
             axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0)
-        band(axes, grid, lines, colour)
+        # Many bands over each other would be a grey cloud.
+        band(axes, grid, lines, colour, alpha=min(0.14, 0.7 / len(study.conditions)))
         drawn_lines.append(lines)
         ends[condition], most = (lines.mean(axis=0)[-1], colour), max(most, len(lines))
     level = study.values("normalised_return" if len(study.tasks) > 1 else "return").get(RANDOM_POLICY)
@@ -48,10 +48,26 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
         ends[RANDOM_POLICY] = (mean, colour)
     _look_at(axes, drawn_lines)
     label_ends(axes, ends)
-    axes.set_title("Return during fine-tuning" + (", normalised by task" if len(study.tasks) > 1 else ""))
+    axes.set_title("Return, normalised by task" if len(study.tasks) > 1 else "Return during fine-tuning")
     told = "dots: evaluations" if evaluated else "training episodes, smoothed"
     note(axes, f"environment steps ({told}" + ("; bands: 95 %)" if most >= MIN_SEEDS else ")"))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
+
+
+def mean_lines(study: StudyRecord) -> dict[str, Curve]:
+    """Return what is drawn of each condition: steps (grid,), and a line for each seed, (seeds, grid)."""
+    found = {name: _drawn(study, name) for name in study.conditions}
+    return {name: _on_grid(curves, is_evaluated(study)) for name, curves in found.items() if curves}
+
+
+def _drawn(study: StudyRecord, condition: str) -> list[tuple[RunRecord, Curve]]:
+    return [(run, curve) for run, curve in _curves(study, condition) if len(curve[0]) > 1]
+
+
+def _on_grid(found: Sequence[tuple[RunRecord, Curve]], evaluated: bool) -> Curve:
+    drawn = [steps for _, (steps, _) in found]
+    grid = np.linspace(max(steps[0] for steps in drawn), min(steps[-1] for steps in drawn), GRID)
+    return grid, seed_lines(found, grid, evaluated)
 
 
 def _look_at(axes: Axes, lines: Sequence[np.ndarray]) -> None:

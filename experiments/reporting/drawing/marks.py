@@ -1,7 +1,7 @@
 """What the panels of the figure share: colours, bands, labels."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from colorsys import hls_to_rgb
 from typing import Any
 
@@ -23,6 +23,20 @@ _SPARE = (
     *("#CC0044", "#1B1B8C", "#009EA8", "#882299", "#E85AA8", "#5A5A00"),
 )
 _GOLDEN = 0.618034  # of a turn: hues that follow each other in such steps stay apart, however many they are
+
+STYLE: Any = {
+    "font.size": 7.5,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.6,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+}
+"""Matplotlib's settings for every figure."""
 
 NOTE_COLUMNS = 46
 """Characters of a line of a note."""
@@ -49,13 +63,24 @@ def colour_of(condition: str, study: StudyRecord) -> str:
     return to_hex(hls_to_rgb(place * _GOLDEN % 1, 0.35, 0.55))
 
 
-def band(axes: Axes, x: np.ndarray, lines: np.ndarray, colour: str, dashes: Any = "-") -> None:
+def band(
+    axes: Axes, x: np.ndarray, lines: np.ndarray, colour: str, dashes: Any = "-", alpha: float = 0.14
+) -> None:
     """Draw the mean of lines (seeds, x) and, at each x, its 95 % interval where there are enough seeds."""
     axes.plot(x, lines.mean(axis=0), color=colour, lw=1.6, ls=dashes, zorder=3)
     if len(lines) >= MIN_SEEDS:
         found = [estimate(column) for column in lines.T]
         low, high = (np.array([getattr(e, end) for e in found], dtype=float) for end in ("low", "high"))
-        axes.fill_between(x, low, high, color=colour, alpha=0.14, lw=0)
+        axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Write the names of rows 0, 1, ... above them, where at the left they would take the panel's width."""
+    for row, name in enumerate(names):
+        place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axes.annotate(name, (0, row - 0.34), (2, 0), fontsize=7, va="center", **place)
+    axes.set_yticks([])
+    axes.set_ylim(len(names) - 0.6, -0.75)
 
 
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]], gap: float = 0.085) -> None:

@@ -19,10 +19,11 @@ _NONE = ("as usual", "#666666")
 
 def has_searches(study: StudyRecord) -> bool:
     """Say whether any policy was judged with search."""
-    return bool(_judged(study))
+    return bool(judged_with_search(study))
 
 
-def _judged(study: StudyRecord) -> list[str]:
+def judged_with_search(study: StudyRecord) -> list[str]:
+    """Return the measures of policies that were judged with search."""
     return searches(sorted({name for run in study.finetuning for name in run.metrics}))
 
 
@@ -37,7 +38,7 @@ def lines(study: StudyRecord, names: Sequence[str]) -> np.ndarray:
 
 def draw_searches(part: SubFigure, study: StudyRecord) -> None:
     """Draw the mean over conditions: over simulations by place, and over depth where that was judged."""
-    judged = _judged(study)
+    judged = judged_with_search(study)
     panels: list[tuple[str, str]] = []
     for place in _PLACES:
         for axis in ("simulations", "depth"):

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
-from experiments.reporting.drawing.marks import colour_of, label_ends, note, title
+from experiments.reporting.drawing.marks import colour_of, label_ends, name_rows, note, title
 from experiments.reporting.metrics import METRICS, RAW, metric_of
 from experiments.reporting.records import StudyRecord
-from experiments.reporting.summary import summarise
+from experiments.reporting.summary import contrasted, profile
 from transfer.contributions import Effect, contributions
 from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
 
@@ -52,6 +52,23 @@ def draw_contributions(part: SubFigure, study: StudyRecord) -> None:
     panels = part.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         _worth(axes, study, name, rows, labelled=axes is panels[0])
+
+
+def draw_worth(part: SubFigure, study: StudyRecord, measure: str) -> None:
+    """Draw the effects of the factorial in one measure, all of them."""
+    _worth(part.subplots(), study, measure, shown_effects(study, measure), labelled=True)
+
+
+def shown_effects(study: StudyRecord, measure: str) -> list[Effect]:
+    """Return the effects that have a value in a measure, the most telling first; no two that are one number.
+
+    Of two components main effects equal Shapley values.
+    """
+    found = contributions(study.values(measure), study.factorial)
+    effects = [effect for effect in study.factorial.effects() if effect.name in found]
+    if len(study.factorial.components) == 2:
+        effects = [effect for effect in effects if effect.kind != "main"]
+    return sorted(effects, key=lambda effect: _KINDS.index(effect.kind))
 
 
 def _worth(axes: Axes, study: StudyRecord, name: str, effects: Sequence[Effect], labelled: bool) -> None:
@@ -101,14 +118,14 @@ def has_odds(study: StudyRecord) -> bool:
 def draw_profile(part: SubFigure, study: StudyRecord) -> None:
     """Draw, for each condition, the share of runs whose final return is above a threshold."""
     axes, ends = part.subplots(), {}
-    profile = summarise(study)["profiles"][study.score]
-    for condition, shares in profile["conditions"].items():
+    shown = profile(study.values(study.score))
+    for condition, shares in shown["conditions"].items():
         colour = colour_of(condition, study)
         values = np.array([[share["value"], share["low"], share["high"]] for share in shares], dtype=float)
-        axes.step(profile["thresholds"], values[:, 0], where="post", color=colour, lw=1.4)
-        axes.fill_between(
-            profile["thresholds"], values[:, 1], values[:, 2], step="post", color=colour, alpha=0.07, lw=0
-        )
+        axes.step(shown["thresholds"], values[:, 0], where="post", color=colour, lw=1.4)
+        alpha = min(0.07, 0.4 / len(shown["conditions"]))
+        ends_of = values[:, 1], values[:, 2]
+        axes.fill_between(shown["thresholds"], *ends_of, step="post", color=colour, alpha=alpha, lw=0)
         ends[condition] = (float(values[:, 0].mean()), colour)
     axes.set_yticks((0, 0.5, 1))  # chosen by room, they would outgrow the margin that was made for others
     label_ends(axes, ends, gap=0.13)
@@ -116,25 +133,27 @@ def draw_profile(part: SubFigure, study: StudyRecord) -> None:
     note(axes, f"final {metric_of(study.score).label}: share of runs above it (bands: 95 %)")
 
 
-def draw_odds(part: SubFigure, study: StudyRecord) -> None:
-    """Draw, for each contrast, the probability that a run of the first has the higher final return."""
-    found = summarise(study)["contrasts"]
-    pairs = {
-        c.label: c.better
-        for c in study.contrasts
-        if "probability" in found.get(c.label, {}).get(study.score, {})
-    }
+def draw_odds(part: SubFigure, study: StudyRecord, above: bool = False) -> None:
+    """Draw, for each contrast, the probability that a run of the first has the higher final return.
+
+    Its name stands at the left, or with `above` above it.
+    """
+    found = contrasted(study, study.contrasts, study.score, study.values(study.score))
+    pairs = {c.label: c.better for c in study.contrasts if "probability" in found.get(c.label, {})}
     axes = part.subplots()
     for row, (label, better) in enumerate(pairs.items()):
-        cell, colour = found[label][study.score], colour_of(better, study)
+        cell, colour = found[label], colour_of(better, study)
         if cell["probability_low"] is not None:
             axes.plot([cell["probability_low"], cell["probability_high"]], [row, row], color=colour, lw=1.1)
         axes.plot(cell["probability"], row, "o", color=colour, ms=4)
     axes.axvline(0.5, color="#888888", lw=0.7, zorder=0)
     axes.set(xlim=(-0.04, 1.04), ylim=(len(pairs) - 0.5, -0.6))
-    axes.set_yticks(range(len(pairs)), list(pairs), fontsize=6.8)
+    if above:
+        name_rows(axes, list(pairs))
+    else:
+        axes.set_yticks(range(len(pairs)), list(pairs), fontsize=6.8)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     title(part, f"Probability of improvement, final {metric_of(study.score).label}")
-    intervals = any(found[label][study.score]["probability_low"] is not None for label in pairs)
+    intervals = any(found[label]["probability_low"] is not None for label in pairs)
     note(axes, "line: 95 %" if intervals else "")

@@ -10,15 +10,9 @@ import pytest
 from PIL import Image
 
 from expedition.errors import UserError
-from experiments.reporting.drawing.figure import (
-    TILES,
-    decoded_by,
-    draw_report,
-    film_rows,
-    films,
-    success_table,
-    thin,
-)
+from experiments.reporting.drawing.figure import draw_report
+from experiments.reporting.drawing.foresight import TILES, decoded_by, film_rows, films, thin
+from experiments.reporting.drawing.spectrum import success_table
 from experiments.reporting.records import read_study
 
 
