@@ -54,6 +54,10 @@ class Dummies:
     def close(self) -> None: ...
 
 
+def silent(line: str) -> None:
+    """Tell nobody."""
+
+
 def timed(work: Callable[[], object]) -> tuple[float, float]:
     """Seconds on the clock and of the processor."""
     clock, processor = time.monotonic(), time.process_time()
@@ -69,13 +73,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     study = find_study(STUDY, None, {})
-    per_seed = len(Launcher(study, Path("nowhere"), 2, QUIET, "", str).runs) // study.seeds
+    per_seed = len(Launcher(study, Path("nowhere"), 2, QUIET, "", silent).runs) // study.seeds
     study = dataclasses.replace(study, seeds=max(1, round(arguments.runs / per_seed)))
     with tempfile.TemporaryDirectory() as folder:
-        launcher = Launcher(study, Path(folder) / "study", 2, QUIET, "", str)
+        launcher = Launcher(study, Path(folder) / "study", 2, QUIET, "", silent)
 
         def expand() -> None:
-            Launcher(study, Path(folder) / "study", 2, QUIET, "", str).announce()
+            Launcher(study, Path(folder) / "study", 2, QUIET, "", silent).announce()
 
         expanded = timed(expand)
         launcher.place = Dummies()
