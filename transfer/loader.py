@@ -24,6 +24,7 @@ from training import (
     to_dict,
 )
 from training.budget import most_rows
+from training.logging.artifacts import Artifact, checkpoint_artifact
 from training.spaces import describe_spaces
 from training.storage.replay import RowSpec, saved_rows
 from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
@@ -138,6 +139,13 @@ class Transfer:
         if self.source is None or self.plan["replay"] == "fresh":
             return 0
         return most_rows(self.source.checkpoint.step, self.source.config.training.num_envs)
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """The source's checkpoint as W&B knows it; None if nothing is carried."""
+        if self.source is None or not self.plan.carries:
+            return None
+        return checkpoint_artifact(self.source.run_dir, self.source.config, self.source.checkpoint)
 
     def prepare(self, agent: Agent) -> None:
         """Attach the teacher and freeze what stays as it is.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Report,
         Status,
         StudyCommand,
+        Sync,
         Train,
     )
     from experiments.launchers.local import Launcher
@@ -49,6 +50,7 @@ What did an agent learn while it explored without reward, and what is each part 
   baseline ppo learn the task by Stable-Baselines3's PPO, to compare with
   evaluate     evaluate the policy in a run's newest checkpoint
   status       say how far the runs of a study are
+  sync         send runs to W&B that were logged offline
   report       write a study's summary and figure again
   list         environments, intrinsic rewards, plans, studies, sizes
   check-env ID whether an environment keeps the promises that learning relies on
@@ -111,6 +113,7 @@ def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -
         replay_store=machine.replay_store,
         wandb=machine.wandb,
         project=machine.project,
+        artifact=machine.artifact,
         compile=machine.compile,
         drop_damaged=machine.drop_damaged,
     )
@@ -292,6 +295,20 @@ def _status(command: Status) -> int:
         time.sleep(WATCH_SECONDS)
 
 
+def _sync(command: Sync) -> int:
+    from experiments.launchers.sending import check_reach, find_unsent, send
+
+    unsent = find_unsent(command.folder)
+    if command.dry_run or not unsent:
+        print("\n".join(part.told() for part in unsent) or "Nothing to send.")
+        return 0
+    check_reach(len(unsent))
+    for part in unsent:
+        send(part)
+        print(f"sent  {part.told()}", flush=True)
+    return 0
+
+
 def _report(command: Report) -> int:
     from experiments.reporting.publish import publish
 
@@ -336,6 +353,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "baseline": _baseline,
     "evaluate": _evaluate,
     "status": _status,
+    "sync": _sync,
     "report": _report,
     "list": _list,
     "check-env": _check_env,

@@ -31,6 +31,8 @@ class Machine:
     """W&B: auto (online or offline), off, ..."""
     project: str = "expedition"
     """W&B project."""
+    artifact: str = "manifest"
+    """To W&B of phase 1: manifest, or weights."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile updates; auto: where it pays."""
     drop_damaged: bool = False
@@ -221,6 +223,19 @@ class Status:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sync:
+    """Send runs that W&B logged offline: phase 1 first, then phase 2, then reports.
+
+    Exit code 2 if one was not sent; nothing is lost then, and the same command tries again.
+    """
+
+    folder: Positional[Path] = Path("runs")
+    """Folder of a run, of a study, or of several."""
+    dry_run: bool = False
+    """Say what would be sent, and send nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """Write summary.json, report.txt and report.png of a study again, from its finished runs."""
 
@@ -265,6 +280,7 @@ COMMANDS: dict[str, type] = {
     "baseline": Baseline,
     "evaluate": Evaluate,
     "status": Status,
+    "sync": Sync,
     "report": Report,
     "list": ListCommand,
     "check-env": CheckEnv,
