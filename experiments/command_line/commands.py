@@ -32,7 +32,7 @@ class Machine:
     project: str = "expedition"
     """W&B project."""
     artifact: str = "manifest"
-    """To W&B of phase 1: manifest, or weights."""
+    """W&B gets the manifest, or weights."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile updates; auto: where it pays."""
     drop_damaged: bool = False
