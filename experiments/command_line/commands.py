@@ -163,7 +163,7 @@ class StudyCommand:
     """A study of `list studies`, or a YAML file."""
     budget: str | None = None
     """laptop (default), gpu or paper."""
-    seeds: int | None = None
+    seeds: Annotated[int | None, arg(metavar="INT")] = None
     """Seeds."""
     first_seed: int | None = None
     """Number of the first seed."""
