@@ -12,6 +12,7 @@ from envs import VectorEnv, choose_workers, cores, make_vector
 from expedition.errors import unknown_name
 from expedition.ranges import within
 from training.config import RunConfig
+from training.logging.artifacts import HOLDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Logistics:
     """W&B group: the study."""
     tags: tuple[str, ...] = ()
     """W&B tags."""
+    artifact: str = "manifest"
+    """What W&B gets of phase 1's last checkpoint: manifest (hashes of all its files), or weights too."""
     progress: bool = True
     """Show a progress bar."""
     compile: Wish = "auto"
@@ -48,6 +51,8 @@ class Logistics:
             raise unknown_name("choice of --compile", self.compile, get_args(Wish))
         if self.replay_store not in ("memory", "disk"):
             raise unknown_name("replay store", self.replay_store, ["memory", "disk"])
+        if self.artifact not in HOLDS:
+            raise unknown_name("choice of --artifact", self.artifact, HOLDS)
 
 
 def env_factory(config: RunConfig, logistics: Logistics) -> Callable[[int], VectorEnv]:

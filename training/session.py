@@ -21,13 +21,14 @@ from training.judging.beyond import check_beyond, judge_beyond
 from training.judging.evaluation import by_scope, evaluate_policy, judgement, summarise_episodes
 from training.judging.foresight import Foresight, for_result, told
 from training.judging.midway import Midway
+from training.logging.artifacts import Artifact, checkpoint_artifact, record_choice
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
 from training.logistics import Logistics, env_factory
 from training.runtime import Stopped, StopSignal, choose_device
 from training.spaces import observed_kinds
-from training.storage.checkpoint import Checkpoint
+from training.storage.checkpoint import Checkpoint, open_checkpoint
 from training.storage.checkpointer import Checkpointer
 from training.storage.folder import (
     read_json,
@@ -57,6 +58,11 @@ class Initialiser(Protocol):
     @property
     def carried_rows(self) -> int:
         """Rows of each environment that `load` may put into the replay."""
+        ...
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """The checkpoint from which `load` takes, as W&B knows it; None if it takes nothing."""
         ...
 
 
@@ -130,6 +136,8 @@ class Session:
     def begin(self) -> None:
         """Start, or resume from the newest checkpoint; a stop amid a start is as if it had not begun."""
         self.say(self.replay.describe())
+        if self.initialiser is not None and self.initialiser.artifact is not None:
+            self.sink.artifact(self.initialiser.artifact, used=True)
         try:
             if self.checkpoint is None:
                 self._start()
@@ -292,6 +300,9 @@ class Session:
         }
         self.sink.write(step, judgement(summary, config) | told(end), films)
         self.sink.summary({**metrics, "environment_steps": step})
+        if config.phase == "pretrain" and self.logistics.wandb != "off":
+            record_choice(self.run_dir, self.logistics.artifact)
+            self.sink.artifact(checkpoint_artifact(self.run_dir, config, open_checkpoint(self.run_dir)))
         publish_json(self.run_dir / "result.json", result)
         return result
 

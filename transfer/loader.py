@@ -24,6 +24,7 @@ from training import (
     to_dict,
 )
 from training.budget import most_rows
+from training.logging.artifacts import Artifact, checkpoint_artifact
 from training.spaces import describe_spaces
 from training.storage.folder import read_json
 from training.storage.hub import located
@@ -151,6 +152,13 @@ class Transfer:
         num_envs = self.source.config.training.num_envs
         laid = [laid_rows(entry["rows"], num_envs) for entry in self.source.data.get("data", {}).values()]
         return most_rows(self.source.checkpoint.step, num_envs) + sum(laid)
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """The source's checkpoint as W&B knows it; None if nothing is carried."""
+        if self.source is None or not self.plan.carries:
+            return None
+        return checkpoint_artifact(self.source.run_dir, self.source.config, self.source.checkpoint)
 
     def prepare(self, agent: Agent) -> None:
         """Attach the teacher and freeze what stays as it is.

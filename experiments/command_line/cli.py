@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Report,
         Status,
         StudyCommand,
+        Sync,
         Train,
     )
     from experiments.launchers.launcher import Launcher
@@ -54,6 +55,7 @@ What did an agent learn while it explored without reward, and what is each part 
   export-data  write a run's replay as a Minari dataset
   export       write a run into a folder to share on the Hugging Face hub
   status       say how far the runs of a study are
+  sync         send runs to W&B that were logged offline
   report       write a study's report again: a web page, figures, tables
   compare      put the findings of several studies side by side
   list         environments, intrinsic rewards, plans, studies, sizes
@@ -117,6 +119,7 @@ def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -
         replay_store=machine.replay_store,
         wandb=machine.wandb,
         project=machine.project,
+        artifact=machine.artifact,
         compile=machine.compile,
         drop_damaged=machine.drop_damaged,
     )
@@ -326,6 +329,20 @@ def _status(command: Status) -> int:
         time.sleep(WATCH_SECONDS)
 
 
+def _sync(command: Sync) -> int:
+    from experiments.launchers.sending import check_reach, find_unsent, send
+
+    unsent = find_unsent(command.folder)
+    if command.dry_run or not unsent:
+        print("\n".join(part.told() for part in unsent) or "Nothing to send.")
+        return 0
+    check_reach(len(unsent))
+    for part in unsent:
+        send(part)
+        print(f"sent  {part.told()}", flush=True)
+    return 0
+
+
 def _report(command: Report) -> int:
     from experiments.reporting.publish import publish
 
@@ -381,6 +398,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "export-data": _export_data,
     "export": _export,
     "status": _status,
+    "sync": _sync,
     "report": _report,
     "compare": _compare,
     "list": _list,

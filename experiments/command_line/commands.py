@@ -31,6 +31,8 @@ class Machine:
     """W&B: auto (online or offline), off, ..."""
     project: str = "expedition"
     """W&B project."""
+    artifact: str = "manifest"
+    """W&B gets the manifest, or weights."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile updates; auto: where it pays."""
     drop_damaged: bool = False
@@ -165,7 +167,7 @@ class StudyCommand:
     """A study of `list studies`, or a YAML file."""
     budget: str | None = None
     """laptop (default), gpu or paper."""
-    seeds: int | None = None
+    seeds: Annotated[int | None, arg(metavar="INT")] = None
     """Seeds."""
     first_seed: int | None = None
     """Number of the first seed."""
@@ -252,6 +254,19 @@ class Status:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sync:
+    """Send runs that W&B logged offline: phase 1 first, then phase 2, then reports.
+
+    Exit code 2 if one was not sent; nothing is lost then, and the same command tries again.
+    """
+
+    folder: Positional[Path] = Path("runs")
+    """Folder of a run, of a study, or of several."""
+    dry_run: bool = False
+    """Say what would be sent, and send nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """Write a study's report again, from its finished runs: report.html, figures, report.txt."""
 
@@ -308,6 +323,7 @@ COMMANDS: dict[str, type] = {
     "export-data": ExportData,
     "export": Export,
     "status": Status,
+    "sync": Sync,
     "report": Report,
     "compare": Compare,
     "list": ListCommand,

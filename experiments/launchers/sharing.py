@@ -13,6 +13,9 @@ from experiments.studies.study import PlannedRun
 from training.storage.folder import read_config, read_result
 from training.storage.state_tree import disk_errors
 
+_NOT_TAKEN = shutil.ignore_patterns(".lock", "wandb", "wandb_id.json")
+"""At W&B the run stays the other study's: sent from two folders, it would be there twice."""
+
 
 def is_done(run: PlannedRun, folder: Path) -> bool:
     """Whether the run's folder holds its result, and not that of one that was made longer since.
@@ -57,7 +60,7 @@ def take_over(root: Path, folder: Path, runs: Iterable[PlannedRun]) -> dict[str,
         with disk_errors("a run of another study", folder, "nothing was started"):
             aside = folder / f".{run.id}.part"
             shutil.rmtree(aside, ignore_errors=True)
-            shutil.copytree(source, aside, copy_function=_linked, ignore=shutil.ignore_patterns(".lock"))
+            shutil.copytree(source, aside, copy_function=_linked, ignore=_NOT_TAKEN)
             aside.rename(folder / run.id)
         found[run.id] = source
     return found

@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 from PIL import Image
 
 from experiments.command_line.cli import main
+from training.logging.wandb_file import read_records
 
 ACHIEVEMENTS = [
     "collect_coal",
@@ -295,23 +295,6 @@ def spawn(tmp_path):
             file.close()
 
 
-def _wandb_records(path):
-    """Records of a .wandb file: seven bytes of header, then blocks of 32 KiB as in LevelDB's log."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, at, parts = path.read_bytes(), 7, []
-    while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-        parts.append(data[at + 7 : at + 7 + length])
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield wandb_internal_pb2.Record.FromString(b"".join(parts))
-            parts = []
-
-
 @pytest.fixture
 def wandb_runs():
     """Read the offline runs below a folder: for each its `run` record and the keys of its history."""
@@ -320,7 +303,7 @@ def wandb_runs():
         found = []
         for path in sorted(folder.glob("**/offline-run-*/run-*.wandb")):
             for _ in range(200):  # W&B's service may still be flushing the file
-                records = list(_wandb_records(path))
+                records = [record for record, _ in read_records(path)]
                 if any(record.WhichOneof("record_type") == "exit" for record in records):
                     break
                 time.sleep(0.05)
@@ -328,7 +311,10 @@ def wandb_runs():
             items = [i for r in records if r.WhichOneof("record_type") == "history" for i in r.history.item]
             keys = {item.key or "/".join(item.nested_key) for item in items}
             config = {update.key: json.loads(update.value_json) for update in run.config.update}
-            found.append(SimpleNamespace(run=run, keys=keys, config=config, folder=path.parent))
+            steps = [json.loads(i.value_json) for i in items if "env_step" in (i.key, *i.nested_key)]
+            logged = [r.artifact for r in records if r.WhichOneof("record_type") == "artifact"]
+            what = {"run": run, "keys": keys, "config": config, "steps": steps, "folder": path.parent}
+            found.append(SimpleNamespace(**what, artifacts=[a for a in logged if "run-" not in a.name[:4]]))
         return found
 
     return read

@@ -8,6 +8,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
+from training.logging.artifacts import Artifact
 from training.storage.state_tree import disk_errors, plain, sync, write_json, written_aside
 
 METRICS = "metrics.jsonl"
@@ -31,6 +32,9 @@ class Sink(Protocol):
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Record what the run came to; later values replace earlier ones of the same name."""
+
+    def artifact(self, artifact: Artifact, used: bool = False) -> None:
+        """Record that the run made an artifact, or uses one."""
 
     def close(self) -> None:
         """Flush and let go; calling it twice does no harm."""
@@ -73,6 +77,9 @@ class JsonlSink:
         with disk_errors("the summary", self.run_dir, _KEPT), written_aside(self.run_dir / SUMMARY) as aside:
             write_json(aside, self._summary)
 
+    def artifact(self, artifact: Artifact, used: bool = False) -> None:
+        """Write nothing: checkpoints and `transfer.json` say it already."""
+
     def close(self) -> None:
         """Close both files."""
         self._metrics.close()
@@ -105,6 +112,11 @@ class MultiSink:
         """Give the summary to each sink."""
         for sink in self.sinks:
             sink.summary(values)
+
+    def artifact(self, artifact: Artifact, used: bool = False) -> None:
+        """Give the artifact to each sink."""
+        for sink in self.sinks:
+            sink.artifact(artifact, used)
 
     def close(self) -> None:
         """Close every sink, also where one of them fails; then raise the first failure."""
@@ -139,12 +151,6 @@ def truncate_after(run_dir: Path, step: int, updates: int | None = None, *, judg
             with written_aside(path) as aside, path.open("rb") as old, aside.open("wb") as new:
                 new.writelines(line for line in old if _belongs(line, step, updates, judged))
                 new.flush()
-
-
-def logged_lines(run_dir: Path) -> int:
-    """Lines of metrics and episodes that a run has logged."""
-    paths = [path for path in (run_dir / METRICS, run_dir / EPISODES) if path.exists()]
-    return sum(path.read_bytes().count(b"\n") for path in paths)
 
 
 def _belongs(line: bytes, step: int, updates: int | None, judged: bool) -> bool:

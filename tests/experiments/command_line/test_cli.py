@@ -494,15 +494,37 @@ def test_wandb_gets_the_last_evaluation_of_a_run_that_was_interrupted_in_it(
     with monkeypatch.context() as patched:
         patched.setattr(session.Session, "_policy", interrupted)
         assert pretrain("--wandb", "offline")[0] == 130
-    first = wandb_runs(tmp_path / "run" / "wandb")
+    (first,) = wandb_runs(tmp_path / "run" / "wandb")
+    assert "evaluation/return" not in first.keys
     assert pretrain("--wandb", "offline")[0] == 0
-    runs = wandb_runs(tmp_path / "run" / "wandb")
-    (last,) = [run for run in runs if run.folder not in {run.folder for run in first}]
-    assert not any("evaluation/return" in run.keys for run in first)
-    assert {"evaluation/return", "open_loop/error"} <= last.keys
-    assert "loss/total" not in last.keys  # what W&B has is not told again
-    said = (tmp_path / "run" / "metrics.jsonl").read_text()
-    assert said.count("evaluation/return") == 1
+    (last,) = wandb_runs(tmp_path / "run" / "wandb")
+    assert {"evaluation/return", "open_loop/error", "loss/total"} <= last.keys
+    said = [(tmp_path / "run" / f"{name}.jsonl").read_text() for name in ("metrics", "episodes")]
+    assert said[0].count("evaluation/return") == 1
+    steps = [json.loads(line)["env_step"] for text in said for line in text.splitlines()]
+    assert last.steps == sorted(steps)  # each line once, none left out
+
+
+@pytest.mark.parametrize("holds", ["manifest", "weights"])
+def test_fine_tuning_uses_the_artifact_that_pretraining_made(pretrain, cli, tmp_path, wandb_runs, holds):
+    offline = ("--wandb", "offline")
+    assert pretrain(*offline, "--artifact", holds)[0] == 0
+    for plan in ("model", "scratch"):
+        arguments = ("--from", tmp_path / "run", "--plan", plan, "--steps", 8, "--out", tmp_path / plan)
+        assert cli("finetune", *arguments, *offline)[0] == 0
+    (maker,), (user,), (scratch,) = (wandb_runs(tmp_path / name) for name in ("run", "model", "scratch"))
+    assert (maker.run.job_type, user.run.job_type) == ("pretrain", "finetune")
+    (made,), (used,) = maker.artifacts, user.artifacts
+    assert (made.name, made.type, made.digest) == (used.name, "checkpoint", used.digest)
+    assert made.name.startswith("pretrained-catch-vector-disagreement-s0-")
+    assert (made.use_after_commit, used.use_after_commit) == (False, True)
+    assert (made.user_created, used.user_created) == (False, True)  # phase 1 alone is its maker
+    assert scratch.artifacts == []
+    sent = {entry.path for entry in made.manifest.contents}
+    assert "manifest.json" in sent
+    assert ("encoder.safetensors" in sent) == (holds == "weights")
+    assert not any(name.startswith(("training", "replay")) for name in sent)
+    assert user.config["transfer"]["plan"] == "model"
 
 
 # Processes and signals

@@ -55,6 +55,14 @@ def test_tensors_are_shared_and_what_is_appended_to_is_not(root, explored):
     assert list((root / "second" / explored.id).glob("checkpoint-*/actor.safetensors"))
 
 
+def test_at_wandb_a_run_stays_the_other_studys(root, explored):
+    (root / "second").mkdir()
+    (root / "first" / explored.id / "wandb").mkdir()
+    (root / "first" / explored.id / "wandb_id.json").write_text("{}")
+    take_over(root, root / "second", [explored])
+    assert not list((root / "second" / explored.id).glob("wandb*"))
+
+
 @pytest.mark.parametrize(
     "result", [None, "{", '{"version": "0.0.1"}'], ids=["unfinished", "torn", "of another version"]
 )

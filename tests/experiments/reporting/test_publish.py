@@ -30,8 +30,14 @@ def test_wandb_off_leaves_it_out(write_study, tmp_path):
 
 def test_the_report_run_holds_table_and_figure(write_study, tmp_path, wandb_runs):
     folder = write_study(tmp_path, seeds=(0, 1), films=False)
-    publish(folder, Logistics(wandb="offline", project="atlas", group="quickstart"))
+    (folder / "report.html").write_text("<html></html>")
+    for _ in range(2):  # a study that is finished reports again, in the place of the first time
+        publish(folder, Logistics(wandb="offline", project="atlas", group="quickstart"))
     (found,) = wandb_runs(folder / "report")
+    assert found.run.job_type == "report"
+    (artifact,) = [artifact for artifact in found.artifacts if artifact.type == "report"]
+    held = {entry.path for entry in artifact.manifest.contents}
+    assert held == {"report.html", "report.txt", "report.png", "summary.json", "contributions.csv"}
     assert found.run.display_name == "quickstart report"
     assert (found.run.project, found.run.run_group) == ("atlas", "quickstart")
     assert list(found.run.tags) == ["report"]
