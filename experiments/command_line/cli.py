@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expedition import __version__
 from expedition.errors import UserError, unknown_name
+from experiments.command_line import looking
 
 # What needs torch is imported where it is used, so that help and a mistyped command answer at once.
 if TYPE_CHECKING:
     from experiments.command_line.commands import (
         Baseline,
-        CheckEnv,
-        Compare,
-        Evaluate,
-        Export,
-        ExportData,
         Finetune,
-        ListCommand,
         Pretrain,
-        Report,
-        Status,
         StudyCommand,
-        Sync,
         Train,
     )
     from experiments.launchers.launcher import Launcher
     from training import Logistics, Outcome
     from transfer.loader import Source
     from transfer.plan import TransferPlan
-
-WATCH_SECONDS = 2.0
-CLEAR = "\x1b[H\x1b[J"
-"""Tells a terminal to begin again at its top."""
 
 USAGE = """usage: expedition COMMAND [flags]
 
@@ -281,128 +266,21 @@ def _estimate(launcher: Launcher) -> int:
     return 0
 
 
-def _evaluate(command: Evaluate) -> int:
-    from experiments.command_line.telling import told_evaluation
-    from training import evaluate_run, prepare_process
-    from training.storage.hub import located
-
-    if command.episodes < 1:
-        raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
-    prepare_process(0)
-    summary = evaluate_run(located(command.source), command.episodes, command.seed, command.device)
-    print(json.dumps(summary) if command.json else told_evaluation(summary))
-    return 0
-
-
-def _export_data(command: ExportData) -> int:
-    from experiments.command_line.telling import told_export
-    from transfer.data.export import export_data
-
-    print(told_export(command.dataset, export_data(command.folder, command.dataset)))
-    return 0
-
-
-def _export(command: Export) -> int:
-    from experiments.sharing.export import export
-
-    export(command.run, command.out, command.replay)
-    print(f"{command.out} can be shared; its README.md says how it is used.")
-    return 0
-
-
-def _status(command: Status) -> int:
-    from experiments.launchers.status import run_statuses, study_folders, told_status
-
-    while True:
-        found = {folder: run_statuses(folder) for folder in study_folders(command.folder)}
-        if command.json:
-            plain = {str(folder): [dataclasses.asdict(run) for run in runs] for folder, runs in found.items()}
-            print(json.dumps(plain))
-        else:
-            print(
-                CLEAR * command.watch
-                + "\n".join(line for each in found.items() for line in told_status(*each))
-            )
-        if not command.watch or all(run.state == "done" for runs in found.values() for run in runs):
-            return 0
-        sys.stdout.flush()
-        time.sleep(WATCH_SECONDS)
-
-
-def _sync(command: Sync) -> int:
-    from experiments.launchers.sending import check_reach, find_unsent, send
-
-    unsent = find_unsent(command.folder)
-    if command.dry_run or not unsent:
-        print("\n".join(part.told() for part in unsent) or "Nothing to send.")
-        return 0
-    check_reach(len(unsent))
-    for part in unsent:
-        send(part)
-        print(f"sent  {part.told()}", flush=True)
-    return 0
-
-
-def _report(command: Report) -> int:
-    from experiments.reporting.publish import publish
-
-    print(publish(command.folder, None))
-    return 0
-
-
-def _compare(command: Compare) -> int:
-    from experiments.reporting.page.compare import compare, told_comparison, write_comparison
-
-    found = compare(command.folders)
-    write_comparison(found, command.out)
-    print(f"{told_comparison(found)}\n\ncompare.html and compare.csv in\n{command.out}")
-    return 0
-
-
-def _list(command: ListCommand) -> int:
-    from experiments.command_line.catalogue import catalogue, format_catalogue
-
-    found = catalogue()
-    if command.kind != "all":
-        if command.kind not in found:
-            raise unknown_name("kind", command.kind, [*found, "all"])
-        found = {command.kind: found[command.kind]}
-    print(json.dumps(found, indent=1) if command.json else format_catalogue(found))
-    return 0
-
-
-def _check_env(command: CheckEnv) -> int:
-    from envs.conformance import check
-
-    words = {True: "ok", False: "FAILED", None: "-"}
-    findings = []
-    for finding in check(command.env, steps=command.steps, seed=command.seed, image_size=command.image_size):
-        findings.append(finding)
-        if not command.json:
-            print(f"{finding.name:<22} {words[finding.passed]:<7} {finding.detail}", flush=True)
-    failed = [finding.name for finding in findings if finding.passed is False]
-    if command.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
-    if failed:
-        print(f"expedition: '{command.env}' failed: {', '.join(failed)}.", file=sys.stderr)
-    return 1 if failed else 0
-
-
 _HANDLERS: dict[str, Callable[..., int]] = {
     "study": _study,
     "pretrain": _pretrain,
     "train": _train,
     "finetune": _finetune,
     "baseline": _baseline,
-    "evaluate": _evaluate,
-    "export-data": _export_data,
-    "export": _export,
-    "status": _status,
-    "sync": _sync,
-    "report": _report,
-    "compare": _compare,
-    "list": _list,
-    "check-env": _check_env,
+    "evaluate": looking.evaluate,
+    "export-data": looking.export_data,
+    "export": looking.export,
+    "status": looking.status,
+    "sync": looking.sync,
+    "report": looking.report,
+    "compare": looking.compare,
+    "list": looking.list_known,
+    "check-env": looking.check_env,
 }
 
 

@@ -70,6 +70,11 @@ class PretrainingData:
                 )
 
     @property
+    def artifact(self) -> None:
+        """No checkpoint that W&B would know."""
+        return None
+
+    @property
     def carried_rows(self) -> int:
         """Rows of each environment that the data fill."""
         return sum(laid_rows(source.data.rows, self.config.training.num_envs) for source in self.sources)
