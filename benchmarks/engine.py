@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.table import show
 from experiments.launchers.launcher import Launcher
-from experiments.launchers.place import JobFile, Work
+from experiments.launchers.places.base import JobFile, Work
 from experiments.studies.presets import find_study
 from training import Logistics
 from training.storage.folder import read_json

@@ -11,8 +11,8 @@ from typing import Any
 
 from expedition import UserError, __version__
 from experiments.launchers.graph import Graph, Group
-from experiments.launchers.place import LOST, JobFile, Work
-from experiments.launchers.places import make_place
+from experiments.launchers.places.base import LOST, JobFile, Work
+from experiments.launchers.places.registry import make_place
 from experiments.launchers.progress import Bar
 from experiments.launchers.sharing import is_done, take_over
 from experiments.launchers.worker import Job, Task

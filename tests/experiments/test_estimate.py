@@ -35,7 +35,7 @@ def test_runs_wait_for_what_they_need_and_for_a_place(jobs, seeds, expected):
 
 
 def test_each_phase_is_tried_with_the_threads_that_it_will_have(monkeypatch, tmp_path):
-    monkeypatch.setattr("experiments.launchers.local.cores", lambda: 8)
+    monkeypatch.setattr("experiments.launchers.places.local.cores", lambda: 8)
     launcher = Launcher(QUICK, tmp_path / "none", 4, Logistics(wandb="off", device="cpu"), "", print)
     tried = {}
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 
 from envs import cores
-from experiments.launchers.place import JobFile, Work, start
+from experiments.launchers.places.base import JobFile, Work, start
 
 
 class LocalWork:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from expedition import UserError
-from experiments.launchers.place import LOST, JobFile, Work, start
+from experiments.launchers.places.base import LOST, JobFile, Work, start
 
 POLL_SECONDS = 0.2
 

@@ -8,8 +8,8 @@ import pytest
 
 from expedition import UserError
 from experiments.launchers.launcher import Launcher
-from experiments.launchers.place import JobFile
-from experiments.launchers.ray_cluster import RayCluster, RayOptions
+from experiments.launchers.places.base import JobFile
+from experiments.launchers.places.ray_cluster import RayCluster, RayOptions
 from experiments.launchers.worker import Job, Task
 from experiments.studies.presets import find_study
 from tests.experiments.launchers.alike import QUIET, descendants, finished, lines, wait_for

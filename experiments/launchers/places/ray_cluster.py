@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expedition import UserError
-from experiments.launchers.place import LOST, JobFile, Work, start
+from experiments.launchers.places.base import LOST, JobFile, Work, start
 
 TIMES = 5
 """So many lost nodes are borne by one task."""

@@ -3,11 +3,11 @@
 import pytest
 
 from expedition import UserError
-from experiments.launchers import local
-from experiments.launchers.local import Local
-from experiments.launchers.places import make_place, parse_options
-from experiments.launchers.ray_cluster import RayOptions
-from experiments.launchers.slurm import Slurm, SlurmOptions, _asked_for
+from experiments.launchers.places import local
+from experiments.launchers.places.local import Local
+from experiments.launchers.places.ray_cluster import RayOptions
+from experiments.launchers.places.registry import make_place, parse_options
+from experiments.launchers.places.slurm import Slurm, SlurmOptions, _asked_for
 
 
 def place(wish, folder, jobs=0, threads=0):

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from expedition import UserError
 from expedition.errors import unknown_name
-from experiments.launchers.local import Local
-from experiments.launchers.place import Place
-from experiments.launchers.ray_cluster import RayCluster, RayOptions
-from experiments.launchers.slurm import Slurm, SlurmOptions
+from experiments.launchers.places.base import Place
+from experiments.launchers.places.local import Local
+from experiments.launchers.places.ray_cluster import RayCluster, RayOptions
+from experiments.launchers.places.slurm import Slurm, SlurmOptions
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from experiments.launchers.launcher import Launcher
-from experiments.launchers.place import JobFile
-from experiments.launchers.slurm import Slurm, SlurmOptions
+from experiments.launchers.places.base import JobFile
+from experiments.launchers.places.slurm import Slurm, SlurmOptions
 from experiments.launchers.worker import Job, Task
 from experiments.studies.presets import find_study
 from tests.experiments.launchers.alike import QUIET, children, finished, lines, step_of, wait_for
