@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, DreamerAgent, PolicyPrior, PriorConfig
+from agents import FINITE, ActorCriticConfig, AgentConfig, DreamerAgent, PolicyPrior, PriorConfig
 from envs import make_vector
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
 from training.collector import Collector, row_spec
@@ -80,7 +80,7 @@ def test_the_schedule_is_the_one_that_is_told(tmp_path, monkeypatch):
     def learning(self, batch, env_step=0):
         learned.append((env_step, it.replay.rows))
         self.get_buffer(version).fill_(len(learned))
-        return {"loss/total": torch.zeros(())}
+        return {"loss/total": torch.zeros(()), FINITE: torch.tensor(True)}
 
     def counting(self):
         collected = receive(self)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from agents import FINITE
 from agents.base import Agent
 from expedition import UserError
 from training import execute, open_checkpoint
@@ -155,7 +156,8 @@ def test_batches_are_drawn_by_the_weights(cartpole, explored, tmp_path, monkeypa
         return found
 
     monkeypatch.setattr(Replay, "sample", counted)
-    monkeypatch.setattr(Agent, "update", lambda *_: {"loss": torch.zeros(())})  # drawing alone is looked at
+    made = {"loss": torch.zeros(()), FINITE: torch.tensor(True)}
+    monkeypatch.setattr(Agent, "update", lambda *_: made)  # drawing alone is looked at
     learn([f"{CARTPOLE}=1", f"{explored}=4"], tmp_path / "run", offline_updates=150)
     of_dataset = np.concatenate(drawn)
     assert (of_dataset.all(axis=1) == of_dataset.any(axis=1)).all()  # no sequence is of both
