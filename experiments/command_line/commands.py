@@ -165,7 +165,7 @@ class StudyCommand:
 
     name: Positional[str]
     """A study of `list studies`, or a YAML file."""
-    budget: str | None = None
+    budget: Annotated[str | None, arg(metavar="STR")] = None
     """laptop (default), gpu or paper."""
     seeds: Annotated[int | None, arg(metavar="INT")] = None
     """Seeds."""
