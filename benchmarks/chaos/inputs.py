@@ -76,14 +76,12 @@ class Case:
 
     what: str
     arguments: tuple[str, ...]
-    file: str = ""
-    """What the file that it names holds, where that is wrong."""
 
     @property
     def again(self) -> str:
-        """How to have it again."""
-        line = shlex.join(["expedition", *(a if len(a) < 80 else f"{a[:8]}...({len(a)})" for a in self.arguments)])
-        return f"{line}{f'  # with {self.file[:300]!r}' if self.file else ''}"
+        """Its command line; of a long word the beginning."""
+        words = (word if len(word) < 80 else f"{word[:40]}...{len(word)}" for word in self.arguments)
+        return shlex.join(["expedition", *words])
 
 
 def lines(folder: Path) -> dict[str, list[str]]:
@@ -192,16 +190,18 @@ def wrong_file(rng: random.Random, command: str, line: Sequence[str]) -> Case:
     content = STUDY if command == "study" else own
     if rng.random() < 0.2:
         text = rng.choice(TEXT_FILES)
+        what = f"it is {text[:40]!r}"
     else:
-        text = yaml.safe_dump(_bent(rng, content), allow_unicode=True).encode()
+        bent, what = _bent(rng, content)
+        text = yaml.safe_dump(bent, allow_unicode=True).encode()
     path = Path(f"wrong-{rng.getrandbits(32):08x}.yaml")
     path.write_bytes(text)
     rest = [str(path), *line[1:]] if command == "study" else [*line, "--config", str(path)]
-    return Case("a wrong file", (command, *rest), text.decode(errors="replace"))
+    return Case(f"a wrong file, {what}", (command, *rest))
 
 
-def _bent(rng: random.Random, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of which one has another name, another value, or stands elsewhere."""
+def _bent(rng: random.Random, content: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Settings of which one has another name, another value, or stands elsewhere; and which, in words."""
     bent = json.loads(json.dumps(content))
     group = bent
     name = rng.choice(list(group))
@@ -210,14 +210,18 @@ def _bent(rng: random.Random, content: Mapping[str, Any]) -> dict[str, Any]:
         name = rng.choice(list(group))
     way = rng.randrange(4)
     if way == 0:
-        group[_misspelt(rng, name)] = group.pop(name)
-    elif way == 1:
+        other = _misspelt(rng, name)
+        group[other] = group.pop(name)
+        return bent, f"{name} is called {other}"
+    if way == 1:
         group[name] = {name: group[name]}
-    elif way == 2:
-        bent[rng.choice(["agent", name, "x"])] = group.pop(name)
-    else:
-        group[name] = rng.choice(YAML_VALUES)
-    return bent
+        return bent, f"{name} stands in a group {name}"
+    if way == 2:
+        other = rng.choice(["agent", "x"])
+        bent[other] = group.pop(name)
+        return bent, f"{name} is called {other} and stands at the top"
+    group[name] = rng.choice(YAML_VALUES)
+    return bent, f"{name} is {group[name]!r}"
 
 
 WAYS: tuple[tuple[Callable[[random.Random, str, Sequence[str]], Case], int], ...] = (

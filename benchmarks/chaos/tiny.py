@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import logging
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -15,6 +17,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import experiments
 
 AGENT: dict[str, Any] = {
     "model": {"deter": 16, "hidden": 8, "stoch": 4, "classes": 4, "blocks": 4, "units": 8, "depth": 2},
@@ -83,6 +87,12 @@ def settings_file(folder: Path, **changes: Any) -> Path:
     values = {"env": "catch-vector", "size": "tiny", "agent": AGENT, "training": {**TRAINING, **changes}}
     path.write_text(json.dumps(values))
     return path
+
+
+def preload() -> None:
+    """Import all that a command needs, so that forks of this process need not."""
+    for module in pkgutil.walk_packages(experiments.__path__, "experiments."):
+        importlib.import_module(module.name)
 
 
 def carried_out(arguments: Sequence[str], seconds: int = 60) -> Said:

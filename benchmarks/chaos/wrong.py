@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.chaos.inputs import wrong_case
 from benchmarks.chaos.record import Section, Short, counted
-from benchmarks.chaos.tiny import MACHINE, Said, carried_out, settings_file
+from benchmarks.chaos.tiny import MACHINE, Said, carried_out, preload, settings_file
 
 SECONDS = 120
 """An accepted command makes some 40 steps."""
@@ -18,8 +18,18 @@ SECONDS = 120
 
 def wrong(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Section:
     """Try `count` wrong inputs in an empty folder."""
+    preload()
     begun = carried_out(
-        ["pretrain", "--config", str(settings_file(folder)), "--steps", "40", *MACHINE, "--out", str(folder / "run")]
+        [
+            "pretrain",
+            "--config",
+            str(settings_file(folder)),
+            "--steps",
+            "40",
+            *MACHINE,
+            "--out",
+            str(folder / "run"),
+        ]
     )
     if begun.code != 0:
         raise SystemExit(f"The valid run did not end well: {begun.err}")
@@ -36,7 +46,9 @@ def wrong(count: int, seed: int, folder: Path, say: Callable[[str], None]) -> Se
                 say(f"  {short[-1].why}: {short[-1].again}")
     finally:
         os.chdir(before)
-    return Section("wrong inputs", count, f"command lines and files, seed {seed}", tuple(short), counted(words))
+    return Section(
+        "wrong inputs", count, f"command lines and files, seed {seed}", tuple(short), counted(words)
+    )
 
 
 def _clean(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import configparser
 import json
 import logging
@@ -18,7 +19,7 @@ from expedition.errors import UserError, unknown_name
 from training.config import RunConfig
 from training.logging.sinks import JsonlSink, MultiSink, Sink, logged_lines
 from training.logistics import Logistics
-from training.storage.folder import read_json
+from training.storage.folder import read_json, read_settings
 from training.storage.state_tree import disk_errors, plain, publish_json, written_aside
 
 WandbMode = Literal["off", "offline", "online"]
@@ -187,22 +188,36 @@ class WandbSink:
         if self._run is None:
             return
         # W&B drops a row whose number it has passed, so rows are counted on across the parts of a run.
-        row = max(self._last["row"] + 1, self._run.step)
+        row = self._guarded(lambda: max(self._last["row"] + 1, self._run.step))
         self._guarded(lambda: self._run.log({"env_step": step, **values()}, step=row, commit=True))
+        if self._run is None:
+            return
         self._last = {"env_step": step, "row": row, "line": self._line}
         path = self.run_dir / LAST_STEP
         with disk_errors("W&B's last step", self.run_dir, _KEPT), written_aside(path, durable=False) as aside:
             aside.write_text(json.dumps(self._last), encoding="utf-8")
 
-    def _guarded(self, action: Callable[[], Any]) -> None:
-        """Run what calls W&B; its failure must not cost the run."""
+    def _guarded(self, action: Callable[[], Any]) -> Any:
+        """Run what calls W&B, and return what it gives; its failure must not cost the run."""
         if self._run is None:
-            return
+            return None
         try:
-            action()
+            return action()
         except Exception as error:  # noqa: BLE001  W&B's errors have no base in common
-            _log.warning("W&B failed and is left out from here on: %s", error)
+            _log.warning("W&B failed and is left out from here on: %s", str(error) or type(error).__name__)
             self._run = None
+            atexit.register(_leave)  # before W&B's own, which would end in a traceback
+            return None
+
+
+def _leave() -> None:
+    """Let go of W&B when the process ends, whatever state it is in."""
+    import wandb
+
+    try:
+        wandb.teardown()
+    except Exception as error:  # noqa: BLE001  W&B's errors have no base in common
+        _log.debug("W&B could not be closed: %s", error)
 
 
 def resolve_wandb_mode(mode: str) -> WandbMode:
@@ -288,7 +303,7 @@ def open_sinks(config: RunConfig, run_dir: Path, logistics: Logistics) -> Sink:
     """Open what a run's metrics are written to."""
     sinks: list[Sink] = [JsonlSink(run_dir)]
     if logistics.wandb != "off":
-        settings = json.loads((run_dir / "config.json").read_text())
+        settings = read_settings(run_dir)
         tags = [config.phase, config.intrinsic or "task reward", *logistics.tags]
         tags = [tag[:64] for tag in dict.fromkeys(tags)]  # W&B takes no longer ones
         sinks.append(

@@ -354,16 +354,33 @@ def test_wandb_auto_goes_offline_where_the_server_is_out_of_reach(
     assert captured.out + captured.err == ""
 
 
-def test_wandb_that_fails_on_the_way_does_not_cost_the_run(tmp_path, caplog):
-    class Broken:
-        step = 0
+class NoLog:
+    """A run of W&B that takes nothing."""
 
-        def log(self, *args, **kwargs):
-            raise BrokenPipeError("service died")
+    step = 0
 
+    def log(self, *args, **kwargs):
+        raise BrokenPipeError("service died")
+
+
+class NoStep(NoLog):
+    """A run of W&B that does not say either how far it is."""
+
+    @property
+    def step(self):
+        raise BrokenPipeError("service died")
+
+
+@pytest.mark.parametrize("Broken", [NoLog, NoStep])
+def test_wandb_that_fails_on_the_way_does_not_cost_the_run(tmp_path, caplog, monkeypatch, Broken):
+    left = []
+    monkeypatch.setattr(wandb_sink.atexit, "register", left.append)
+    monkeypatch.setattr(wandb, "teardown", NoLog().log)
     sink = WandbSink(tmp_path, project="p", mode="off")
     sink._run = Broken()
     sink.write(1, {"x": 1})
     sink.write(2, {"x": 1})
     sink.close()
     assert [record.name for record in caplog.records] == [wandb_sink.__name__]
+    (leave,) = left
+    leave()  # as the process ends, without a word
