@@ -93,7 +93,7 @@ def _plain(tree: Mapping[Any, Any]) -> tuple[str, dict[str, tuple[str, bytes]]]:
 
 
 def _opened(copy: Path, saved: Mapping[str, Any], config: RunConfig) -> tuple[str, list[str]]:
-    """How a copy opens, in words, and what fell short: what was loaded and is not what was saved, a traceback."""
+    """How a copy opens, in words, and what fell short: what was loaded and was never saved, a traceback."""
     newest = checkpoint_folders(copy)[-1].name
 
     def load() -> int:

@@ -24,7 +24,9 @@ class Running:
         variables: of its environment, beside ours.
     """
 
-    def __init__(self, arguments: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], log: Path, variables: Mapping[str, str] | None = None
+    ) -> None:
         self._paths = log.with_suffix(".out"), log.with_suffix(".err")
         command = [sys.executable, "-m", "experiments.command_line.cli", *arguments]
         ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -135,7 +135,7 @@ def _alone(action: Callable[[], int], seconds: int, out: Path, err: Path) -> int
                 return action()
             except SystemExit as stop:
                 return stop.code if isinstance(stop.code, int) else 1
-            except BaseException:  # what a person would see
+            except BaseException:  # noqa: BLE001  what a person would see
                 traceback.print_exc()
                 return 1
 

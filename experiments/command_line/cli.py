@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from transfer.plan import TransferPlan
 
 WATCH_SECONDS = 2.0
+LONGEST_NAME = 200
+"""Characters of a file's name that are told."""
 CLEAR = "\x1b[H\x1b[J"
 """Tells a terminal to begin again at its top."""
 
@@ -75,6 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has left
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        name = str(error.filename)
+        told = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+        print(f"expedition: The system refuses '{told}' ({reason}): give another path.", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: list[str]) -> int:
@@ -277,12 +287,13 @@ def _estimate(launcher: Launcher) -> int:
 
 
 def _evaluate(command: Evaluate) -> int:
+    from expedition.ranges import within
     from experiments.command_line.telling import told_evaluation
     from training import evaluate_run, prepare_process
     from training.storage.hub import located
 
-    if command.episodes < 1:
-        raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
+    within(command, "", "episodes", least=1)
+    within(command, "", "seed", least=0)
     prepare_process(0)
     summary = evaluate_run(located(command.source), command.episodes, command.seed, command.device)
     print(json.dumps(summary) if command.json else told_evaluation(summary))
@@ -345,7 +356,10 @@ def _list(command: ListCommand) -> int:
 
 def _check_env(command: CheckEnv) -> int:
     from envs.conformance import check
+    from expedition.ranges import within
 
+    within(command, "", "steps image_size", least=1)
+    within(command, "", "seed", least=0)
     words = {True: "ok", False: "FAILED", None: "-"}
     findings = []
     for finding in check(command.env, steps=command.steps, seed=command.seed, image_size=command.image_size):
