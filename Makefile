@@ -1,5 +1,5 @@
-# Targets for people: quickstart, install-all, test, learn-check, gpu-check, gpu-wheels. For developers: format, lint,
-# type, imports.
+# Targets for people: quickstart, install-all, test, learn-check, chaos, gpu-check, gpu-wheels. For developers: format,
+# lint, type, imports.
 PYTHON ?= python3
 VENV ?= .venv
 # torch is installed by its own line, so that a machine can choose its build, for instance
@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart install install-all test learn-check gpu-check gpu-wheels format lint type imports clean
+.PHONY: quickstart install install-all test learn-check chaos gpu-check gpu-wheels format lint type imports clean
 
 quickstart: install
 	$(BIN)/expedition study quickstart
@@ -44,6 +44,10 @@ test: $(VENV)/.installed-dev
 
 learn-check: install
 	$(BIN)/python -m benchmarks.learning.check
+
+# Kills, damage, wrong inputs and disturbances; CHAOS="--only wrong --seed 1" chooses.
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
 # Nine minutes on any machine with a CUDA GPU; GPU_CHECK="--device cpu --seconds 120" rehearses. With WHEELS=DIR no
 # network is needed: the machine's torch, numpy and einops are used, and the rest comes from DIR.

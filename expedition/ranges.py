@@ -8,6 +8,9 @@ from typing import Any
 
 from expedition.errors import UserError
 
+LARGEST = 2**31 - 1
+"""No whole number may be larger, whatever it counts."""
+
 
 def within(
     config: Any,
@@ -18,7 +21,7 @@ def within(
     above: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Refuse settings that lie outside a range, or are not finite.
+    """Refuse settings that lie outside a range, are not finite, or are whole and above `LARGEST`.
 
     Args:
         config: what has the settings as attributes: numbers, or sequences of numbers.
@@ -35,7 +38,9 @@ def within(
     for name in names.split():
         value = getattr(config, name)
         for number in value if isinstance(value, Sequence) else (value,):
-            inside = math.isfinite(number)
+            if isinstance(number, int) and number > LARGEST:
+                most = LARGEST if most is None else most
+            inside = isinstance(number, int) or math.isfinite(number)  # no float holds every whole number
             inside &= least is None or number >= least
             inside &= most is None or number <= most
             inside &= above is None or number > above

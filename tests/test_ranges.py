@@ -108,6 +108,14 @@ def test_the_sentence_tells_the_range(bounds, sentence):
     assert str(error.value) == sentence
 
 
+@pytest.mark.parametrize("value", [2**31, 10**400])
+def test_no_whole_number_is_beyond_what_can_be_counted(value):
+    sentence = "it must be a number of at least 1 and at most 2147483647.$"
+    with pytest.raises(UserError, match=sentence):
+        within(Odd(widths=(1, value)), "", "widths", least=1)
+    within(Odd(widths=(1, 2**31 - 1), rate=1e30), "", "widths rate", least=1)
+
+
 def test_every_number_of_a_sequence_counts():
     within(Odd(), "", "widths rate", above=0)
     with pytest.raises(UserError, match="^widths is 2: it must be a number above 2."):

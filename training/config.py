@@ -214,7 +214,10 @@ def _as_number(option: type, value: Any) -> Any:
         return _MISFIT
     if option is int and isinstance(value, float):
         return int(value) if value.is_integer() else _MISFIT
-    return option(value)
+    try:
+        return option(value)
+    except OverflowError:  # a whole number that no float can hold
+        return _MISFIT
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from training import (
 from training.budget import most_rows
 from training.logging.artifacts import Artifact, checkpoint_artifact
 from training.spaces import describe_spaces
-from training.storage.folder import read_json
+from training.storage.folder import read_settings
 from training.storage.hub import located
 from training.storage.replay import RowSpec, saved_rows
 from transfer.data.pretraining import laid_rows
@@ -69,8 +69,7 @@ def open_source(source: Path | str) -> Source:
     config = read_config(run_dir)
     if config.phase != "pretrain":
         raise UserError(f"{run_dir} is a fine-tuning run: give --from the folder of a pre-training run.")
-    settings = read_json(run_dir / "config.json", "restore it, or start a new run")
-    data = {name: value for name, value in settings.items() if name == "data"}
+    data = {name: value for name, value in read_settings(run_dir).items() if name == "data"}
     return Source(run_dir, config, open_checkpoint(run_dir), data)
 
 

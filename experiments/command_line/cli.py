@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from transfer.loader import Source
     from transfer.plan import TransferPlan
 
+LONGEST_NAME = 200
+"""Characters of a file's name that are told."""
+
 USAGE = """usage: expedition COMMAND [flags]
 
 What did an agent learn while it explored without reward, and what is each part of it worth on a new task?
@@ -64,6 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has left
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        name = str(error.filename)
+        told = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+        print(f"expedition: The system refuses '{told}' ({reason}): give another path.", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,7 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from expedition.errors import UserError, unknown_name
+from expedition.errors import unknown_name
+from expedition.ranges import within
 
 # What needs torch is imported where it is used, so that help and a mistyped command answer at once.
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def evaluate(command: Evaluate) -> int:
     from training import evaluate_run, prepare_process
     from training.storage.hub import located
 
-    if command.episodes < 1:
-        raise UserError(f"--episodes is {command.episodes}: ask for at least 1.")
+    within(command, "", "episodes", least=1)
+    within(command, "", "seed", least=0)
     prepare_process(0)
     summary = evaluate_run(located(command.source), command.episodes, command.seed, command.device)
     print(json.dumps(summary) if command.json else told_evaluation(summary))
@@ -131,6 +132,8 @@ def check_env(command: CheckEnv) -> int:
     """Print whether an environment keeps its promises; 1 if it does not."""
     from envs.conformance import check
 
+    within(command, "", "steps image_size", least=1)
+    within(command, "", "seed", least=0)
     words = {True: "ok", False: "FAILED", None: "-"}
     findings = []
     for finding in check(command.env, steps=command.steps, seed=command.seed, image_size=command.image_size):

@@ -143,7 +143,7 @@ def _watch_parent(parent: int) -> None:
     """Save and leave when who started this worker is gone."""
     while os.getppid() == parent:
         time.sleep(2.0)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGUSR1)  # not SIGTERM, which may have come and would then interrupt
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def test_values_take_the_kind_of_their_setting(values, expected):
         ({"whole": True}, "'whole' must be a whole number"),
         ({"whole": None}, "'whole' must be a whole number, not None"),
         ({"real": [1]}, "'real' must be a number"),
+        ({"real": 10**400}, "'real' must be a number"),
         ({"flag": 1}, "'flag' must be true or false"),
         ({"text": 5}, "'text' must be a text, not 5"),
         ({"path": 5}, "'path' must be a path, not 5"),

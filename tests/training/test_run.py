@@ -11,8 +11,9 @@ from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
 from expedition import UserError, __version__
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, read_config, read_result
 from training import session as module
+from training.config import to_dict
 from training.logging.wandb_sink import wandb_id
-from training.storage.folder import claim_folder, only_process, read_json
+from training.storage.folder import claim_folder, lengthen, only_process, read_json
 from world_model import for_size
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False)
@@ -216,6 +217,22 @@ def test_broken_files_are_named(tmp_path, text, what):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(UserError, match=f"{what}.*delete it and run the same command again"):
         read_result(tmp_path)
+
+
+def test_settings_with_another_digit_are_not_read(tmp_path):
+    claim_folder(tmp_path, {**to_dict(CONFIG), "program": "eager"})
+    assert read_config(tmp_path) == CONFIG
+    path = tmp_path / "config.json"
+    lengthen(tmp_path, {**to_dict(CONFIG), "steps": CONFIG.steps + 8})
+    assert read_config(tmp_path).steps == CONFIG.steps + 8
+    path.write_text(path.read_text().replace(f'"steps": {CONFIG.steps + 8}', '"steps": 9'))
+    with pytest.raises(
+        UserError, match=r"config.json has been changed .*: restore it, or .* entry 'sha256'\.$"
+    ):
+        read_config(tmp_path)
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in values.items() if name != "sha256"}))
+    assert read_config(tmp_path).steps == 9
 
 
 def test_a_broken_result_is_made_again_as_the_sentence_says(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shutil
@@ -189,8 +190,9 @@ class WandbRun:
         try:
             action()
         except Exception as error:  # noqa: BLE001  W&B's errors have no base in common
-            _log.warning("W&B failed and is left out from here on: %s", error)
+            _log.warning("W&B failed and is left out from here on: %s", str(error) or type(error).__name__)
             self._run = None
+            atexit.register(_leave)  # before W&B's own, which would end in a traceback
 
 
 def keep_to(folder: Path) -> None:
@@ -249,3 +251,13 @@ def _wandb_artifact(artifact: Artifact) -> Any:
     for name, path in artifact.files.items():
         made.add_file(str(path), name, policy="immutable" if artifact.kept else "mutable")
     return made
+
+
+def _leave() -> None:
+    """Let go of W&B when the process ends, whatever state it is in."""
+    import wandb
+
+    try:
+        wandb.teardown()
+    except Exception as error:  # noqa: BLE001  W&B's errors have no base in common
+        _log.debug("W&B could not be closed: %s", error)

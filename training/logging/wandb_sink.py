@@ -15,7 +15,7 @@ from training.logging.artifacts import Artifact
 from training.logging.sinks import EPISODES, METRICS, JsonlSink, MultiSink, Sink
 from training.logging.wandb_run import WandbRun, medium
 from training.logistics import Logistics
-from training.storage.folder import read_json
+from training.storage.folder import read_json, read_settings
 from training.storage.state_tree import plain, publish_json
 
 
@@ -98,7 +98,7 @@ def open_sinks(config: RunConfig, run_dir: Path, logistics: Logistics) -> Sink:
             run_id=wandb_id(run_dir),
             job_type=config.phase,
             tags=[tag[:64] for tag in dict.fromkeys(tags)],  # W&B takes no longer ones
-            config=json.loads((run_dir / "config.json").read_text()),
+            config=read_settings(run_dir),
             mode=logistics.wandb,
         )
         sinks.append(WandbSink(run))

@@ -148,6 +148,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         try:
             opened.append(Checkpoint(folder))
             opened[-1].verify(shared=False)
+            for told in torn:
+                _log.warning("Checkpoint %s is torn: the one before it is used.", told)
             return opened[-1]
         except TornCheckpoint as error:
             torn.append(f"'{folder}' ({error})")

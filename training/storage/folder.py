@@ -14,10 +14,13 @@ from typing import IO, Any
 
 from expedition import UserError
 from training.config import RunConfig, differences, from_dict
+from training.storage.checkpoint import digest
 from training.storage.state_tree import disk_errors, publish_json
 
 LOOK_SECONDS = 0.05
 """Longer than looking whether a folder is held takes."""
+SEAL = "sha256"
+"""Key of config.json that holds the hash of all others, so that a flipped bit is no other setting."""
 RECORD = "export.json"
 """Size and SHA-256 of the files of an exported explorer (`training/storage/exported.py`)."""
 
@@ -50,7 +53,7 @@ def claim_folder(run_dir: Path, settings: Mapping[str, Any], growing: bool = Fal
     with disk_errors("the run's settings", run_dir, "nothing was changed"):
         if path.exists():
             advice = "restore it, or choose another --out"
-            found = read_json(path, advice)
+            found = unsealed(read_json(path, advice))
             other = differences(found, settings)
             grown = growing and _is_longer(found, settings)
             if other and not (grown and not differences(_with_steps(found, settings), settings)):
@@ -60,8 +63,19 @@ def claim_folder(run_dir: Path, settings: Mapping[str, Any], growing: bool = Fal
         if run_dir.is_dir() and any(run_dir.iterdir()):
             raise UserError(f"{run_dir} is not empty and holds no run: choose another --out.")
         run_dir.mkdir(parents=True, exist_ok=True)
-        publish_json(path, settings)
+        publish_json(path, _sealed(settings))
         return True
+
+
+def _sealed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the hash of what they are."""
+    settings = unsealed(settings)
+    return {**settings, SEAL: digest(settings)}
+
+
+def unsealed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they were before they were written with their hash."""
+    return {name: value for name, value in settings.items() if name != SEAL}
 
 
 def _is_longer(found: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
@@ -91,7 +105,7 @@ def lengthen(run_dir: Path, settings: Mapping[str, Any]) -> int:
     found = read_json(path, "restore it, or choose another --out")
     with disk_errors("the run's settings", run_dir, "the run goes on with as many steps as it had"):
         (run_dir / "result.json").unlink(missing_ok=True)
-        publish_json(path, _with_steps(found, settings))
+        publish_json(path, _sealed(_with_steps(found, settings)))
     return int(found["steps"])
 
 
@@ -177,16 +191,32 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     return read_json(path, "delete it and run the same command again") if path.exists() else None
 
 
-def read_config(run_dir: Path) -> RunConfig:
-    """Settings of a run from its folder.
+def read_settings(run_dir: Path) -> dict[str, Any]:
+    """All that a run's config.json holds, which is what was written there.
 
     Raises:
-        UserError: the folder holds no run of ours.
+        UserError: the folder holds no run of ours, or the file has been changed.
     """
     path = run_dir / "config.json"
     if not path.is_file():
         raise UserError(f"{run_dir} holds no config.json: give the folder of an Expedition run.")
     values = read_json(path, "restore it, or start a new run")
+    settings = unsealed(values)
+    if values.get(SEAL, digest(settings)) != digest(settings):
+        raise UserError(
+            f"{path} has been changed since it was written: restore it, or if you changed it yourself, "
+            f"delete its entry '{SEAL}'."
+        )
+    return settings
+
+
+def read_config(run_dir: Path) -> RunConfig:
+    """Settings of a run from its folder.
+
+    Raises:
+        UserError: as `read_settings`, or there are too few.
+    """
+    path, values = run_dir / "config.json", read_settings(run_dir)
     fields = dataclasses.fields(RunConfig)
     missing = [field.name for field in fields if field.name not in values]
     if missing:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from experiments.launchers.worker import PARENT
 
-LOST = 3
+LOST = 75
 """Exit code of work of which its place knows nothing more: its machine is lost, or the cluster ended it."""
 
 

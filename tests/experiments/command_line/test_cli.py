@@ -123,7 +123,9 @@ def test_evaluate(cli, refused, pretrained):
     assert re.search(r"^episodes +3$", out, re.M)
     code, out, _ = cli("evaluate", "--from", pretrained, "--episodes", 3, "--json")
     assert json.loads(out)["episodes"] == 3
-    assert "--episodes is 0" in refused("evaluate", "--from", pretrained, "--episodes", 0)
+    assert "episodes is 0: it must be a number of at least 1" in refused(
+        "evaluate", "--from", pretrained, "--episodes", 0
+    )
     assert "seed" in refused("evaluate", "--from", pretrained, "--seed", -1)
     assert "There is no" in refused("evaluate", "--from", pretrained / "none")
 
@@ -307,6 +309,7 @@ def test_sources_that_do_not_fit(refused, pretrained, tmp_path):
     (tmp_path / "file").write_text("x")
     assert "file holds no config.json" in refused("finetune", "--from", tmp_path / "file")
     assert "holds no config.json" in refused("finetune", "--from", tmp_path)
+    assert "(File name too long): give another path" in refused("evaluate", "--from", "x" * 5000)
 
 
 @pytest.mark.parametrize("command", ["pretrain", "train", "finetune", "evaluate", "study", "report", "list"])

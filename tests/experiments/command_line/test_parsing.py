@@ -1,7 +1,7 @@
 """Presets, then a file, then flags: the last one wins."""
 
 from experiments.command_line.parsing import parse
-from experiments.settings import finetune_preset, with_settings
+from experiments.settings import agent_preset, finetune_preset, with_settings
 from training import read_config
 from world_model import SIZES
 
@@ -10,7 +10,7 @@ def test_presets_then_file_then_flags(small, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("steps: 77\ntraining:\n  train-ratio: 9\n  batch: 3\nthreads: 2\n")
     tiny = parse("pretrain", ["--size", "tiny"])
-    assert tiny.agent.model == SIZES["tiny"]
+    assert tiny.agent == agent_preset("tiny")
     assert tiny.training.learning_starts == 512
     given = parse("pretrain", ["--size", "tiny", "--config", str(file)])
     assert (given.steps, given.training.train_ratio, given.training.batch) == (77, 9.0, 3)

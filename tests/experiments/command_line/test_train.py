@@ -12,6 +12,7 @@ from experiments.settings import agent_preset, finetune_preset, training_preset,
 from experiments.studies.presets import find_study
 from experiments.studies.study import planned_runs
 from training import fingerprint, read_config
+from training.storage.folder import unsealed
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_fine_tuning_from_scratch_is_the_same_run(train, cli, small, tmp_path):
 
 def settings(run):
     """What a run was asked for: all of its config.json but how it is carried out."""
-    found = json.loads((run / "config.json").read_text())
+    found = unsealed(json.loads((run / "config.json").read_text()))
     assert found.pop("program") == "eager"
     return found
 

@@ -75,6 +75,7 @@ def test_what_is_not_whole_or_of_another_version_is_left_alone(root, explored, r
 def test_a_run_that_was_made_longer_is_another(root, explored, study_file):
     path = root / "first" / explored.id / "config.json"
     settings = json.loads(path.read_text())
+    del settings["sha256"]
     path.write_text(json.dumps({**settings, "steps": settings["steps"] + 8}))
     assert done_elsewhere(root, root / "second", explored) is None
     study = dataclasses.replace(find_study(str(study_file()), None, {"seeds": 2}), name="catch")

@@ -174,6 +174,7 @@ def test_a_run_without_an_agent_is_refused(pretrained, tmp_path):
     folder = shutil.copytree(pretrained, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     config["agent"]["kind"] = "ppo"
+    del config["sha256"]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="is a run of 'ppo', not of an agent"):
         load(folder)

@@ -196,7 +196,9 @@ def test_damage_costs_what_it_damages(tmp_path, caplog):
         Checkpointer(tmp_path).latest()
 
     flip(paths[1] / "agent.safetensors")  # the one before is whole but for what is shared
-    assert open_checkpoint(tmp_path).step == 1
+    with caplog.at_level(logging.WARNING):
+        assert open_checkpoint(tmp_path).step == 1
+    assert f"'{paths[1]}' (agent.safetensors has been changed) is torn" in caplog.text
     flip(paths[0] / "agent.safetensors")
     with caplog.at_level(logging.WARNING):
         opened = open_checkpoint(tmp_path)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from experiments.launchers.launcher import Launcher
-from experiments.launchers.places.base import JobFile
+from experiments.launchers.places.base import LOST, JobFile
 from experiments.launchers.places.slurm import Slurm, SlurmOptions
 from experiments.launchers.worker import Job, Task
 from experiments.studies.presets import find_study
@@ -51,6 +51,7 @@ def test_a_preempted_run_saves_and_goes_on_as_if_it_had_not_been(tmp_path, pretr
 
 
 def test_a_cancelled_job_saves_its_run(tmp_path, pretrained):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     config = dataclasses.replace(read_config(pretrained), steps=1_000_000)
     run = tmp_path / "run"
     (work,) = Slurm(ON_THIS_MACHINE, tmp_path, 1).begin([job(run, config)])
@@ -69,6 +70,6 @@ def test_a_job_that_died_is_lost(tmp_path, pretrained):
     (child,) = children(task)
     os.kill(task, signal.SIGKILL)
     wait_for(lambda: work.poll() is not None)
-    assert work.poll() == 3
+    assert work.poll() == LOST
     wait_for(lambda: not os.path.exists(f"/proc/{child}"))  # who lost its parent saves and leaves
     assert list(run.glob("checkpoint-*"))
