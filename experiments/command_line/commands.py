@@ -169,9 +169,9 @@ class StudyCommand:
     """laptop (default), gpu or paper."""
     seeds: Annotated[int | None, arg(metavar="INT")] = None
     """Seeds."""
-    first_seed: int | None = None
+    first_seed: Annotated[int | None, arg(metavar="INT")] = None
     """Number of the first seed."""
-    out: Path | None = None
+    out: Annotated[Path | None, arg(metavar="PATH")] = None
     """Folder; by default runs/<name>."""
     jobs: int = 0
     """Runs at a time; 0: one a core, one on a GPU."""
@@ -181,19 +181,19 @@ class StudyCommand:
     """New tries of a run that crashed."""
     launcher: str = "local"
     """local; ray or slurm, with ,option=value."""
-    env: str | None = None
+    env: Annotated[str | None, arg(metavar="STR")] = None
     """Environment id."""
-    intrinsic: str | None = None
+    intrinsic: Annotated[str | None, arg(metavar="STR")] = None
     """Intrinsic reward of phase 1."""
-    predict: str | None = None
+    predict: Annotated[str | None, arg(metavar="STR")] = None
     """Prediction of its models: spr, none, ..."""
-    search: str | None = None
+    search: Annotated[str | None, arg(metavar="STR")] = None
     """Cross with search: eval, learn+data..."""
-    size: str | None = None
+    size: Annotated[str | None, arg(metavar="STR")] = None
     """Size of the model."""
-    pretrain_steps: int | None = None
+    pretrain_steps: Annotated[int | None, arg(metavar="INT")] = None
     """Steps of phase 1."""
-    finetune_steps: int | None = None
+    finetune_steps: Annotated[int | None, arg(metavar="INT")] = None
     """Steps of phase 2."""
     plan_only: bool = False
     """Print runs and an estimate."""
