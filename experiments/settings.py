@@ -111,6 +111,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(
             f"Cannot read {path} ({error.strerror}): give a YAML or JSON file of settings."
         ) from error
+    except RecursionError as error:
+        raise UserError(f"{path} nests its settings too deeply to be read: mend it.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML ({' '.join(str(error).split())}): mend it.") from error
     if not isinstance(values, Mapping):

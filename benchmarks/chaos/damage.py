@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import shutil
@@ -73,10 +74,14 @@ def _break(rng: random.Random, copy: Path, replay_alone: bool) -> str:
 
 def _contents(checkpoint: Checkpoint) -> dict[str, Any]:
     """All that a checkpoint holds, in a form to compare."""
-    held: dict[str, Any] = {name: _plain(checkpoint.load(name)) for name in checkpoint.sections}
+    held: dict[str, Any] = {name: _section(checkpoint, name) for name in checkpoint.sections}
     held["rows"] = _rows(checkpoint)
     held["step"], held["metadata"] = checkpoint.step, checkpoint.metadata
     return held
+
+
+def _section(checkpoint: Checkpoint, name: str) -> Any:
+    return _plain(checkpoint.load(name))
 
 
 def _rows(checkpoint: Checkpoint) -> list[tuple[int, Any]]:
@@ -122,7 +127,7 @@ def _loaded(copy: Path, saved: Mapping[str, Any], config: RunConfig) -> dict[str
     held, refused = saved[checkpoint.path.name], []
     other = [] if source.config == config else ["config"]
     readers: dict[str, Callable[[], Any]] = {
-        name: lambda name=name: _plain(checkpoint.load(name)) for name in checkpoint.sections
+        name: functools.partial(_section, checkpoint, name) for name in checkpoint.sections
     }
     readers |= {"rows": lambda: _rows(checkpoint), "step": lambda: checkpoint.step}
     readers |= {"metadata": lambda: checkpoint.metadata}

@@ -175,8 +175,20 @@ def _misspelt(rng: random.Random, name: str) -> str:
 def shortened(rng: random.Random, command: str, line: Sequence[str]) -> Case:
     """A command line cut off, or with one of its words left out, twice there, or empty."""
     at = rng.randrange(len(line))
-    ways = (line[:at], [*line[:at], *line[at + 1 :]], [*line[:at], line[at], *line[at:]])
-    return Case("words missing", (command, *rng.choice([*ways, [*line[:at], "", *line[at + 1 :]]])))
+    before, after = line[:at], line[at + 1 :]
+    others = ([*before, *after], [*before, line[at], line[at], *after], [*before, "", *after])
+    # What is cut off may be how short the run is: it is said again, and what makes it small stays.
+    ways = [*others, line[: max(at, KEPT)]]
+    return Case("words missing", (command, *rng.choice(ways), *SHORT.get(command, ())))
+
+
+KEPT = 3
+"""Words of a line that are not cut off: they name the file of tiny settings."""
+SHORT = {
+    "study": ("--plan-only",),
+    **dict.fromkeys(("pretrain", "train", "finetune", "baseline"), ("--steps", "40")),
+}
+"""Words by which a command ends in seconds."""
 
 
 def misspelt_command(rng: random.Random, command: str, line: Sequence[str]) -> Case:

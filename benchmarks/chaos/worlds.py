@@ -65,4 +65,4 @@ class Unreliable(IntrinsicReward):
         return torch.full_like(x.actions[..., 0], torch.nan if self._update in self._broken else 1.0)
 
 
-gymnasium.register("Fragile-v0", Fragile)
+gymnasium.register("Fragile-v0", f"{__name__}:Fragile")

@@ -143,7 +143,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     folders = [path] if one else checkpoint_folders(path)[::-1]
     if not folders:
         raise UserError(f"'{path}' holds no checkpoint of Expedition: {wanted}.")
-    opened, torn = [], []
+    opened: list[Checkpoint] = []
+    torn: list[str] = []
     for folder in folders:
         try:
             opened.append(Checkpoint(folder))

@@ -328,6 +328,7 @@ def test_unknown_flags_end_with_2(cli, command):
         ("steps: many", "'steps' must be a whole number"),
         ("training: {batch: 0}", "batch is 0"),
         ("- 3", "holds no settings"),
+        ("{" * 2000, "nests its settings too deeply"),
     ],
 )
 def test_bad_files(refused, tmp_path, text, sentence):
