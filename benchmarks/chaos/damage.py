@@ -6,11 +6,10 @@ import functools
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.breaking import damaged
 from benchmarks.chaos.record import Section, Short, counted
 from benchmarks.chaos.tiny import MACHINE, carried_out, forked, preload, settings_file
 from expedition import UserError
@@ -174,3 +173,59 @@ def _without_replay(copy: Path, folder: Path) -> list[str]:
     }
     ended = {name: carried_out(arguments) for name, arguments in commands.items()}
     return [f"{name}: {said.why or said.sentence}" for name, said in ended.items() if said.code != 0]
+
+
+def flip(path: Path, rng: random.Random, others: Sequence[Path]) -> None:
+    """Another bit somewhere."""
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def blank(path: Path, rng: random.Random, others: Sequence[Path]) -> None:
+    """A stretch of zeros, as after a power cut."""
+    data = bytearray(path.read_bytes())
+    at = rng.randrange(len(data))
+    data[at : at + 512] = bytes(len(data[at : at + 512]))
+    path.write_bytes(data)
+
+
+def cut(path: Path, rng: random.Random, others: Sequence[Path]) -> None:
+    """The end is missing, or all of it."""
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def append(path: Path, rng: random.Random, others: Sequence[Path]) -> None:
+    """Something behind the end."""
+    with path.open("ab") as file:
+        file.write(rng.randbytes(rng.randint(1, 64)))
+
+
+def delete(path: Path, rng: random.Random, others: Sequence[Path]) -> None:
+    """It is gone."""
+    path.unlink()
+
+
+def swap(path: Path, rng: random.Random, others: Sequence[Path]) -> None:
+    """It and another have each other's content."""
+    other = rng.choice([each for each in others if each != path])
+    one, two = path.read_bytes(), other.read_bytes()
+    path.write_bytes(two)
+    other.write_bytes(one)
+
+
+WAYS = (flip, flip, blank, cut, append, delete, swap)
+"""A flipped bit is the hardest to see: it comes twice as often."""
+
+
+def damaged(rng: random.Random, files: Sequence[Path]) -> str:
+    """Damage one to three of `files`; returns what was done, in words."""
+    done = []
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        there = [path for path in files if path.exists() and path.stat().st_size]
+        if len(there) < 2:
+            break
+        way, path = rng.choice(WAYS), rng.choice(there)
+        way(path, rng, there)
+        done.append(f"{way.__name__} {path.parent.name}/{path.name}")
+    return ", ".join(done)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.alike import run_differences
-from benchmarks.chaos.cluster import Cluster, cluster
-from benchmarks.chaos.processes import Running, end, told, wait_for
+from benchmarks.chaos.processes import Cluster, Running, cluster, end, told, wait_for
 from benchmarks.chaos.record import Section, Short, counted
 from benchmarks.chaos.tiny import AGENT, MACHINE, TRAINING
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.alike import run_differences
-from benchmarks.chaos.breaking import damaged
+from benchmarks.chaos.damage import damaged
 from benchmarks.chaos.inputs import flags
 from benchmarks.chaos.tiny import Said
 from experiments.command_line.commands import Evaluate, Finetune
