@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import logging
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from experiments.launchers.places.base import LOST, JobFile, Work, start
 
 TIMES = 5
 """So many lost nodes are borne by one task."""
-POLL_SECONDS = 0.2
+POLL_SECONDS, REACH_SECONDS = 0.2, 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +104,11 @@ class RayCluster:
         self.threads = {"pretrain": cpus, "finetune": cpus}
         address = None if options.address == "local" else options.address
         try:
+            _check_reach(options.address)
             ray.init(
                 address=address, ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR
             )
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"No Ray cluster answers at '{options.address}': begin one with `ray start --head`, or give "
                 "--launcher ray,address=HOST:PORT."
@@ -123,3 +125,15 @@ class RayCluster:
     def close(self) -> None:
         """Leave the cluster."""
         self._ray.shutdown()
+
+
+def _check_reach(address: str) -> None:
+    """Fail at once where nobody answers at HOST:PORT; Ray would try for minutes.
+
+    Raises:
+        OSError: nobody does.
+        ValueError: the port is no number.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host:
+        socket.create_connection((host, int(port)), REACH_SECONDS).close()

@@ -63,6 +63,6 @@ def test_a_lost_node_s_run_goes_on_elsewhere_and_ends_as_if_nothing_had_been(
 
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(
-        UserError, match=r"No Ray cluster answers at 'auto': begin one with `ray start --head`"
+        UserError, match=r"No Ray cluster answers at '127.0.0.1:9': begin one with `ray start"
     ):
-        RayCluster(RayOptions(), tmp_path, 1)
+        RayCluster(RayOptions("127.0.0.1:9"), tmp_path, 1)
