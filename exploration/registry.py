@@ -11,15 +11,15 @@ from importlib import metadata
 import gymnasium
 
 from expedition.errors import UserError, unknown_name
-from exploration.apt import APT, APTConfig
 from exploration.base import IntrinsicReward, Sizes
-from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
-from exploration.disagreement import Disagreement, DisagreementConfig
-from exploration.e3b import E3B, E3BConfig
-from exploration.icm import ICM, ICMConfig
-from exploration.lbs import LBS, LBSConfig
-from exploration.none import NoReward, RandomData
-from exploration.rnd import RND, RNDConfig
+from exploration.rewards.apt import APT, APTConfig
+from exploration.rewards.byol_explore import BYOLExplore, BYOLExploreConfig
+from exploration.rewards.disagreement import Disagreement, DisagreementConfig
+from exploration.rewards.e3b import E3B, E3BConfig
+from exploration.rewards.icm import ICM, ICMConfig
+from exploration.rewards.lbs import LBS, LBSConfig
+from exploration.rewards.none import NoReward, RandomData
+from exploration.rewards.rnd import RND, RNDConfig
 from world_model import Filter
 from world_model.decoder import Decoder
 
@@ -85,7 +85,7 @@ _OWN: dict[str, tuple[str, Maker]] = {
         lambda *_: RandomData(),
     ),
 }
-"""Name to one line of description and the maker. A new one needs a line here and a file beside this."""
+"""Name to one line of description and the maker. A new one needs a line here and a file in rewards/."""
 
 
 def packaged() -> dict[str, tuple[str, Maker]]:

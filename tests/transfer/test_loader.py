@@ -16,7 +16,7 @@ from envs import make_vector
 from expedition import UserError
 from training import Logistics, Replay, RunConfig, TrainingConfig, execute, open_checkpoint
 from training.budget import most_rows
-from training.collector import Collector, row_spec
+from training.collecting.collector import Collector, row_spec
 from training.session import build_agent
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import COMPONENTS, PLANS, parse_plan

@@ -12,7 +12,7 @@ from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PriorConfig
 from envs.suites.grids import mazes
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
-from training.collector import Collector
+from training.collecting.collector import Collector
 from training.session import EVALUATION_SEED
 from training.trainer import Trainer
 from transfer.loader import Transfer, open_source, transfer_record
