@@ -10,7 +10,7 @@ from importlib import metadata
 
 import gymnasium
 
-from expedition.errors import UserError, unknown_name
+from expedition.errors import UserError, unknown_name, users_own
 from exploration.base import IntrinsicReward, Sizes
 from exploration.rewards.apt import APT, APTConfig
 from exploration.rewards.byol_explore import BYOLExplore, BYOLExploreConfig
@@ -104,15 +104,10 @@ def _make_packaged(
 ) -> IntrinsicReward:
     """Make the reward that a package adds."""
     options = dict(_split_option(option) for option in config.options)
-    try:
+    with users_own(f"Intrinsic reward '{point.name}' of '{point.value}'"):
         made = point.load()(space, model, **options)
         if not isinstance(made, IntrinsicReward) or not hasattr(made, "in_imagination"):
             raise TypeError("it gives no IntrinsicReward that says whether it is in_imagination")
-    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
-        raise UserError(
-            f"Intrinsic reward '{point.name}' cannot be made from '{point.value}' ({error}): "
-            "mend it, its name, or the options that it is given; its folder must be in PYTHONPATH."
-        ) from error
     return made
 
 
