@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,6 +26,12 @@ class LaProp(torch.optim.Optimizer):
         min_norm: parameter norms below this count as this.
         warmup: steps over which the learning rate rises linearly from zero.
     """
+
+    # As torch has them, but for a wrapper that imports its compiler: two seconds of every eager run's start.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -27,8 +28,14 @@ class APTConfig:
         within(self, "agent.intrinsic.apt", "particles", least=2)
 
 
+def _constant(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`torch.compiler.assume_constant_result`, which would import the compiler: two seconds of any start."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 @functools.cache
-@torch.compiler.assume_constant_result
+@_constant
 def drawn(count: int, particles: int, device: torch.device) -> Tensor:
     """Which of `count` rows are particles, (M,): the start of a random permutation, always the same.
 
