@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from experiments.launchers.worker import PARENT
-
 LOST = 75
 """Exit code of work of which its place knows nothing more: its machine is lost, or the cluster ended it."""
 POLL_SECONDS = 0.2
+PARENT = "EXPEDITION_PARENT"
+"""Environment variable: the process that began a worker, without which it saves and leaves.
+
+It stands here, where nothing needs torch: a cluster's task only waits for its worker.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

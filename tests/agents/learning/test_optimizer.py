@@ -1,6 +1,8 @@
 """LaProp and adaptive gradient clipping against plain numpy loops."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -166,3 +168,13 @@ def test_state_dict_round_trip():
         optimizer.step()
     for one, two in zip(tensors, whole, strict=True):
         assert torch.equal(one, two)
+
+
+def test_a_process_that_does_not_compile_does_not_import_the_compiler():
+    code = (
+        "import sys, torch, training; from agents import LaProp; p = torch.ones(2, requires_grad=True); "
+        "one = LaProp([p]); p.sum().backward(); one.step(); one.zero_grad(); "
+        "one.load_state_dict(one.state_dict()); print('torch._dynamo' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
