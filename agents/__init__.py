@@ -4,12 +4,12 @@ from agents.actor_critic import ActorCritic, ActorCriticConfig
 from agents.base import ActState, Agent, Mode
 from agents.config import AgentConfig, Kind, ModelFreeConfig, OptimizerConfig, PPOConfig
 from agents.dreamer import DreamerAgent
+from agents.learning.optimizer import LaProp
+from agents.learning.returns import PercentileScale, lambda_returns, vtrace
 from agents.model_free import ModelFreeAgent
-from agents.optimizer import LaProp
 from agents.prior import PolicyPrior, PriorConfig
-from agents.program import FINITE
+from agents.programs.program import FINITE
 from agents.registry import AGENTS, make_agent
-from agents.returns import PercentileScale, lambda_returns, vtrace
 
 __all__ = [
     "AGENTS",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.distributions import ActionDistribution, from_network
-from agents.returns import PercentileScale, lambda_returns
+from agents.learning.returns import PercentileScale, lambda_returns
 from expedition.ranges import within
 from world_model import action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean

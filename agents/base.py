@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from agents.actor_critic import ActorCritic
 from agents.config import AgentConfig
 from agents.distributions import policy_noise, uniform_actions
-from agents.freezing import Freezer
+from agents.learning.freezing import Freezer
+from agents.learning.optimizer import LaProp
 from agents.noise import Noise
-from agents.optimizer import LaProp
 from agents.prior import PREFIX, PolicyPrior, PriorState
-from agents.program import Mode as RunMode
-from agents.program import Program, make_program
+from agents.programs.program import Mode as RunMode
+from agents.programs.program import Program, make_program
 from exploration import IntrinsicReward, make_intrinsic
 from world_model import Filter, Latent
 
@@ -135,7 +135,7 @@ class Agent(nn.Module, abc.ABC):
         self.prior = prior.to(self.device)
 
     def run_as(self, mode: RunMode) -> None:
-        """Choose how updates and acting are carried out from here on: see `agents.program`."""
+        """Choose how updates and acting are carried out from here on: see `agents.programs.program`."""
         self.program = make_program(self, mode)
 
     def freeze(self, component: str, until: int | None = None) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from agents.base import LOG_PROB, Agent
+from agents.learning.returns import vtrace
 from agents.noise import Noise
-from agents.returns import vtrace
 from world_model import Filter, Latent
 from world_model.distributions import twohot_mean
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agents.fused import FusedAgents
+from agents.programs.fused import FusedAgents
 from benchmarks.table import show
 from benchmarks.update import add_arguments, batch_of, build, synchronise, warmup
 from training import prepare_process

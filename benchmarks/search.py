@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from agents import AgentConfig, DreamerAgent
-from agents.compiler import compiled
+from agents.programs.compiler import compiled
 from agents.search import Evaluation, GumbelConfig, GumbelPlanner, ImaginedModel, Step
 from benchmarks.table import show
 from benchmarks.update import ACTIONS, spaces

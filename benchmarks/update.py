@@ -23,13 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
-from agents.program import MODES, WARM_UP
+from agents.programs.program import MODES, WARM_UP
 from benchmarks.against import turns
 from benchmarks.table import show
 from expedition import UserError
 from exploration import DisagreementConfig, IntrinsicConfig
 from training import prepare_process
-from training.runtime import choose_device
+from training.process.runtime import choose_device
 from world_model import SIZES, Predicts, WorldModelConfig
 
 M = WorldModelConfig(deter=512, hidden=256, stoch=32, classes=16, units=256, depth=16)

@@ -3,11 +3,11 @@
 from envs.adapter import Adapter, adapt, shown_actions, shown_observations
 from envs.cloning import Branch, Simulator, branches
 from envs.failures import EnvironmentFailed
-from envs.lane import REACHED, TASK, Rows
 from envs.registry import EnvironmentInfo, charts, environment_info, environments, make, suites
+from envs.stepping.lane import REACHED, TASK, Rows
+from envs.stepping.vector import SerialVectorEnv, VectorEnv
+from envs.stepping.workers import WorkerVectorEnv, choose_workers, cores, make_vector
 from envs.suite import Chart, Option, Suite, Task
-from envs.vector import SerialVectorEnv, VectorEnv
-from envs.workers import WorkerVectorEnv, choose_workers, cores, make_vector
 
 __all__ = [
     "Adapter",

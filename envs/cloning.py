@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from envs.registry import make
-from envs.vector import SerialVectorEnv, VectorEnv
+from envs.stepping.vector import SerialVectorEnv, VectorEnv
 from expedition import UserError
 
 

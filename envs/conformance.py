@@ -12,10 +12,10 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from envs.failures import EnvironmentFailed
-from envs.lane import Rows
 from envs.registry import environment_info, make
-from envs.vector import SerialVectorEnv, VectorEnv
-from envs.workers import WorkerVectorEnv
+from envs.stepping.lane import Rows
+from envs.stepping.vector import SerialVectorEnv, VectorEnv
+from envs.stepping.workers import WorkerVectorEnv
 from expedition import UserError
 
 PAIR = 2

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from agents import Agent
-from agents.program import Mode, choose_mode
+from agents.programs.program import Mode, choose_mode
 from envs import environment_info
 from expedition import UserError
 from experiments.launchers.worker import Job
 from training import Logistics, from_dict, prepare_process
 from training.budget import planned_updates
-from training.collector import Collector, row_spec
+from training.collecting.collector import Collector, row_spec
 from training.config import RunConfig
 from training.judging.beyond import each_beyond
 from training.judging.evaluation import (
@@ -44,8 +44,8 @@ from training.judging.evaluation import (
     heldout_sequences,
 )
 from training.judging.foresight import PROBE_SEQUENCES, Foresight
-from training.logistics import env_factory
-from training.runtime import choose_device
+from training.process.logistics import env_factory
+from training.process.runtime import choose_device
 from training.session import build_agent
 from training.storage.batches import learner_view
 from training.storage.state_tree import publish_json

@@ -1,16 +1,16 @@
 """What is worth seeing: intrinsic rewards, the rule by which they are scaled, and what they reached."""
 
-from exploration.apt import APT, APTConfig
 from exploration.base import IntrinsicReward, NetworkConfig, RewardScale, Sequences, Sizes
-from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
 from exploration.coverage import Coverage, CoverageConfig, particle_entropy
-from exploration.disagreement import Disagreement, DisagreementConfig
-from exploration.e3b import E3B, E3BConfig
-from exploration.icm import ICM, ICMConfig
-from exploration.lbs import LBS, LBSConfig
-from exploration.none import NoReward, RandomData
 from exploration.registry import INTRINSIC, IntrinsicConfig, check_intrinsic, make_intrinsic
-from exploration.rnd import RND, RNDConfig
+from exploration.rewards.apt import APT, APTConfig
+from exploration.rewards.byol_explore import BYOLExplore, BYOLExploreConfig
+from exploration.rewards.disagreement import Disagreement, DisagreementConfig
+from exploration.rewards.e3b import E3B, E3BConfig
+from exploration.rewards.icm import ICM, ICMConfig
+from exploration.rewards.lbs import LBS, LBSConfig
+from exploration.rewards.none import NoReward, RandomData
+from exploration.rewards.rnd import RND, RNDConfig
 
 __all__ = [
     "APT",

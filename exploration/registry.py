@@ -10,16 +10,16 @@ from importlib import metadata
 
 import gymnasium
 
-from expedition.errors import UserError, unknown_name
-from exploration.apt import APT, APTConfig
+from expedition.errors import UserError, unknown_name, users_own
 from exploration.base import IntrinsicReward, Sizes
-from exploration.byol_explore import BYOLExplore, BYOLExploreConfig
-from exploration.disagreement import Disagreement, DisagreementConfig
-from exploration.e3b import E3B, E3BConfig
-from exploration.icm import ICM, ICMConfig
-from exploration.lbs import LBS, LBSConfig
-from exploration.none import NoReward, RandomData
-from exploration.rnd import RND, RNDConfig
+from exploration.rewards.apt import APT, APTConfig
+from exploration.rewards.byol_explore import BYOLExplore, BYOLExploreConfig
+from exploration.rewards.disagreement import Disagreement, DisagreementConfig
+from exploration.rewards.e3b import E3B, E3BConfig
+from exploration.rewards.icm import ICM, ICMConfig
+from exploration.rewards.lbs import LBS, LBSConfig
+from exploration.rewards.none import NoReward, RandomData
+from exploration.rewards.rnd import RND, RNDConfig
 from world_model import Filter
 from world_model.decoder import Decoder
 
@@ -85,7 +85,7 @@ _OWN: dict[str, tuple[str, Maker]] = {
         lambda *_: RandomData(),
     ),
 }
-"""Name to one line of description and the maker. A new one needs a line here and a file beside this."""
+"""Name to one line of description and the maker. A new one needs a line here and a file in rewards/."""
 
 
 def packaged() -> dict[str, tuple[str, Maker]]:
@@ -104,15 +104,10 @@ def _make_packaged(
 ) -> IntrinsicReward:
     """Make the reward that a package adds."""
     options = dict(_split_option(option) for option in config.options)
-    try:
+    with users_own(f"Intrinsic reward '{point.name}' of '{point.value}'"):
         made = point.load()(space, model, **options)
         if not isinstance(made, IntrinsicReward) or not hasattr(made, "in_imagination"):
             raise TypeError("it gives no IntrinsicReward that says whether it is in_imagination")
-    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
-        raise UserError(
-            f"Intrinsic reward '{point.name}' cannot be made from '{point.value}' ({error}): "
-            "mend it, its name, or the options that it is given; its folder must be in PYTHONPATH."
-        ) from error
     return made
 
 

@@ -1,6 +1,7 @@
 """The rules of the house that a tool for lint or types does not know."""
 
 import ast
+import collections
 import re
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_no_pickle_no_eval_no_print_no_bare_except(path):
 @EACH
 def test_files_fit_a_head(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+def crowded(folders):
+    """Folders of more than a dozen Python files: they want rooms of their own."""
+    return [folder for folder, held in folders.items() if held > 12]
+
+
+def test_folders_fit_a_head():
+    held = collections.Counter(
+        path.parent.relative_to(ROOT).as_posix()
+        for room in (*PACKAGES, "benchmarks", "examples", "tests")
+        for path in (ROOT / room).rglob("*.py")
+    )
+    assert crowded(held) == []
+    assert crowded({"tests": 13, "agents": 12}) == ["tests"]
 
 
 @EACH

@@ -3,9 +3,9 @@
 from training.config import RunConfig, TrainingConfig, fingerprint, from_dict, to_dict
 from training.fused import Errand, execute_together
 from training.judging.evaluation import evaluate_policy, heldout_sequences, open_loop, summarise_episodes
-from training.logistics import Logistics
+from training.process.logistics import Logistics
+from training.process.runtime import prepare_process
 from training.run import evaluate_run, execute
-from training.runtime import prepare_process
 from training.session import Initialiser, Outcome
 from training.storage.checkpoint import Checkpoint, open_checkpoint
 from training.storage.checkpointer import Checkpointer

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.fused import FusedAgents, check_alike
-from agents.program import Mode
+from agents.programs.fused import FusedAgents, check_alike
+from agents.programs.program import Mode
 from training.config import RunConfig, to_dict
-from training.logistics import Logistics
-from training.runtime import StopSignal
+from training.process.logistics import Logistics
+from training.process.runtime import StopSignal
 from training.session import Initialiser, Outcome, Session, choose_program
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure
 from training.trainer import Trainer

@@ -16,8 +16,8 @@ from training.judging.evaluation import (
     evaluate_policy,
     summarise_episodes,
 )
-from training.logistics import Logistics, env_factory
-from training.runtime import StopSignal, choose_device
+from training.process.logistics import Logistics, env_factory
+from training.process.runtime import StopSignal, choose_device
 from training.session import Initialiser, Outcome, Session, build_agent, choose_program
 from training.spaces import check_unchanged, describe_spaces
 from training.storage.checkpoint import Checkpoint, open_checkpoint

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import torch
 
 from agents import Agent, make_agent
-from agents.program import Mode, Wish, choose_mode
+from agents.programs.program import Mode, Wish, choose_mode
 from expedition import UserError, __version__
 from training.budget import earlier_moments, most_rows, planned_updates
-from training.collector import Collector, row_spec
+from training.collecting.collector import Collector, row_spec
 from training.config import RunConfig
 from training.judging.beyond import check_beyond, judge_beyond
 from training.judging.evaluation import by_scope, evaluate_policy, judgement, summarise_episodes
@@ -25,8 +25,8 @@ from training.logging.artifacts import Artifact, checkpoint_artifact, record_cho
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
-from training.logistics import Logistics, env_factory
-from training.runtime import Stopped, StopSignal, choose_device
+from training.process.logistics import Logistics, env_factory
+from training.process.runtime import Stopped, StopSignal, choose_device
 from training.spaces import observed_kinds
 from training.storage.checkpoint import Checkpoint, open_checkpoint
 from training.storage.checkpointer import Checkpointer

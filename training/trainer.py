@@ -15,14 +15,14 @@ from agents import FINITE, Agent
 from envs import REACHED, environment_info
 from expedition import UserError
 from exploration import Coverage
-from training.collector import Collected, Collector
+from training.collecting.collector import Collected, Collector
+from training.collecting.overlap import Overlap, chunk_steps
 from training.config import RunConfig
 from training.divergence import Skipped
 from training.judging.foresight import RANKED_ROWS, embeddings_rank
 from training.judging.midway import Midway
 from training.logging.sinks import Sink
-from training.overlap import Overlap, chunk_steps
-from training.runtime import Stopped
+from training.process.runtime import Stopped
 from training.spaces import SPACES, check_unchanged, describe_spaces
 from training.storage.batches import draw
 from training.storage.checkpoint import Checkpoint

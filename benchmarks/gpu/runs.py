@@ -25,7 +25,7 @@ from training import (
     open_checkpoint,
     prepare_process,
 )
-from training.collector import Collector
+from training.collecting.collector import Collector
 from world_model import for_size
 
 AGENT = AgentConfig(

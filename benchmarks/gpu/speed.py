@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from agents.compiler import missing
-from agents.fused import FusedAgents
-from agents.program import WARM_UP, Mode
+from agents.programs.compiler import missing
+from agents.programs.fused import FusedAgents
+from agents.programs.program import WARM_UP, Mode
 from benchmarks.gpu.lines import NotRun, Options
 from benchmarks.loop import measure as measure_loop
 from benchmarks.update import batch_of, build, peak_bytes, synchronise, throughput

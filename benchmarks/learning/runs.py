@@ -22,7 +22,7 @@ from experiments.settings import (
 )
 from training import Checkpoint, Logistics, Replay, RunConfig, open_checkpoint
 from training.budget import most_rows
-from training.collector import row_spec
+from training.collecting.collector import row_spec
 from training.session import build_agent
 
 QUIET = Logistics(device="cpu", threads=1, workers=0, wandb="off", progress=False)

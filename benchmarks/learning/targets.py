@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from agents import Agent, DreamerAgent
-from agents.returns import lambda_returns
+from agents.learning.returns import lambda_returns
 from agents.search import Plan, one_step
 from benchmarks.learning.runs import QUIET, load
 from envs import Rows, VectorEnv
 from expedition import UserError
 from training import prepare_process, read_config
-from training.collector import to_env_actions
-from training.logistics import env_factory
+from training.collecting.collector import to_env_actions
+from training.process.logistics import env_factory
 from training.session import build_agent
 
 VALUES = ("critic", "search", "one-step")

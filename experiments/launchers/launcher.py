@@ -20,7 +20,7 @@ from experiments.studies.study import PlannedRun, Study, planned_runs
 from experiments.studies.telling import told_phase_2, told_runs
 from training import Logistics, fingerprint, to_dict
 from training.logging.wandb_login import resolve_wandb_mode
-from training.runtime import TAKEN_AWAY, StopSignal, choose_device
+from training.process.runtime import TAKEN_AWAY, StopSignal, choose_device
 from training.storage.folder import only_process, read_json
 from training.storage.state_tree import disk_errors, publish_json
 from transfer.plan import COMPONENTS, parse_plan

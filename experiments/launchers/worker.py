@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from expedition import UserError
+from experiments.launchers.places.base import PARENT
 from training import (
     Errand,
     Logistics,
@@ -33,8 +34,6 @@ from transfer.data.sources import Source
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
 
-PARENT = "EXPEDITION_PARENT"
-"""Environment variable: the process that began a worker, without which it saves and leaves."""
 PATIENCE = 120.0
 """Seconds in which a process that lost the run's launcher has saved it and left."""
 

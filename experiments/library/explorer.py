@@ -17,8 +17,8 @@ from agents.distributions import policy_noise
 from envs import adapt, environment_info, make
 from expedition import UserError
 from training import Checkpoint, RunConfig, open_checkpoint, read_config
-from training.collector import to_env_actions
-from training.runtime import choose_device
+from training.collecting.collector import to_env_actions
+from training.process.runtime import choose_device
 from training.spaces import SPACES, describe_spaces, described_spaces, told_observations
 from training.storage.hub import located
 from world_model import Filter, WorldModel, action_width

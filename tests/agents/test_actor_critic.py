@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents import ActorCritic, ActorCriticConfig
-from agents.returns import lambda_returns
+from agents.learning.returns import lambda_returns
 from world_model.distributions import twohot_loss, twohot_mean
 
 FEATURES, UNITS, N, H = 10, 8, 6, 4

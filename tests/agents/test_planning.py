@@ -8,7 +8,7 @@ import torch
 
 from agents import AgentConfig
 from agents.base import rows_on
-from agents.fused import FusedAgents
+from agents.programs.fused import FusedAgents
 from agents.search import VARIANTS, GumbelConfig, Plan, SearchConfig, as_variant
 from expedition import UserError
 from tests.agents.test_dreamer import BOX, CONFIG, DISCRETE, make, rows, weights

@@ -12,7 +12,7 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, make_agent
 from expedition import UserError
 from exploration import registry
-from exploration.none import NoReward
+from exploration.rewards.none import NoReward
 from world_model import Predicts, for_size
 
 SPACE = gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)})

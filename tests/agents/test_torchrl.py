@@ -19,7 +19,7 @@ from torchrl.objectives.dreamer_v3 import _replay_value_target
 from torchrl.objectives.value.functional import vtrace_advantage_estimate
 
 from agents import ActorCritic, ActorCriticConfig
-from agents.returns import lambda_returns, vtrace
+from agents.learning.returns import lambda_returns, vtrace
 
 pytestmark = pytest.mark.filterwarnings("ignore:No target network updater")
 

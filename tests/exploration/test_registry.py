@@ -182,8 +182,8 @@ def test_an_installed_package_adds_a_reward(package, model):
 @pytest.mark.parametrize(
     ("value", "options", "problem"),
     [
-        ("broken_rewards:Missing", (), "'bad' cannot be made from 'broken_rewards:Missing' .*Missing"),
-        ("not_there:Theirs", (), "cannot be made from 'not_there:Theirs' .*not_there"),
+        ("broken_rewards:Missing", (), "'bad' of 'broken_rewards:Missing' cannot be made .*Missing"),
+        ("not_there:Theirs", (), "of 'not_there:Theirs' cannot be made .*not_there"),
         ("broken_rewards:nothing", (), "it gives no IntrinsicReward"),
         ("broken_rewards:Mute", (), "says whether it is in_imagination"),
         ("broken_rewards:Theirs", ("fctor=1",), "fctor"),

@@ -9,7 +9,7 @@ import torch
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
 from expedition import UserError
 from training import Errand, Logistics, RunConfig, TrainingConfig, execute, execute_together
-from training.collector import Collector
+from training.collecting.collector import Collector
 from training.storage.checkpoint import open_checkpoint
 from world_model import for_size
 

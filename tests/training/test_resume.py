@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
-from agents.compiler import missing
+from agents.programs.compiler import missing
 from agents.search import GumbelConfig, MPPIConfig, SearchConfig
 from envs import make_vector
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, execute, session
-from training.collector import Collector
+from training.collecting.collector import Collector
 from training.session import build_agent
 from training.storage.checkpoint import open_checkpoint
 from world_model import for_size

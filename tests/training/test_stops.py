@@ -11,7 +11,7 @@ import pytest
 from expedition import UserError
 from tests.training.test_resume import QUIET, assert_same_run, config, lines
 from training import execute
-from training.runtime import StopSignal
+from training.process.runtime import StopSignal
 from training.storage.checkpoint import open_checkpoint
 from training.trainer import Trainer
 

@@ -13,7 +13,7 @@ from envs import make_vector
 from expedition import UserError
 from training import Checkpointer, Replay, RunConfig, TrainingConfig
 from training.budget import planned_updates
-from training.collector import Collector, row_spec
+from training.collecting.collector import Collector, row_spec
 from training.judging.midway import Midway
 from training.logging.sinks import JsonlSink
 from training.session import build_agent

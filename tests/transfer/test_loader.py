@@ -10,40 +10,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PriorConfig
+from agents import ActorCriticConfig, PriorConfig
 from agents.distributions import from_network, kl
 from envs import make_vector
 from expedition import UserError
-from training import Logistics, Replay, RunConfig, TrainingConfig, execute, open_checkpoint
+from tests.transfer import tiny
+from tests.transfer.tiny import QUIET, TRAINING
+from training import Replay, RunConfig, execute, open_checkpoint
 from training.budget import most_rows
-from training.collector import Collector, row_spec
+from training.collecting.collector import Collector, row_spec
 from training.session import build_agent
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import COMPONENTS, PLANS, parse_plan
 from world_model import for_size
 
-QUIET = Logistics(device="cpu", wandb="off", progress=False)
-MODEL = for_size("tiny", deter=16, hidden=8, stoch=4, classes=4, blocks=4, units=8, depth=2)
-AGENT = AgentConfig(
-    model=MODEL,
-    behaviour=ActorCriticConfig(imagination=3, layers=1, starts=2),
-    prior=PriorConfig(share=1.0, scale=10.0, decay=1.0, stretch=1),
-    optimizer=OptimizerConfig(lr=1e-2, warmup=1),
-)
+MODEL = tiny.AGENT.model
+PRIOR = PriorConfig(share=1.0, scale=10.0, decay=1.0, stretch=1)
+AGENT = dataclasses.replace(tiny.AGENT, prior=PRIOR)
 FREE = dataclasses.replace(AGENT, kind="model-free")
-TRAINING = TrainingConfig(
-    num_envs=2,
-    batch=4,
-    length=8,
-    train_ratio=8.0,
-    learning_starts=24,
-    log_every=20,
-    heldout=4,
-    context=2,
-    open_loop=3,
-    evaluation_episodes=1,
-    image_size=32,
-)
 
 
 def settings(phase="finetune", **changes):

@@ -8,38 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, PriorConfig
+from agents import PriorConfig
 from envs.suites.grids import mazes
 from expedition import UserError
-from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
-from training.collector import Collector
+from tests.transfer import tiny
+from tests.transfer.tiny import QUIET
+from training import RunConfig, evaluate_run, execute, open_checkpoint
+from training.collecting.collector import Collector
 from training.session import EVALUATION_SEED
 from training.trainer import Trainer
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
-from world_model import for_size
 
-QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1)
 GOAL = "mazes-goal,observe=symbols,size=7,limit=20"
 COLLECT = "mazes-collect,observe=symbols,size=7,limit=20"
-AGENT = AgentConfig(
-    model=for_size("tiny", deter=16, hidden=8, stoch=4, classes=4, blocks=4, units=8, depth=2),
-    behaviour=ActorCriticConfig(imagination=3, layers=1, starts=2),
-    prior=PriorConfig(share=1.0, decay=1.0, stretch=1),
-    optimizer=OptimizerConfig(lr=1e-2, warmup=1),
-)
-TRAINING = TrainingConfig(
-    num_envs=2,
-    batch=4,
-    length=8,
-    train_ratio=8.0,
-    learning_starts=24,
-    log_every=20,
-    heldout=4,
-    context=2,
-    open_loop=3,
-    evaluation_episodes=4,
-)
+AGENT = dataclasses.replace(tiny.AGENT, prior=PriorConfig(share=1.0, decay=1.0, stretch=1))
+TRAINING = dataclasses.replace(tiny.TRAINING, evaluation_episodes=4)
 OFFLINE = dataclasses.replace(TRAINING, offline_updates=6)
 
 

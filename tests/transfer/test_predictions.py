@@ -8,7 +8,8 @@ import torch
 
 from agents import ActorCriticConfig, AgentConfig
 from expedition import UserError
-from tests.transfer.test_loader import MODEL, QUIET, TRAINING, fresh_run, loaded
+from tests.transfer.test_loader import MODEL, fresh_run, loaded
+from tests.transfer.tiny import QUIET, TRAINING
 from training import RunConfig, execute
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 
-from agents.optimizer import LaProp
+from agents.learning.optimizer import LaProp
 from envs import SerialVectorEnv
 from tests.scripted import Scripted
 from world_model import Latent, WorldModel, for_size

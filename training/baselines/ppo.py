@@ -21,8 +21,8 @@ from training.judging.midway import Midway
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
-from training.logistics import Logistics, env_factory
-from training.runtime import Stopped, StopSignal, choose_device
+from training.process.logistics import Logistics, env_factory
+from training.process.runtime import Stopped, StopSignal, choose_device
 from training.session import EVALUATION_SEED, Outcome
 from training.spaces import SPACES, check_unchanged, describe_spaces, observed_kinds
 from training.storage.checkpoint import Checkpoint

@@ -26,8 +26,8 @@ from training.judging.evaluation import (
 from training.logging.progress import Status
 from training.logging.sinks import truncate_after
 from training.logging.wandb_sink import open_sinks
-from training.logistics import Logistics, env_factory
-from training.runtime import Stopped, StopSignal
+from training.process.logistics import Logistics, env_factory
+from training.process.runtime import Stopped, StopSignal
 from training.session import EVALUATION_SEED, Outcome
 from training.spaces import observed_kinds
 from training.storage.folder import claim_folder, only_process, read_result, undone_on_failure

@@ -13,7 +13,7 @@ from expedition import UserError
 from training.config import RunConfig
 from training.judging.evaluation import Check, MakeEnvs, Policy, evaluate_policy, summarise_episodes
 from training.judging.simulated import simulating
-from training.logistics import Logistics, env_factory
+from training.process.logistics import Logistics, env_factory
 from training.spaces import describe_spaces
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from envs import Rows, VectorEnv, environment_info
-from training.collector import to_env_actions
+from training.collecting.collector import to_env_actions
 from training.config import RunConfig
 from training.logging.sinks import JUDGED
 from world_model import WorldModel, action_width

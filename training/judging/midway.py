@@ -9,7 +9,7 @@ from typing import Any
 from training.config import RunConfig
 from training.judging.evaluation import judgement
 from training.logging.sinks import Sink
-from training.runtime import Stopped
+from training.process.runtime import Stopped
 
 
 class Midway:

@@ -14,7 +14,7 @@ from training.config import RunConfig
 from training.logging.artifacts import Artifact
 from training.logging.sinks import EPISODES, METRICS, JsonlSink, MultiSink, Sink
 from training.logging.wandb_run import WandbRun, medium
-from training.logistics import Logistics
+from training.process.logistics import Logistics
 from training.storage.folder import read_json, read_settings
 from training.storage.state_tree import plain, publish_json
 

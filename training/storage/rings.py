@@ -45,7 +45,7 @@ def rings_on_disk(layout: Layout, folder: Path) -> dict[str, np.ndarray]:
             raise UserError(
                 f"A replay of {need / 2**30:.2f} GiB does not fit on the disk of '{folder}', which has "
                 f"{free / 2**30:.2f} GiB free: make room there, or allow the replay less with "
-                "--training.storage.replay-gib."
+                "--training.replay-gib."
             )
         return {name: _mapped(shape, dtype, folder) for name, (shape, dtype) in layout.items()}
 

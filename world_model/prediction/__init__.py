@@ -4,7 +4,7 @@ from importlib import metadata
 
 import gymnasium
 
-from expedition.errors import UserError
+from expedition.errors import users_own
 from world_model.encoder import Encoder
 from world_model.prediction.barlow import Barlow
 from world_model.prediction.base import Prediction, Seen, rows_ahead
@@ -43,13 +43,8 @@ def _make_own(
     Raises:
         UserError: it cannot be imported or made, or is no Prediction.
     """
-    try:
+    with users_own(f"The prediction '{name}'"):
         made = metadata.EntryPoint(name, name, "").load()(space, encoder, config)
         if not isinstance(made, Prediction):
             raise TypeError("it gives no Prediction")
-    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
-        raise UserError(
-            f"The prediction '{name}' cannot be made ({error}): mend it or its name; its folder must be in "
-            "PYTHONPATH."
-        ) from error
     return made

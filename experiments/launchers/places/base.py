@@ -6,14 +6,19 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from experiments.launchers.worker import PARENT
-
 LOST = 75
 """Exit code of work of which its place knows nothing more: its machine is lost, or the cluster ended it."""
+POLL_SECONDS = 0.2
+PARENT = "EXPEDITION_PARENT"
+"""Environment variable: the process that began a worker, without which it saves and leaves.
+
+It stands here, where nothing needs torch: a cluster's task only waits for its worker.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +40,26 @@ def start(file: JobFile) -> subprocess.Popen[bytes]:
             start_new_session=True,
             env={**os.environ, PARENT: str(os.getpid())},
         )
+
+
+def see_out(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a job's process to end and return its exit code; where that is cancelled, the run saves.
+
+    It asks again and again, because Ray's cancelling does not wake a process that sleeps in `wait`.
+    """
+    try:
+        while (code := process.poll()) is None:
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        save(process)
+        raise
+    return code
+
+
+def save(process: subprocess.Popen[bytes]) -> None:
+    """Ask a job's process to save and leave, and wait until it has; one that has left is left alone."""
+    process.terminate()
+    process.wait()
 
 
 class Work(Protocol):

@@ -6,17 +6,16 @@ import dataclasses
 import importlib.util
 import logging
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from expedition import UserError
-from experiments.launchers.places.base import LOST, JobFile, Work, start
+from experiments.launchers.places.base import LOST, JobFile, Work, see_out, start
 
 TIMES = 5
 """So many lost nodes are borne by one task."""
-POLL_SECONDS, REACH_SECONDS = 0.2, 10.0
+REACH_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +34,7 @@ class RayOptions:
 
 def carry(job: str, log: str) -> int:
     """Carry a job out in a process of its own, inside a Ray task; returns its exit code."""
-    process = start(JobFile(Path(job), Path(log)))
-    try:
-        while (code := process.poll()) is None:
-            time.sleep(POLL_SECONDS)
-    except BaseException:  # the task is cancelled: the run saves
-        process.terminate()
-        process.wait()
-        raise
-    return code
+    return see_out(start(JobFile(Path(job), Path(log))))
 
 
 class RayWork:

@@ -7,15 +7,12 @@ import dataclasses
 import importlib.util
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from expedition import UserError
-from experiments.launchers.places.base import LOST, JobFile, Work, start
-
-POLL_SECONDS = 0.2
+from experiments.launchers.places.base import LOST, JobFile, Work, save, see_out, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +48,15 @@ class Carrier:
     def __call__(self, job: str, log: str) -> int:
         """The exit code of the job's process."""
         self._process = start(JobFile(Path(job), Path(log)))
-        try:
-            while (code := self._process.poll()) is None:
-                time.sleep(POLL_SECONDS)
-        except BaseException:  # it is cancelled: the run saves
-            self._save()
-            raise
-        return code
+        return see_out(self._process)
 
     def checkpoint(self, job: str, log: str) -> Any:
         """What is submitted in its place when it is preempted: the same, which goes on from what it saved."""
         import submitit
 
-        self._save()
-        return submitit.helpers.DelayedSubmission(Carrier(), job, log)
-
-    def _save(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-        self._process = None
+            save(self._process)
+        return submitit.helpers.DelayedSubmission(Carrier(), job, log)
 
 
 class SlurmWork:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.compiler import compiled, missing
+from agents.programs.compiler import compiled, missing
 from agents.search import Evaluation, GumbelConfig, GumbelPlanner, Step
 from agents.search.gumbel import halving, improved_policy, mixed_value
 from agents.search.tree import Nodes

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from agents.compiler import missing
+from agents.programs.compiler import missing
 from experiments.command_line.telling import told_evaluation, told_result
 from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
 from experiments.studies.presets import find_study

@@ -15,6 +15,11 @@ def finished(folder):
     return {run: result["metrics"] for run, result in results.items()}
 
 
+def finished_of(seed, folder):
+    """The same of the runs of one seed, which other seeds do not change."""
+    return {run: metrics for run, metrics in finished(folder).items() if f"-s{seed}-" in run}
+
+
 def lines(folder):
     """The metrics and episodes that a run logged, but for what follows the clock."""
     found = []

@@ -14,7 +14,7 @@ from agents import AgentConfig, PPOConfig
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
 from training.baselines.ppo import rollout_rows
-from training.runtime import StopSignal
+from training.process.runtime import StopSignal
 from training.session import EVALUATION_SEED
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1, workers=0)

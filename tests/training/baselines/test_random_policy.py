@@ -12,7 +12,7 @@ from agents import AgentConfig
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute
 from training.baselines.random_policy import RandomPolicy
-from training.runtime import StopSignal
+from training.process.runtime import StopSignal
 from training.session import EVALUATION_SEED
 
 QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1, workers=0)

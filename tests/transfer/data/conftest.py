@@ -7,31 +7,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
-from training import Logistics, RunConfig, TrainingConfig, execute
-from world_model import for_size
+from tests.transfer import tiny
+from tests.transfer.tiny import AGENT, QUIET
+from training import RunConfig, execute
 
 minari = pytest.importorskip("minari")
 
-QUIET = Logistics(device="cpu", wandb="off", progress=False, threads=1)
-AGENT = AgentConfig(
-    model=for_size("tiny", deter=16, hidden=8, stoch=4, classes=4, blocks=4, units=8, depth=2),
-    behaviour=ActorCriticConfig(imagination=3, layers=1, starts=2),
-    optimizer=OptimizerConfig(lr=1e-2, warmup=1),
-)
-TRAINING = TrainingConfig(
-    num_envs=2,
-    batch=4,
-    length=8,
-    train_ratio=8.0,
-    learning_starts=24,
-    log_every=20,
-    heldout=4,
-    context=2,
-    open_loop=3,
-    evaluation_episodes=2,
-    image_size=32,
-)
+TRAINING = dataclasses.replace(tiny.TRAINING, evaluation_episodes=2)
 
 
 def pretraining(env="CartPole-v1", intrinsic="rnd", steps=60, seed=3, kind="model-based", **changes):

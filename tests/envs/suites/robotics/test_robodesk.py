@@ -11,9 +11,9 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
+from envs.stepping.vector import SerialVectorEnv
 from envs.suites.robotics.mujoco import prepare_rendering
 from envs.suites.robotics.robodesk import SUITE, TASKS, RoboDesk
-from envs.vector import SerialVectorEnv
 from expedition import UserError
 
 if SUITE.missing():

@@ -1,0 +1,1 @@
+"""How agents learn: returns, the optimiser, and which components are frozen."""

@@ -1,0 +1,1 @@
+"""Acting: rows from environments into the replay, beside the learner where that is asked for."""
