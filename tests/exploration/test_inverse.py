@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from exploration import NetworkConfig, Sequences, Sizes
 from exploration.inverse import InverseModel
 
-DISCRETE, BOX = Sizes(0, 0, 5, 3, discrete=True, units=6), Sizes(0, 0, 5, 2, discrete=False, units=6)
+DISCRETE, BOX = Sizes(0, 0, 5, 3, factors=(3,), units=6), Sizes(0, 0, 5, 2, factors=(), units=6)
 
 
 def make(sizes, outputs=4):
@@ -38,7 +38,7 @@ def test_what_the_action_changes_is_found_and_chance_is_left_out():
     # one element counts the action, the other is noise of the same size: only the first moves the features
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    module = InverseModel(Sizes(0, 0, 2, 2, discrete=True, units=32), 2, NetworkConfig())
+    module = InverseModel(Sizes(0, 0, 2, 2, factors=(2,), units=32), 2, NetworkConfig())
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     for _ in range(200):
         taken = torch.randint(2, (32, 6), generator=generator)
