@@ -4,10 +4,19 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import integrate, special, stats
 from torch import distributions as td
 
-from agents.distributions import BoundedNormal, Categorical, from_network, from_parameters, kl, policy_noise
+from agents.distributions import (
+    BoundedNormal,
+    Categorical,
+    from_network,
+    from_parameters,
+    kl,
+    policy_noise,
+    uniform_actions,
+)
 
 
 def output(width, rows=6, seed=0):
@@ -66,6 +75,75 @@ class TestAgainstTorch:
         again = from_parameters(mine.parameters(), (8,) if discrete else ())
         assert type(again) is type(mine)
         torch.testing.assert_close(again, mine, rtol=0, atol=0)
+
+
+class TestFactors:
+    """Two factors, of three and of two values, against torch and by hand."""
+
+    FACTORS = (3, 2)
+
+    def reference(self, values):
+        """Torch's product of as many values each: those that the second factor lacks have probability 0."""
+        probs = [0.99 * part.softmax(-1) + 0.01 / part.shape[-1] for part in values.split(self.FACTORS, -1)]
+        padded = torch.stack([probs[0], F.pad(probs[1], (0, 1))], -2)
+        return td.Independent(td.Categorical(probs=padded), 1)
+
+    def one_hot(self, numbers):
+        return torch.cat([F.one_hot(numbers[..., 0], 3), F.one_hot(numbers[..., 1], 2)], -1).float()
+
+    def test_against_torch(self):
+        values = output(5)
+        mine, theirs = from_network(values, self.FACTORS), self.reference(values)
+        torch.manual_seed(0)
+        numbers = theirs.sample((50,))
+        actions = self.one_hot(numbers)
+        torch.testing.assert_close(mine.log_prob(actions), theirs.log_prob(numbers), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(mine.entropy(), theirs.entropy(), rtol=1e-5, atol=1e-5)
+        again = from_parameters(mine.parameters(), self.FACTORS)
+        torch.testing.assert_close(again, mine, rtol=0, atol=0)
+
+    def test_kl_against_torch(self):
+        # factor by factor, for torch makes no number of 0 log 0 / 0
+        left, right = output(5), output(5, seed=1)
+        expected = sum(
+            td.kl_divergence(reference(one, True), reference(two, True))
+            for one, two in zip(left.split(self.FACTORS, -1), right.split(self.FACTORS, -1), strict=True)
+        )
+        found = kl(from_network(left, self.FACTORS), from_network(right, self.FACTORS))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_by_hand(self):
+        # 1/2, 1/4, 1/4 and 3/4, 1/4, against 1/4, 1/2, 1/4 and 1/2, 1/2
+        one = Categorical(torch.tensor([1 / 2, 1 / 4, 1 / 4, 3 / 4, 1 / 4]).log(), self.FACTORS)
+        two = Categorical(torch.tensor([1 / 4, 1 / 2, 1 / 4, 1 / 2, 1 / 2]).log(), self.FACTORS)
+        action = torch.tensor([0.0, 0, 1, 1, 0])
+        assert one.log_prob(action).item() == pytest.approx(np.log(3 / 16))
+        assert one.entropy().item() == pytest.approx(2.5 * np.log(2) - 0.75 * np.log(3) + np.log(2))
+        expected = 0.25 * np.log(2) + 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+        assert kl(one, two).item() == pytest.approx(expected)
+
+    def test_each_factor_has_its_own_unimix(self):
+        certain = from_network(torch.tensor([80.0, 0, 0, 0, 80]), self.FACTORS)
+        expected = torch.tensor([0.99 + 0.01 / 3, 0.01 / 3, 0.01 / 3, 0.005, 0.995])
+        torch.testing.assert_close(certain.parameters()["logits"].exp(), expected)
+
+    def test_samples_are_independent(self):
+        values, space = output(5, rows=1), gymnasium.spaces.MultiDiscrete([3, 2])
+        mine = from_network(values.expand(40_000, -1), self.FACTORS)
+        samples = mine.sample(policy_noise(space, (40_000,), torch.Generator().manual_seed(0)))
+        assert (samples[:, :3].sum(-1) == 1).all()
+        assert (samples[:, 3:].sum(-1) == 1).all()
+        probs = mine.log_probs[0].exp()
+        torch.testing.assert_close(samples.mean(0), probs, rtol=0, atol=0.02)
+        both = torch.einsum("na,nb->ab", samples[:, :3], samples[:, 3:]) / len(samples)
+        torch.testing.assert_close(both, probs[:3, None] * probs[3:], rtol=0, atol=0.02)
+
+    def test_uniform_actions(self):
+        space = gymnasium.spaces.MultiDiscrete([3, 2])
+        actions, log_probs = uniform_actions(space, 6000, torch.Generator().manual_seed(0))
+        both = torch.einsum("na,nb->ab", actions[:, :3], actions[:, 3:]) / len(actions)
+        torch.testing.assert_close(both, torch.full((3, 2), 1 / 6), rtol=0, atol=0.02)
+        torch.testing.assert_close(log_probs, torch.full((6000,), -np.log(6.0), dtype=torch.float32))
 
 
 def test_unimix_bounds_every_action():

@@ -246,7 +246,7 @@ def test_what_fits_is_left_alone():
     ("observation", "action", "problem"),
     [
         (spaces.Discrete(2), spaces.Box(-np.inf, np.inf, (1,)), "no finite bounds"),
-        (spaces.Discrete(2), spaces.MultiDiscrete([2, 2]), "not supported"),
+        (spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)]), "not supported"),
         (spaces.Sequence(spaces.Discrete(2)), None, "cannot be read"),
         (spaces.Dict({"reward": spaces.Discrete(2)}), None, "'reward'"),
         (spaces.Dict({}), None, "no entries"),
