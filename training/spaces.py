@@ -22,7 +22,7 @@ def describe_spaces(observation: spaces.Dict, action: spaces.Space[Any]) -> dict
 
     Observations keep their order, in which the encoder stacks them. Symbols have their numbers of values in
     the place of a shape. Left out are the bounds of vectors, which no network reads, and the number with
-    which a Discrete begins. A Box of actions is always [-1, 1].
+    which a Discrete or a factor begins. A Box of actions is always [-1, 1].
     """
     acts = f"Box({', '.join(map(str, action.shape or ()))})"
     if isinstance(action, spaces.Discrete | spaces.MultiDiscrete):
