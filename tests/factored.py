@@ -30,3 +30,15 @@ class Pair(gymnasium.Env):
 
 
 gymnasium.register("Pair-v0", entry_point=Pair)
+
+
+class Same(Pair):
+    """Always shows the same two numbers, so that little is to be learned."""
+
+    def _look(self):
+        super()._look()
+        self.wanted = np.array([2, 1])
+        return self.wanted.copy()
+
+
+gymnasium.register("Same-v0", entry_point=Same)

@@ -74,6 +74,21 @@ class TestLoss:
         expected[0, 2] = expected[1, 4] = 0.0
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
+    def test_factors_are_added_up(self):
+        generator = torch.Generator().manual_seed(0)
+        one, two = torch.randn(2, 5, 5, generator=generator), torch.randn(2, 5, 5, generator=generator)
+        teacher, student = from_network(one, (3, 2)), from_network(two, (3, 2))
+        batch = {
+            "prior/logits": teacher.parameters()["logits"],
+            "is_last": torch.zeros(2, 5, dtype=torch.bool),
+        }
+        module = prior(PriorConfig(scale=0.3), gymnasium.spaces.MultiDiscrete([3, 2]))
+        found = module.loss(student, batch, at(0))["prior"]
+        parts = [slice(0, 3), slice(3, 5)]
+        logits = [(batch["prior/logits"][..., x], student.parameters()["logits"][..., x]) for x in parts]
+        both = [td.kl_divergence(*(td.Categorical(logits=each) for each in pair)) for pair in logits]
+        torch.testing.assert_close(found, 0.3 * (both[0] + both[1]), rtol=1e-4, atol=1e-6)
+
     def test_gone_once_decayed(self):
         batch = self.batch(("logits",))
         logits = torch.zeros(2, 5, 4, requires_grad=True)
