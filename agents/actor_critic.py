@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from agents.distributions import ActionDistribution, from_network
 from agents.learning.returns import PercentileScale, lambda_returns
 from expedition.ranges import within
-from world_model import action_width
+from world_model import action_factors, action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
 from world_model.nets import MLP
 
@@ -67,7 +67,7 @@ class ActorCritic(nn.Module):
     Args:
         features: width F.
         units: width of the hidden layers.
-        action_space: Discrete or Box.
+        action_space: Discrete, MultiDiscrete or Box.
         config: settings.
     """
 
@@ -76,9 +76,9 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.discrete = isinstance(action_space, gymnasium.spaces.Discrete)
+        self.factors = action_factors(action_space)
         width = action_width(action_space)
-        outputs = width if self.discrete else 2 * width
+        outputs = width if self.factors else 2 * width
         self.actor = MLP(features, units, config.layers, outputs=outputs, outscale=0.01)
         self.critic = MLP(features, units, config.layers, outputs=TWOHOT_BINS, outscale=0.0)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -86,7 +86,7 @@ class ActorCritic(nn.Module):
 
     def policy(self, features: Tensor) -> ActionDistribution:
         """Action distribution for `features` (..., F)."""
-        return from_network(self.actor(features), self.discrete)
+        return from_network(self.actor(features), self.factors)
 
     def choose(self, features: Tensor, noise: Tensor) -> Tensor:
         """Sampled actions (..., A) for `features` (..., F), from what `policy_noise` drew."""

@@ -46,7 +46,7 @@ class Agent(nn.Module, abc.ABC):
 
     Args:
         observation_space: images and vectors by key.
-        action_space: Discrete or Box.
+        action_space: Discrete, MultiDiscrete or Box.
         config: settings.
         intrinsic: name of the intrinsic reward (phase 1); None for the task's reward (phase 2).
         seed: of the initial weights and of every sample made while learning.
@@ -169,7 +169,7 @@ class Agent(nn.Module, abc.ABC):
         spec: dict[str, tuple[tuple[int, ...], np.dtype]] = {LOG_PROB: ((), np.dtype(np.float32))}
         if self.prior is None:
             return spec
-        names = ("logits",) if self.behaviour.discrete else ("mean", "std")
+        names = ("logits",) if self.behaviour.factors else ("mean", "std")
         width = self.world_model.dynamics.actions
         return spec | {PREFIX + name: ((width,), np.dtype(np.float32)) for name in names}
 
@@ -245,7 +245,7 @@ class Agent(nn.Module, abc.ABC):
 
     def _bounded(self, action: Tensor) -> Tensor:
         """Clip the actions of a Box to [-1, 1]."""
-        return action if self.behaviour.discrete else action.clamp(-1, 1)
+        return action if self.behaviour.factors else action.clamp(-1, 1)
 
     # Learning
 

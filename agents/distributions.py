@@ -1,4 +1,4 @@
-"""Action distributions of the actor: unimix categorical and bounded normal.
+"""Action distributions of the actor: unimix categoricals and bounded normal.
 
 Without `torch.distributions`: its wrappers cost time in the imagination loop.
 """
@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from world_model.distributions import sample_one_hot, unimix_log_probs
-from world_model.spaces import action_width
+from world_model.distributions import factored_log_probs, sample_one_hot
+from world_model.spaces import action_factors, action_width
 
 UNIMIX = 0.01
 MIN_STD, MAX_STD = 0.1, 1.0
@@ -46,16 +46,23 @@ class ActionDistribution(Protocol):
 
 
 class Categorical(NamedTuple):
-    """Over one-hot actions; `log_probs` (..., A) hold the unimix."""
+    """Independent by factor, over their one-hots in a row; `log_probs` (..., A) hold the unimix.
+
+    Log-probability, entropy and divergence of a product are sums over its factors, and so over A.
+    """
 
     log_probs: Tensor
+    factors: tuple[int, ...]
+    """How many values each factor has; they add up to A."""
 
     def sample(self, noise: Tensor) -> Tensor:
-        """One-hot actions (..., A) from uniform noise (...)."""
-        return sample_one_hot(self.log_probs.detach().exp(), noise)
+        """Actions (..., A), a one-hot for each of n factors, from uniform noise (..., n)."""
+        parts = self.log_probs.detach().exp().split(self.factors, -1)
+        drawn = [sample_one_hot(p, u) for p, u in zip(parts, noise.unbind(-1), strict=True)]
+        return torch.cat(drawn, -1)
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """Log-probability of one-hot `action`."""
+        """Log-probability of `action`."""
         return (self.log_probs * action).sum(-1)
 
     def log_prob_clipped(self, action: Tensor) -> Tensor:
@@ -124,25 +131,31 @@ def _bell(z: Tensor) -> Tensor:
     return (-0.5 * z.square()).exp() / math.sqrt(2 * math.pi)
 
 
-def from_network(output: Tensor, discrete: bool) -> ActionDistribution:
-    """Distribution from the actor's last layer: (..., A) logits, or (..., 2A) mean and raw deviation."""
-    if discrete:
-        return Categorical(unimix_log_probs(output.float(), UNIMIX))
+def from_network(output: Tensor, factors: tuple[int, ...]) -> ActionDistribution:
+    """Distribution from the actor's last layer: (..., A) logits, or (..., 2A) mean and raw deviation.
+
+    Args:
+        output: of the network.
+        factors: as `action_factors` tells them; none for a Box.
+    """
+    if factors:
+        return Categorical(factored_log_probs(output.float(), factors, UNIMIX), factors)
     mean, raw = output.float().chunk(2, -1)
     return BoundedNormal(mean.tanh(), (MAX_STD - MIN_STD) * torch.sigmoid(raw + 2) + MIN_STD)
 
 
 def policy_noise(space: gymnasium.Space, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """What sampling actions of `shape` needs: uniform `shape` for Discrete, normal (*shape, A) for a Box."""
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return torch.rand(shape, device=generator.device, generator=generator)
+    """What sampling actions of `shape` needs: uniform (*shape, n) for n factors, or normal (*shape, A)."""
+    factors = action_factors(space)
+    if factors:
+        return torch.rand((*shape, len(factors)), device=generator.device, generator=generator)
     return torch.randn((*shape, action_width(space)), device=generator.device, generator=generator)
 
 
-def from_parameters(parameters: dict[str, Tensor]) -> ActionDistribution:
+def from_parameters(parameters: dict[str, Tensor], factors: tuple[int, ...]) -> ActionDistribution:
     """Inverse of `ActionDistribution.parameters`."""
-    if "logits" in parameters:
-        return Categorical(parameters["logits"])
+    if factors:
+        return Categorical(parameters["logits"], factors)
     return BoundedNormal(parameters["mean"], parameters["std"])
 
 
@@ -151,10 +164,11 @@ def uniform_actions(space: gymnasium.Space, count: int, generator: torch.Generat
 
     With them goes the log-probability (density) of each, (count,).
     """
-    width = action_width(space)
-    if isinstance(space, gymnasium.spaces.Discrete):
-        index = torch.randint(width, (count,), device=generator.device, generator=generator)
-        actions, log_prob = F.one_hot(index, width).float(), -math.log(width)
+    factors, width = action_factors(space), action_width(space)
+    if factors:
+        drawn = [torch.randint(n, (count,), device=generator.device, generator=generator) for n in factors]
+        hot = [F.one_hot(index, n) for index, n in zip(drawn, factors, strict=True)]
+        actions, log_prob = torch.cat(hot, -1).float(), -math.log(math.prod(factors))
     else:
         actions = 2 * torch.rand(count, width, device=generator.device, generator=generator) - 1
         log_prob = -width * math.log(2)

@@ -91,12 +91,13 @@ class DreamerAgent(Agent):
         return self.planners[mode] is not None
 
     def _plan(self, latent: Latent, mode: Mode, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Planned actions (N, A), and their log-probability (N,): NaN for those of a Box."""
+        """Planned actions (N, A), and their log-probability (N,): NaN where candidates are sampled."""
         planner = self.planners[mode]
         assert planner is not None
         plan = planner.plan(latent, planner.draw_noise(len(latent.deter), generator))
         likely = (plan.weights[..., None] * plan.candidates * plan.action[:, None]).sum((1, 2)).log()
-        return plan.action, likely if self.behaviour.discrete else torch.full_like(likely, torch.nan)
+        every = len(self.behaviour.factors) == 1
+        return plan.action, likely if every else torch.full_like(likely, torch.nan)
 
     def _unrolled(self, length: int) -> tuple[int, int]:
         """Rows K that are predicted ahead, and from how many of each sequence."""

@@ -65,7 +65,7 @@ class PolicyPrior(nn.Module):
         self.encoder = world_model.encoder
         self.dynamics = world_model.dynamics
         self.actor = behaviour.actor
-        self.discrete = behaviour.discrete
+        self.factors = behaviour.factors
         self.config = config
         self.steps = steps
         self.requires_grad_(False)
@@ -98,7 +98,7 @@ class PolicyPrior(nn.Module):
         share = self.config.share * self.strength(env_step)
         drawn = torch.rand(shape, device=device, generator=generator) < share
         acting = torch.where(redraw | batch["is_first"][:, 0], drawn, state.acting)
-        return from_network(self.actor(latent.features), self.discrete), PriorState(latent, acting)
+        return from_network(self.actor(latent.features), self.factors), PriorState(latent, acting)
 
     def loss(
         self, policy: ActionDistribution, batch: Mapping[str, Tensor], env_step: Tensor
@@ -112,5 +112,6 @@ class PolicyPrior(nn.Module):
         recorded = {key[len(PREFIX) :]: value for key, value in batch.items() if key.startswith(PREFIX)}
         known = ~torch.stack([value.isnan().any(-1) for value in recorded.values()]).any(0)
         # Where the teacher did not watch, anything finite stands in and costs nothing.
-        teacher = from_parameters({name: value.nan_to_num(nan=1.0) for name, value in recorded.items()})
+        finite = {name: value.nan_to_num(nan=1.0) for name, value in recorded.items()}
+        teacher = from_parameters(finite, self.factors)
         return {"prior": weight * kl(teacher, policy) * (known & ~batch["is_last"])}

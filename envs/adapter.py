@@ -19,6 +19,7 @@ RESERVED_PREFIXES = ("task/", "prior/", "behaviour/")
 SMALLEST_IMAGE = 16
 
 _Encode = Callable[[Any], np.ndarray]
+_Counted = spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
 
 def adapt(env: gymnasium.Env[Any, Any], image_size: int = 64) -> gymnasium.Env[Any, Any]:
@@ -36,7 +37,7 @@ def adapt(env: gymnasium.Env[Any, Any], image_size: int = 64) -> gymnasium.Env[A
 
 
 class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
-    """Observes images (h, w, 3), vectors (d,) and symbols (n,); acts by Discrete or a Box in [-1, 1].
+    """Observes images (h, w, 3), vectors (d,), symbols (n,); acts by (Multi)Discrete or a Box in [-1, 1].
 
     Boxes of uint8 (h, w, 1 or 3) with at least 16 pixels a side become images of (image_size, image_size, 3),
     grey ones repeated; every other box is flattened to a vector. Discrete, MultiBinary and MultiDiscrete
@@ -45,7 +46,8 @@ class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
     anything else is named `image`, `vector` or `symbols`.
 
     Box actions are flattened to (A,), clipped to [-1, 1] and stretched linearly to the bounds; Discrete ones
-    start at 0.
+    start at 0. MultiDiscrete ones are flattened to (n,) and start at 0; so are those of a MultiBinary, as
+    factors of two values.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], image_size: int = 64) -> None:
@@ -62,7 +64,7 @@ class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         return self._encode(observation), info
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Act with an int, or with (A,) floats in [-1, 1]."""
+        """Act with an int, (n,) ints, or (A,) floats in [-1, 1]."""
         result = step_result(self.env.step(self._decode(action)))
         observation, reward, terminated, truncated, info = result
         return self._encode(observation), number(reward), bool(terminated), bool(truncated), info
@@ -89,8 +91,9 @@ def shown_actions(
 ) -> tuple[spaces.Space[Any], Callable[[np.ndarray], np.ndarray]]:
     """Return the space by which an `Adapter` acts, and the function to its actions from the environment's.
 
-    The function takes actions (n, ...) and returns numbers from 0 for a Discrete; for a Box (n, A) float32 in
-    [-1, 1], to which what lies beyond the bounds is clipped.
+    The function takes actions (n, ...) and returns numbers from 0 for a Discrete, and so for each factor of a
+    MultiDiscrete or MultiBinary; for a Box (n, A) float32 in [-1, 1], to which what lies beyond the bounds is
+    clipped.
 
     Raises:
         UserError: the space cannot be brought to shape.
@@ -98,6 +101,9 @@ def shown_actions(
     shown, _ = _actions(space)
     if isinstance(space, spaces.Discrete):
         return shown, lambda actions: np.asarray(actions) - int(space.start)
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        start = _start(space)
+        return shown, lambda actions: (actions - start).reshape(len(actions), -1).astype(np.int64)
     assert isinstance(space, spaces.Box)
     return shown, functools.partial(_shrink, space)
 
@@ -113,6 +119,8 @@ def _fits(observation: spaces.Space[Any], action: spaces.Space[Any], image_size:
     )
     if isinstance(action, spaces.Discrete):
         return seen and action.start == 0
+    if isinstance(action, spaces.MultiDiscrete):
+        return seen and _is_symbols(action) and action.dtype == np.int64
     if not isinstance(action, spaces.Box) or action.dtype != np.float32 or len(action.shape) != 1:
         return False
     return seen and bool((action.low == -1).all() and (action.high == 1).all())
@@ -199,22 +207,30 @@ def _encoder(space: spaces.Space[Any], name: str, image_size: int) -> tuple[str,
     )
 
 
-def _symbols(
-    space: spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary, name: str
-) -> tuple[spaces.MultiDiscrete, _Encode]:
+def _symbols(space: _Counted, name: str) -> tuple[spaces.MultiDiscrete, _Encode]:
     """Return symbols (n,) from 0; one byte each where their numbers of values fit into one."""
-    start: Any
-    if isinstance(space, spaces.MultiBinary):
-        sizes, start = np.full(int(np.prod(space.shape)), 2), np.int64(0)
-    elif isinstance(space, spaces.Discrete):
-        sizes, start = np.array([space.n]), space.start
-    else:
-        sizes, start = space.nvec.reshape(-1).astype(np.int64), space.start
+    sizes, start = _sizes(space), _start(space)
     dtype: Any
     fitted, dtype = fit(space, name), np.uint8 if sizes.max() <= 255 else np.int32
     return spaces.MultiDiscrete(
         sizes, dtype=dtype
     ), lambda seen: (fitted(seen) - start).astype(dtype).reshape(-1)
+
+
+def _sizes(space: _Counted) -> np.ndarray:
+    """How many values each of n numbers has, (n,) int64."""
+    if isinstance(space, spaces.MultiBinary):
+        return np.full(int(np.prod(space.shape)), 2)
+    return (
+        np.atleast_1d(space.n if isinstance(space, spaces.Discrete) else space.nvec)
+        .reshape(-1)
+        .astype(np.int64)
+    )
+
+
+def _start(space: _Counted) -> Any:
+    """The first value of each number, in the shape of the space, or of all."""
+    return np.int64(0) if isinstance(space, spaces.MultiBinary) else space.start
 
 
 def _picture(fitted: Fit, size: int, shown: Any) -> np.ndarray:
@@ -231,13 +247,23 @@ def _actions(space: spaces.Space[Any]) -> tuple[spaces.Space[Any], Callable[[Any
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         return spaces.Discrete(int(space.n)), lambda action: start + int(action)
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        return spaces.MultiDiscrete(_sizes(space)), functools.partial(_count_on, space)
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        raise UserError(f"Actions of the kind {space} are not supported: use Discrete or a Box of floats.")
+        raise UserError(
+            f"Actions of the kind {space} are not supported: use Discrete, MultiDiscrete, MultiBinary or a "
+            "Box of floats."
+        )
     if not space.is_bounded():
         raise UserError(
             "The environment's action box has no finite bounds to scale to: give it bounds in a wrapper."
         )
     return spaces.Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32), functools.partial(_stretch, space)
+
+
+def _count_on(space: spaces.MultiDiscrete | spaces.MultiBinary, action: np.ndarray) -> np.ndarray:
+    """Numbers (n,) from 0 as the space counts them, in its shape."""
+    return (np.asarray(action).reshape(space.shape) + _start(space)).astype(space.dtype)
 
 
 def _stretch(space: spaces.Box, action: np.ndarray) -> np.ndarray:

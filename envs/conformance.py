@@ -129,6 +129,8 @@ def _record(env_id: str, image_size: int, seed: int, steps: int, seconds: float)
 def _random_actions(space: spaces.Space[Any], rng: np.random.Generator) -> np.ndarray:
     if isinstance(space, spaces.Discrete):
         return rng.integers(space.n, size=PAIR)
+    if isinstance(space, spaces.MultiDiscrete):
+        return rng.integers(space.nvec, size=(PAIR, *space.shape))
     assert isinstance(space, spaces.Box)
     return rng.uniform(-1, 1, (PAIR, *space.shape)).astype(np.float32)
 

@@ -91,7 +91,7 @@ def suites() -> dict[str, Suite]:
 
 
 def make(env_id: str, *, image_size: int = 64) -> gymnasium.Env[Any, Any]:
-    """Make one environment: observations a Dict of Boxes and symbols, actions Discrete or a Box in [-1, 1].
+    """Make one environment, which observes and acts as an `Adapter` does.
 
     Args:
         env_id: one of `environments()`, an id registered with gymnasium ("CartPole-v1"), or "module:Name-v0",

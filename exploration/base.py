@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple, final
 
-import gymnasium
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from world_model import Filter, Latent
 from world_model.distributions import move_
 from world_model.nets import MLP
-from world_model.spaces import action_width
+from world_model.spaces import action_factors, action_width
 
 
 class RewardScale(nn.Module):
@@ -72,21 +71,21 @@ class RewardScale(nn.Module):
 
 
 class Sizes(NamedTuple):
-    """Widths of what a reward reads: F, S * C, E and A; whether actions are `discrete`; hidden layers."""
+    """Widths of what a reward reads: F, S * C, E and A; values of each factor of an action; hidden layers."""
 
     features: int
     stoch: int
     embedding: int
     actions: int
-    discrete: bool
+    factors: tuple[int, ...]
     units: int
 
     @classmethod
     def of(cls, model: Filter) -> Sizes:
         """Sizes of an agent's model."""
         config, space = model.config, model.action_space
-        stoch, discrete = config.stoch * config.classes, isinstance(space, gymnasium.spaces.Discrete)
-        return cls(config.features, stoch, model.encoder.width, action_width(space), discrete, config.units)
+        stoch, factors = config.stoch * config.classes, action_factors(space)
+        return cls(config.features, stoch, model.encoder.width, action_width(space), factors, config.units)
 
 
 @dataclasses.dataclass(frozen=True)

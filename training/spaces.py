@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from expedition import UserError
-from world_model import split_observations
+from world_model import action_factors, split_observations
 
 SPACES = "spaces"
 """Key in the metadata of a checkpoint."""
@@ -22,11 +22,11 @@ def describe_spaces(observation: spaces.Dict, action: spaces.Space[Any]) -> dict
 
     Observations keep their order, in which the encoder stacks them. Symbols have their numbers of values in
     the place of a shape. Left out are the bounds of vectors, which no network reads, and the number with
-    which a Discrete begins. A Box of actions is always [-1, 1].
+    which a Discrete or a factor begins. A Box of actions is always [-1, 1].
     """
     acts = f"Box({', '.join(map(str, action.shape or ()))})"
-    if isinstance(action, spaces.Discrete):
-        acts = f"Discrete({action.n})"
+    if isinstance(action, spaces.Discrete | spaces.MultiDiscrete):
+        acts = f"{type(action).__name__}({', '.join(map(str, action_factors(action)))})"
     return {
         "observations": [[name, *_described(entry)] for name, entry in observation.items()],
         "actions": acts,
@@ -45,10 +45,13 @@ def described_spaces(described: Mapping[str, Any]) -> tuple[spaces.Dict, spaces.
     With them an agent is made where its environment is not installed.
     """
     observed = [(name, _space(kind, sizes)) for name, kind, sizes in described["observations"]]
-    kind, _, size = described["actions"].removesuffix(")").partition("(")
-    acts: spaces.Space[Any] = spaces.Discrete(int(size))
-    if kind == "Box":
-        acts = spaces.Box(-1.0, 1.0, (int(size),), np.float32)
+    kind, _, told = described["actions"].removesuffix(")").partition("(")
+    sizes = [int(size) for size in told.split(", ")]
+    acts: spaces.Space[Any] = spaces.Discrete(sizes[0])
+    if kind == "MultiDiscrete":
+        acts = spaces.MultiDiscrete(sizes)
+    elif kind == "Box":
+        acts = spaces.Box(-1.0, 1.0, (sizes[0],), np.float32)
     return spaces.Dict(observed), acts
 
 

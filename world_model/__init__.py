@@ -11,7 +11,13 @@ from world_model.sizes import (
     check_predicts,
     for_size,
 )
-from world_model.spaces import action_width, split_observations
+from world_model.spaces import (
+    action_factors,
+    action_width,
+    split_observations,
+    to_env_actions,
+    to_learner_actions,
+)
 
 __all__ = [
     "RSSM",
@@ -22,8 +28,11 @@ __all__ = [
     "Predicts",
     "WorldModel",
     "WorldModelConfig",
+    "action_factors",
     "action_width",
     "check_predicts",
     "for_size",
     "split_observations",
+    "to_env_actions",
+    "to_learner_actions",
 ]

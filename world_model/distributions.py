@@ -6,6 +6,7 @@ Written without `torch.distributions`, whose validation and wrappers cost time i
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +81,17 @@ def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
 def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
     """Their logarithms."""
     return logits.log_softmax(-1) if unimix == 0.0 else torch.log(unimix_probs(logits, unimix))
+
+
+def factored_log_probs(logits: Tensor, factors: Sequence[int], unimix: float = 0.0) -> Tensor:
+    """Log-probabilities of independent categoricals in a row, (..., A), each with its own unimix.
+
+    Args:
+        logits: (..., A), A the sum of `factors`.
+        factors: how many classes each has.
+        unimix: share of the uniform distribution.
+    """
+    return torch.cat([unimix_log_probs(part, unimix) for part in logits.split(tuple(factors), -1)], -1)
 
 
 def sample_one_hot(probs: Tensor, noise: Tensor) -> Tensor:

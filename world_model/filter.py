@@ -18,7 +18,7 @@ class Filter(nn.Module):
 
     Args:
         observation_space: images, vectors and symbols by key.
-        action_space: Discrete or Box.
+        action_space: Discrete, MultiDiscrete or Box.
         config: widths.
     """
 

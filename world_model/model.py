@@ -28,7 +28,7 @@ class WorldModel(Filter):
 
     Args:
         observation_space: images, vectors and symbols by key.
-        action_space: Discrete or Box.
+        action_space: Discrete, MultiDiscrete or Box.
         config: widths and loss weights.
     """
 

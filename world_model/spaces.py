@@ -1,8 +1,8 @@
-"""Which observations are images, vectors or symbols, and how wide an action is."""
+"""Which observations are images, vectors or symbols, and how the learner sees actions."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -49,9 +49,52 @@ def split_observations(space: gymnasium.spaces.Dict) -> Observed:
 
 
 def action_width(space: gymnasium.Space) -> int:
-    """Width A of an action as the learner sees it: one-hot for `Discrete`, flat for `Box`."""
+    """Width A of an action as the learner sees it: the one-hots of its factors in a row, flat for `Box`."""
+    factors = action_factors(space)
+    return sum(factors) if factors else int(np.prod(space.shape or ()))
+
+
+def action_factors(space: gymnasium.Space) -> tuple[int, ...]:
+    """How many values each factor of an action has: `Discrete` is the case of one, and a `Box` has none.
+
+    Raises:
+        UserError: actions of this kind are not supported.
+    """
     if isinstance(space, gymnasium.spaces.Discrete):
-        return int(space.n)
+        return (int(space.n),)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete) and len(space.shape) == 1 and not space.start.any():
+        return tuple(map(int, space.nvec))
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise UserError(f"Actions of {space} are not supported: use Discrete or a one-dimensional Box.")
+        return ()
+    raise UserError(
+        f"Actions of {space} are not supported: use Discrete, a one-dimensional MultiDiscrete from 0, or a "
+        "one-dimensional Box."
+    )
+
+
+def to_env_actions(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
+    """Learner's actions (N, A) to the environment's.
+
+    These are numbers (N,) for `Discrete`, (N, n) for the n factors of `MultiDiscrete`; the same for `Box`.
+    """
+    factors = action_factors(space)
+    if not factors:
+        return actions
+    numbers = [part.argmax(-1) for part in np.split(actions, np.cumsum(factors)[:-1], -1)]
+    return numbers[0] if isinstance(space, gymnasium.spaces.Discrete) else np.stack(numbers, -1)
+
+
+def to_learner_actions(actions: Any, space: gymnasium.Space) -> np.ndarray:
+    """Inverse of `to_env_actions`: actions (N, ...) of the environment to float32 (N, A).
+
+    Raises:
+        ValueError: a number is not one of its factor's.
+    """
+    factors = action_factors(space)
+    if not factors:
+        return np.asarray(actions, np.float32)
+    numbers = np.asarray(actions).reshape(-1, len(factors))
+    if ((numbers < 0) | (numbers >= factors)).any():
+        raise ValueError(f"an action is not one of {space}")
+    parts = [np.eye(n, dtype=np.float32)[k] for n, k in zip(factors, numbers.T, strict=True)]
+    return np.concatenate(parts, -1)

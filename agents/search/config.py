@@ -32,7 +32,8 @@ class GumbelConfig:
     visit_offset: float = 50.0
     """Visits that are added there, so that values count from the first."""
     sampled_actions: int = 16
-    """Actions K that are sampled from the policy in each node, where actions are continuous."""
+    """Actions K that are sampled from the policy in each node, where they are continuous or have several
+    factors."""
 
     def __post_init__(self) -> None:
         group = "agent.search.gumbel"

@@ -1,7 +1,7 @@
 """Gumbel MuZero search (Danihelka et al. 2022, 'Policy improvement by planning with Gumbel').
 
-Equations are numbered as there. Continuous actions are sampled in every node (Hubert et al. 2021,
-'Learning and planning in complex action spaces', arXiv 2104.06303).
+Equations are numbered as there. Continuous actions and those of several factors are sampled in every node
+(Hubert et al. 2021, 'Learning and planning in complex action spaces', arXiv 2104.06303).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agents.search.config import GumbelConfig
 from agents.search.model import Evaluation, SearchModel, State, Step
 from agents.search.plan import Plan, gumbel_noise
 from agents.search.tree import Nodes, Tree, back_up, choose, descend, ends, grow, plant, spread
-from world_model import action_width
+from world_model import action_factors, action_width
 
 SMALLEST = 1e-8
 """Ranges of values below this are not stretched to 1."""
@@ -33,7 +33,8 @@ class GumbelNoise(NamedTuple):
     chances: Tensor
     """Of the model's steps: uniform, (simulations, N, S)."""
     choices: Tensor
-    """Of the actions sampled in each node: normal, (simulations + 1, N, K, A); empty for Discrete."""
+    """Of the actions sampled in each node: (simulations + 1, N, K, ...), see `policy_noise`; empty where all
+    are tried."""
 
 
 def mixed_value(nodes: Nodes) -> Tensor:
@@ -94,15 +95,15 @@ class GumbelPlanner:
     Args:
         config: settings.
         model: where to search.
-        action_space: Discrete or Box.
+        action_space: Discrete, MultiDiscrete or Box.
     """
 
     def __init__(self, config: GumbelConfig, model: SearchModel, action_space: gymnasium.Space) -> None:
         self.config = config
         self.model = model
         self.action_space = action_space
-        self.discrete = isinstance(action_space, gymnasium.spaces.Discrete)
-        self.width = action_width(action_space) if self.discrete else config.sampled_actions  # K
+        self.every = len(action_factors(action_space)) == 1  # of a product there are too many
+        self.width = action_width(action_space) if self.every else config.sampled_actions  # K
         self.wanted = halving(min(config.considered, self.width), config.simulations)
         self.first = self.wanted.count(0)
         deepest = config.simulations - self.first + 1  # each later simulation adds a level at most
@@ -110,7 +111,7 @@ class GumbelPlanner:
 
     def draw_noise(self, count: int, generator: torch.Generator) -> GumbelNoise:
         """Everything that a search from `count` states samples with."""
-        simulations, sampled = self.config.simulations, 0 if self.discrete else self.width
+        simulations, sampled = self.config.simulations, 0 if self.every else self.width
         chances = torch.rand(
             simulations, count, self.model.variables, device=generator.device, generator=generator
         )

@@ -49,7 +49,7 @@ class SearchModel(Protocol):
         ...
 
     def evaluate(self, state: State, choices: Tensor) -> Evaluation:
-        """Judge `state` (N, ...); normal noise (N, K, A) samples the candidates of a Box."""
+        """Judge `state` (N, ...); noise (N, K, ...) samples the candidates where there are too many."""
         ...
 
 
@@ -93,7 +93,7 @@ class ImaginedModel:
         features = state.features
         value = self.behaviour.value(features)
         policy = self.behaviour.policy(features[:, None])  # (N, 1, A)
-        if self.behaviour.discrete:
+        if len(self.behaviour.factors) == 1:
             return Evaluation(policy.parameters()["logits"][:, 0], value, None)
         candidates = policy.sample(choices).clamp(-1, 1)
         return Evaluation(torch.zeros_like(candidates[..., 0]), value, candidates)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import gymnasium
-from gymnasium.spaces import Discrete
 
 from agents.search.config import SearchConfig
 from agents.search.gumbel import GumbelPlanner
 from agents.search.model import SearchModel
 from agents.search.plan import Planner
 from agents.search.shooting import ShootingPlanner
-from world_model import action_width
+from world_model import action_factors, action_width
 
 
 def make_planner(config: SearchConfig, model: SearchModel, action_space: gymnasium.Space) -> Planner:
@@ -21,7 +20,7 @@ def make_planner(config: SearchConfig, model: SearchModel, action_space: gymnasi
     Args:
         config: settings.
         model: where to search; `ImaginedModel` of an agent's, or a simulator that can be restored.
-        action_space: Discrete or Box.
+        action_space: Discrete, MultiDiscrete or Box.
 
     Raises:
         UserError: this kind cannot plan such actions.
@@ -32,8 +31,9 @@ def make_planner(config: SearchConfig, model: SearchModel, action_space: gymnasi
 
 
 def one_step(config: SearchConfig, action_space: gymnasium.Space) -> SearchConfig:
-    """A tree of depth 1 in which every action is tried once, or each of those sampled from a Box."""
+    """A tree of depth 1 in which every action is tried once, or each of those sampled."""
     gumbel = config.gumbel
-    actions = action_width(action_space) if isinstance(action_space, Discrete) else gumbel.sampled_actions
+    every = len(action_factors(action_space)) == 1
+    actions = action_width(action_space) if every else gumbel.sampled_actions
     shallow = dataclasses.replace(gumbel, simulations=actions, considered=max(2, actions), depth=1)
     return dataclasses.replace(config, kind="gumbel", gumbel=shallow)

@@ -25,7 +25,7 @@ class Tree(NamedTuple):
     state: State
     """Of the model, (R, ...)."""
     candidates: Tensor | None
-    """Actions of Box, (R, K, A); None where they are all there are, one-hot, K = A."""
+    """Sampled actions, (R, K, A); None where they are all there are, one-hot, K = A."""
     logits: Tensor
     """Of the prior over actions, (R, K)."""
     guess: Tensor

@@ -27,9 +27,9 @@ from benchmarks.learning.runs import QUIET, load
 from envs import Rows, VectorEnv
 from expedition import UserError
 from training import prepare_process, read_config
-from training.collecting.collector import to_env_actions
 from training.process.logistics import env_factory
 from training.session import build_agent
+from world_model import to_env_actions
 
 VALUES = ("critic", "search", "one-step")
 

@@ -150,7 +150,7 @@ class Lane:
         if self.ended:
             return saved
         space = self.env.action_space
-        actions = np.array(self._actions, np.int64 if isinstance(space, spaces.Discrete) else np.float32)
+        actions = np.array(self._actions, np.float32 if isinstance(space, spaces.Box) else np.int64)
         actions = actions.reshape(len(self._actions), *(space.shape or ()))
         return saved | {"actions": actions, "return": self._return, "observation": self._fingerprint()}
 
@@ -190,7 +190,7 @@ class Lane:
         """Play an episode's actions; say whether it got through them."""
         try:
             self.begin(seed, episode)
-            for move in actions.tolist() if actions.dtype == np.int64 else actions.astype(np.float32):
+            for move in actions.tolist() if actions.ndim == 1 else actions:
                 if self.ended:
                     break
                 self._advance(move)

@@ -41,7 +41,8 @@ class VectorEnv(abc.ABC):
     Attributes:
         num_envs: N.
         observation_space: of one environment: a Dict of uint8 (h, w, 3) and float32 (d,) boxes.
-        action_space: of one environment: Discrete, or a float32 Box (A,) in [-1, 1].
+        action_space: of one environment: Discrete, MultiDiscrete (n,) from 0, or a float32 Box (A,)
+            in [-1, 1].
         task_rewards: other tasks, whose rewards stand in the rows as `task/<name>`.
         restarts: how many times a worker was replaced.
     """
@@ -83,18 +84,17 @@ class VectorEnv(abc.ABC):
         episode. Nothing but `receive` and `close` may be called next.
 
         Args:
-            actions: (N,) ints, or (N, A) floats in [-1, 1].
+            actions: (N,) ints, (N, n) ints, or (N, A) floats in [-1, 1].
 
         Raises:
             ValueError: the actions have another shape.
             RuntimeError: called before `reset`.
         """
         self._need_seed()
-        discrete = isinstance(self.action_space, spaces.Discrete)
         shape = (self.num_envs, *(self.action_space.shape or ()))
         if actions.shape != shape:
             raise ValueError(f"Actions must have the shape {shape}, not {actions.shape}.")
-        self._send(actions.tolist() if discrete else list(actions.astype(np.float32)))  # a copy
+        self._send(actions.tolist() if actions.ndim == 1 else list(actions.astype(self.action_space.dtype)))
 
     def receive(self) -> Rows:
         """Return the rows that the actions sent have led to.

@@ -69,7 +69,9 @@ def format_catalogue(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> st
     for kind, entries in found.items():
         if kind == "environments":
             lines = [line for suite in suites().values() for line in _format_suite(suite)]
-            lines.append("  Any Gymnasium id with Box or Discrete spaces works too, such as CartPole-v1.")
+            lines.append(
+                "  Any Gymnasium id with Box, (Multi)Discrete or MultiBinary spaces works too: CartPole-v1."
+            )
         else:
             width = max(len(name) for name in entries)
             lines = [f"  {name:<{width}}  {entry['description']}" for name, entry in entries.items()]

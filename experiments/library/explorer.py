@@ -17,11 +17,10 @@ from agents.distributions import policy_noise
 from envs import adapt, environment_info, make
 from expedition import UserError
 from training import Checkpoint, RunConfig, open_checkpoint, read_config
-from training.collecting.collector import to_env_actions
 from training.process.runtime import choose_device
 from training.spaces import SPACES, describe_spaces, described_spaces, told_observations
 from training.storage.hub import located
-from world_model import Filter, WorldModel, action_width
+from world_model import Filter, WorldModel, to_env_actions, to_learner_actions
 from world_model.decoder import Decoder
 from world_model.distributions import symexp
 
@@ -77,7 +76,7 @@ class Explorer:
 
         Returns:
             Observations are a Dict of images (h, w, 3), vectors (d,) and symbols (n,); actions are Discrete,
-            or a Box in [-1, 1].
+            MultiDiscrete, or a Box in [-1, 1].
 
         Raises:
             UserError: no such environment, or one of other observations or actions.
@@ -110,7 +109,7 @@ class Explorer:
         """Take an observation in, to which the last action led, and choose the next action.
 
         Returns:
-            An action for `env`: an int, or float32 (A,).
+            An action for `env`: an int, an int for each factor (n,), or float32 (A,).
 
         Raises:
             UserError: the observation is not one of `env`.
@@ -208,10 +207,8 @@ class Explorer:
 
     def _learned(self, action: Any) -> Tensor:
         """An action of the environment as the learner sees it, (1, A)."""
-        space, device = self.agent.action_space, self.agent.device
-        if isinstance(space, gymnasium.spaces.Discrete):
-            return torch.eye(action_width(space), device=device)[int(action)][None]
-        return torch.as_tensor(np.asarray(action, np.float32), device=device).clamp(-1, 1)[None]
+        actions = to_learner_actions(np.asarray(action)[None], self.agent.action_space)
+        return torch.as_tensor(actions, device=self.agent.device).clamp(-1, 1)
 
 
 def load(source: str | Path, device: str = "auto") -> Explorer:

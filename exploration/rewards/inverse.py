@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from exploration.base import NetworkConfig, Sequences, Sizes
+from world_model.distributions import factored_log_probs
 
 
 class InverseModel(nn.Module):
@@ -22,7 +23,7 @@ class InverseModel(nn.Module):
 
     def __init__(self, sizes: Sizes, outputs: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.discrete = sizes.discrete
+        self.factors = sizes.factors
         self.features = config.network(sizes, sizes.embedding, outputs)
         self.action = config.network(sizes, 2 * outputs, sizes.actions)
 
@@ -33,11 +34,11 @@ class InverseModel(nn.Module):
     def error(self, features: Tensor, x: Sequences) -> Tensor:
         """Error in predicting the actions from features (B, T, D) of the rows of `x`, (B, T - 1).
 
-        Cross-entropy, or half the squared error for a Box.
+        Cross-entropy, summed over the factors, or half the squared error for a Box.
         """
         actions = x.actions[:, 1:]
         # (B, T - 1, 2 D) -> (B, T - 1, A)
         predicted = self.action(torch.cat([features[:, :-1], features[:, 1:]], -1)).float()
-        if self.discrete:
-            return -(actions * predicted.log_softmax(-1)).sum(-1)
+        if self.factors:
+            return -(actions * factored_log_probs(predicted, self.factors)).sum(-1)
         return 0.5 * (predicted - actions).square().sum(-1)

@@ -4,14 +4,27 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import integrate, special, stats
 from torch import distributions as td
 
-from agents.distributions import BoundedNormal, Categorical, from_network, from_parameters, kl, policy_noise
+from agents.distributions import (
+    BoundedNormal,
+    Categorical,
+    from_network,
+    from_parameters,
+    kl,
+    policy_noise,
+    uniform_actions,
+)
 
 
 def output(width, rows=6, seed=0):
     return 2 * torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+
+
+def actor(values, discrete):
+    return from_network(values, (values.shape[-1],) if discrete else ())
 
 
 def reference(values, discrete):
@@ -26,7 +39,7 @@ def reference(values, discrete):
 class TestAgainstTorch:
     def test_log_prob_and_entropy(self, discrete):
         values = output(8)
-        mine, theirs = from_network(values, discrete), reference(values, discrete)
+        mine, theirs = actor(values, discrete), reference(values, discrete)
         torch.manual_seed(0)
         actions = theirs.sample((50,))
         torch.testing.assert_close(mine.log_prob(actions), theirs.log_prob(actions), rtol=1e-5, atol=1e-5)
@@ -37,20 +50,20 @@ class TestAgainstTorch:
         one, two = output(8).requires_grad_(), output(8).requires_grad_()
         torch.manual_seed(0)
         action = reference(two, discrete).sample()
-        for p in (from_network(one, discrete), reference(two, discrete)):
+        for p in (actor(one, discrete), reference(two, discrete)):
             (p.log_prob(action) + (0.3 * p.entropy() if discrete else 0.0)).sum().backward()
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-5)
 
     def test_kl(self, discrete):
         left, right = output(8), output(8, seed=1)
         expected = td.kl_divergence(reference(left, discrete), reference(right, discrete))
-        found = kl(from_network(left, discrete), from_network(right, discrete))
+        found = kl(actor(left, discrete), actor(right, discrete))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         assert (found > 0.01).all()
 
     def test_samples(self, discrete):
         values = output(8, rows=1)
-        mine, theirs = from_network(values.expand(40_000, -1), discrete), reference(values, discrete)
+        mine, theirs = actor(values.expand(40_000, -1), discrete), reference(values, discrete)
         space = gymnasium.spaces.Discrete(8) if discrete else gymnasium.spaces.Box(-1, 1, (4,))
         samples = mine.sample(policy_noise(space, (40_000,), torch.Generator().manual_seed(0)))
         assert not samples.requires_grad
@@ -58,20 +71,89 @@ class TestAgainstTorch:
         torch.testing.assert_close(samples.var(0), theirs.variance[0], rtol=0, atol=0.02)
 
     def test_rebuilt_from_parameters(self, discrete):
-        mine = from_network(output(8), discrete)
-        again = from_parameters(mine.parameters())
+        mine = actor(output(8), discrete)
+        again = from_parameters(mine.parameters(), (8,) if discrete else ())
         assert type(again) is type(mine)
-        assert all(torch.equal(a, b) for a, b in zip(again, mine, strict=True))
+        torch.testing.assert_close(again, mine, rtol=0, atol=0)
+
+
+class TestFactors:
+    """Two factors, of three and of two values, against torch and by hand."""
+
+    FACTORS = (3, 2)
+
+    def reference(self, values):
+        """Torch's product of as many values each: those that the second factor lacks have probability 0."""
+        probs = [0.99 * part.softmax(-1) + 0.01 / part.shape[-1] for part in values.split(self.FACTORS, -1)]
+        padded = torch.stack([probs[0], F.pad(probs[1], (0, 1))], -2)
+        return td.Independent(td.Categorical(probs=padded), 1)
+
+    def one_hot(self, numbers):
+        return torch.cat([F.one_hot(numbers[..., 0], 3), F.one_hot(numbers[..., 1], 2)], -1).float()
+
+    def test_against_torch(self):
+        values = output(5)
+        mine, theirs = from_network(values, self.FACTORS), self.reference(values)
+        torch.manual_seed(0)
+        numbers = theirs.sample((50,))
+        actions = self.one_hot(numbers)
+        torch.testing.assert_close(mine.log_prob(actions), theirs.log_prob(numbers), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(mine.entropy(), theirs.entropy(), rtol=1e-5, atol=1e-5)
+        again = from_parameters(mine.parameters(), self.FACTORS)
+        torch.testing.assert_close(again, mine, rtol=0, atol=0)
+
+    def test_kl_against_torch(self):
+        # factor by factor, for torch makes no number of 0 log 0 / 0
+        left, right = output(5), output(5, seed=1)
+        expected = sum(
+            td.kl_divergence(reference(one, True), reference(two, True))
+            for one, two in zip(left.split(self.FACTORS, -1), right.split(self.FACTORS, -1), strict=True)
+        )
+        found = kl(from_network(left, self.FACTORS), from_network(right, self.FACTORS))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_by_hand(self):
+        # 1/2, 1/4, 1/4 and 3/4, 1/4, against 1/4, 1/2, 1/4 and 1/2, 1/2
+        one = Categorical(torch.tensor([1 / 2, 1 / 4, 1 / 4, 3 / 4, 1 / 4]).log(), self.FACTORS)
+        two = Categorical(torch.tensor([1 / 4, 1 / 2, 1 / 4, 1 / 2, 1 / 2]).log(), self.FACTORS)
+        action = torch.tensor([0.0, 0, 1, 1, 0])
+        assert one.log_prob(action).item() == pytest.approx(np.log(3 / 16))
+        assert one.entropy().item() == pytest.approx(2.5 * np.log(2) - 0.75 * np.log(3) + np.log(2))
+        expected = 0.25 * np.log(2) + 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+        assert kl(one, two).item() == pytest.approx(expected)
+
+    def test_each_factor_has_its_own_unimix(self):
+        certain = from_network(torch.tensor([80.0, 0, 0, 0, 80]), self.FACTORS)
+        expected = torch.tensor([0.99 + 0.01 / 3, 0.01 / 3, 0.01 / 3, 0.005, 0.995])
+        torch.testing.assert_close(certain.parameters()["logits"].exp(), expected)
+
+    def test_samples_are_independent(self):
+        values, space = output(5, rows=1), gymnasium.spaces.MultiDiscrete([3, 2])
+        mine = from_network(values.expand(40_000, -1), self.FACTORS)
+        samples = mine.sample(policy_noise(space, (40_000,), torch.Generator().manual_seed(0)))
+        assert (samples[:, :3].sum(-1) == 1).all()
+        assert (samples[:, 3:].sum(-1) == 1).all()
+        probs = mine.log_probs[0].exp()
+        torch.testing.assert_close(samples.mean(0), probs, rtol=0, atol=0.02)
+        both = torch.einsum("na,nb->ab", samples[:, :3], samples[:, 3:]) / len(samples)
+        torch.testing.assert_close(both, probs[:3, None] * probs[3:], rtol=0, atol=0.02)
+
+    def test_uniform_actions(self):
+        space = gymnasium.spaces.MultiDiscrete([3, 2])
+        actions, log_probs = uniform_actions(space, 6000, torch.Generator().manual_seed(0))
+        both = torch.einsum("na,nb->ab", actions[:, :3], actions[:, 3:]) / len(actions)
+        torch.testing.assert_close(both, torch.full((3, 2), 1 / 6), rtol=0, atol=0.02)
+        torch.testing.assert_close(log_probs, torch.full((6000,), -np.log(6.0), dtype=torch.float32))
 
 
 def test_unimix_bounds_every_action():
-    certain = from_network(torch.tensor([[80.0, 0.0, 0.0, 0.0]]), discrete=True)
+    certain = from_network(torch.tensor([[80.0, 0.0, 0.0, 0.0]]), (4,))
     assert isinstance(certain, Categorical)
     torch.testing.assert_close(certain.log_probs.exp(), torch.tensor([[0.9925, 0.0025, 0.0025, 0.0025]]))
 
 
 def test_bounds_of_the_normal():
-    wild = from_network(torch.tensor([[50.0, -50.0, 90.0, -90.0]]), discrete=False)
+    wild = from_network(torch.tensor([[50.0, -50.0, 90.0, -90.0]]), ())
     assert isinstance(wild, BoundedNormal)
     torch.testing.assert_close(wild.mean, torch.tensor([[1.0, -1.0]]))
     torch.testing.assert_close(wild.std, torch.tensor([[1.0, 0.1]]))
@@ -79,7 +161,7 @@ def test_bounds_of_the_normal():
 
 def test_kl_of_two_kinds_is_refused():
     with pytest.raises(AssertionError):
-        kl(from_network(output(8), True), from_network(output(8), False))
+        kl(actor(output(8), True), actor(output(8), False))
 
 
 class TestClipped:
@@ -124,7 +206,7 @@ class TestClipped:
         output = torch.cartesian_prod(
             raw, raw
         ).requires_grad_()  # mean and deviation, up to the ends of float32
-        entropy = from_network(output, discrete=False).entropy()
+        entropy = from_network(output, ()).entropy()
         entropy.sum().backward()
         assert entropy.isfinite().all()
         assert output.grad.isfinite().all()
@@ -158,5 +240,5 @@ class TestClipped:
         assert torch.isfinite(mean.grad).all()
 
     def test_one_hot_actions_are_never_clipped(self):
-        policy, action = from_network(output(4), True), torch.eye(4)[[0, 1, 2, 3, 0, 1]]
+        policy, action = from_network(output(4), (4,)), torch.eye(4)[[0, 1, 2, 3, 0, 1]]
         assert torch.equal(policy.log_prob_clipped(action), policy.log_prob(action))

@@ -259,7 +259,7 @@ def test_noise_has_the_shapes_of_the_update(actions):
     # 3 sequences of 8 rows; imagination goes 3 steps from the last 4 rows of each
     assert noise.posterior.shape == (3, 8, 4)
     assert noise.prior.shape == (3, 12, 4)
-    assert noise.policy.shape == ((3, 12) if actions is DISCRETE else (3, 12, 2))
+    assert noise.policy.shape == ((3, 12, 1) if actions is DISCRETE else (3, 12, 2))
 
 
 class TestAct:

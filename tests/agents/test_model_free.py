@@ -20,6 +20,7 @@ from agents import (
 )
 from agents.base import LOG_PROB, rows_on
 from agents.config import ModelFreeConfig
+from agents.distributions import from_parameters
 from agents.prior import PolicyPrior
 from world_model import for_size
 
@@ -31,7 +32,8 @@ SPACES = {
     ),
 }
 DISCRETE, BOX = gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1, 1, (2,))
-ACTIONS = pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+FACTORED = gymnasium.spaces.MultiDiscrete([3, 2])
+ACTIONS = pytest.mark.parametrize("actions", [DISCRETE, FACTORED, BOX], ids=["discrete", "factored", "box"])
 CONFIG = AgentConfig(
     kind="model-free",
     model=for_size("tiny", deter=32, hidden=16, units=16, stoch=4, classes=4, depth=2, vector_layers=1),
@@ -58,6 +60,10 @@ def rows(kind="vector", actions=DISCRETE, batch=3, time=8, seed=0, reward=True):
     if actions is DISCRETE:
         made["action"] = np.eye(3, dtype=np.float32)[rng.integers(3, size=(batch, time))]
         made[LOG_PROB] = np.full((batch, time), np.log(1 / 3), np.float32)
+    elif actions is FACTORED:
+        made["action"] = np.eye(5, dtype=np.float32)[rng.integers(3, size=(batch, time))]
+        made["action"] += np.eye(5, dtype=np.float32)[3 + rng.integers(2, size=(batch, time))]
+        made[LOG_PROB] = np.full((batch, time), np.log(1 / 6), np.float32)
     else:
         made["action"] = rng.uniform(-1, 1, size=(batch, time, 2)).astype(np.float32)
         made[LOG_PROB] = np.full((batch, time), np.log(1 / 4), np.float32)
@@ -211,7 +217,7 @@ def test_it_learns_a_bandit_from_actions_that_others_chose(actions):
         batch["is_first"][:, 0] = batch["is_last"][:, 1] = batch["is_terminal"][:, 1] = True
         batch["action"][:, 0] = 0
         taken = batch["action"][:, 1]
-        good = taken[:, 2] if actions is DISCRETE else 1 - np.abs(taken[:, 0] - 0.5)
+        good = taken[:, 2] if actions is not BOX else 1 - np.abs(taken[:, 0] - 0.5)
         batch["reward"][:, 1] = good + 0.1 * rng.normal(size=32)
         agent.update(batch)
     latents, _, _ = agent.world_model.observe(
@@ -220,7 +226,7 @@ def test_it_learns_a_bandit_from_actions_that_others_chose(actions):
         torch.rand(32, 1, CONFIG.model.stoch, generator=torch.Generator().manual_seed(0)),
     )
     policy = agent.behaviour.policy(latents.features[:, 0])
-    if actions is DISCRETE:
+    if actions is not BOX:
         assert float(policy.parameters()["logits"][:, 2].detach().exp().mean()) > 0.9
     else:
         mean = policy.parameters()["mean"].detach().mean(0)
@@ -268,8 +274,8 @@ class TestRecord:
         batch = {key: value[:, 0] for key, value in rows(actions=actions, batch=200).items()}
         action, state, record = agent.act(batch, agent.initial_state(200, 0), "train")
         own = agent.behaviour.policy(state.latent.features)
-        taught = agent.behaviour.policy(state.latent.features)
-        taught = type(own)(*(torch.tensor(record[f"prior/{name}"]) for name in own.parameters()))
+        taught = {name: torch.tensor(record[f"prior/{name}"]) for name in own.parameters()}
+        taught = from_parameters(taught, agent.behaviour.factors)
         acting = state.prior.acting.numpy()
         assert 0 < acting.sum() < 200
         for policy, where in ((taught, acting), (own, ~acting)):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from expedition import UserError
 from tests.agents.test_dreamer import BOX, CONFIG, DISCRETE, make, rows, weights
 from world_model import Latent
 
+FACTORED = gymnasium.spaces.MultiDiscrete([3, 2])
 SEARCH = SearchConfig(gumbel=GumbelConfig(simulations=6, depth=3, considered=3, sampled_actions=4))
 
 
@@ -159,8 +161,9 @@ def test_an_agent_that_plans_nowhere_has_no_planner():
     assert agent.teacher is None
 
 
-def test_a_planned_action_of_a_box_has_no_density():
-    agent = make(actions=BOX, config=planning(act=True))
+@pytest.mark.parametrize("actions", [BOX, FACTORED], ids=["box", "factored"])
+def test_a_planned_action_among_sampled_ones_has_no_probability(actions):
+    agent = make(actions=actions, config=planning(act=True))
     actions, _, record = agent.act(seen(agent), agent.initial_state(2, 0), "train")
     assert (np.abs(actions) <= 1).all()
     assert np.isnan(record["behaviour/log_prob"]).all()
@@ -181,8 +184,9 @@ def test_a_tree_of_depth_one_tries_every_action_once():
     agent = make(config=planning(update="one-step"))
     assert agent.teacher.config.simulations == 3
     assert agent.teacher.config.depth == 1
-    sampled = make(actions=BOX, config=planning(update="one-step"))
-    assert sampled.teacher.config.simulations == 4
+    for actions in (BOX, FACTORED):
+        sampled = make(actions=actions, config=planning(update="one-step"))
+        assert sampled.teacher.config.simulations == 4
 
 
 @pytest.mark.parametrize("kind", ["model-free", "ppo"])

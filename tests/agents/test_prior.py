@@ -53,7 +53,7 @@ class TestStrength:
 class TestLoss:
     def batch(self, names, seed=0):
         generator = torch.Generator().manual_seed(seed)
-        values = from_network(torch.randn(2, 5, 4, generator=generator), discrete="logits" in names)
+        values = from_network(torch.randn(2, 5, 4, generator=generator), (4,) if "logits" in names else ())
         recorded = {"prior/" + name: value for name, value in values.parameters().items()}
         is_last = torch.zeros(2, 5, dtype=torch.bool)
         is_last[0, 2] = is_last[1, 4] = True
@@ -63,7 +63,7 @@ class TestLoss:
     def test_against_torch(self, actions, names):
         batch = self.batch(names)
         logits = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(9))
-        policy = from_network(logits, discrete="logits" in names)
+        policy = from_network(logits, (4,) if "logits" in names else ())
         found = prior(PriorConfig(scale=0.3, decay=0.5), actions).loss(policy, batch, at(125))["prior"]
         if "logits" in names:
             teacher, student = td.Categorical(logits=batch["prior/logits"]), td.Categorical(logits=policy[0])
@@ -74,23 +74,38 @@ class TestLoss:
         expected[0, 2] = expected[1, 4] = 0.0
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
+    def test_factors_are_added_up(self):
+        generator = torch.Generator().manual_seed(0)
+        one, two = torch.randn(2, 5, 5, generator=generator), torch.randn(2, 5, 5, generator=generator)
+        teacher, student = from_network(one, (3, 2)), from_network(two, (3, 2))
+        batch = {
+            "prior/logits": teacher.parameters()["logits"],
+            "is_last": torch.zeros(2, 5, dtype=torch.bool),
+        }
+        module = prior(PriorConfig(scale=0.3), gymnasium.spaces.MultiDiscrete([3, 2]))
+        found = module.loss(student, batch, at(0))["prior"]
+        parts = [slice(0, 3), slice(3, 5)]
+        logits = [(batch["prior/logits"][..., x], student.parameters()["logits"][..., x]) for x in parts]
+        both = [td.kl_divergence(*(td.Categorical(logits=each) for each in pair)) for pair in logits]
+        torch.testing.assert_close(found, 0.3 * (both[0] + both[1]), rtol=1e-4, atol=1e-6)
+
     def test_gone_once_decayed(self):
         batch = self.batch(("logits",))
         logits = torch.zeros(2, 5, 4, requires_grad=True)
-        almost = prior().loss(from_network(logits, discrete=True), batch, at(499))["prior"]
+        almost = prior().loss(from_network(logits, (4,)), batch, at(499))["prior"]
         assert (almost > 0).any()
-        found = prior().loss(from_network(logits, discrete=True), batch, at(500))["prior"]
+        found = prior().loss(from_network(logits, (4,)), batch, at(500))["prior"]
         assert (found == 0).all()
         found.sum().backward()
         assert (logits.grad == 0).all()
 
     def test_rows_without_a_record_cost_nothing_and_pull_nowhere(self):
         batch = self.batch(("logits",))
-        whole = prior().loss(from_network(torch.zeros(2, 5, 4), True), batch, at(0))["prior"]
+        whole = prior().loss(from_network(torch.zeros(2, 5, 4), (4,)), batch, at(0))["prior"]
         batch["prior/logits"] = batch["prior/logits"].clone()
         batch["prior/logits"][1, :3] = torch.nan
         logits = torch.zeros(2, 5, 4, requires_grad=True)
-        found = prior().loss(from_network(logits, True), batch, at(0))["prior"]
+        found = prior().loss(from_network(logits, (4,)), batch, at(0))["prior"]
         whole[1, :3] = 0
         torch.testing.assert_close(found, whole)
         found.sum().backward()
@@ -100,9 +115,9 @@ class TestLoss:
     def test_pulls_the_actor_towards_the_teacher(self):
         batch = self.batch(("logits",))
         logits = torch.zeros(2, 5, 4, requires_grad=True)
-        before = prior().loss(from_network(logits, True), batch, at(0))["prior"].sum()
+        before = prior().loss(from_network(logits, (4,)), batch, at(0))["prior"].sum()
         before.backward()
-        after = prior().loss(from_network(logits - logits.grad, True), batch, at(0))["prior"].sum()
+        after = prior().loss(from_network(logits - logits.grad, (4,)), batch, at(0))["prior"].sum()
         assert after < before
 
 

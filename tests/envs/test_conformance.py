@@ -121,6 +121,12 @@ def test_a_sound_environment_passes_everything():
     assert findings["random play"].detail == "40 steps, 4 episodes"
 
 
+def test_actions_of_several_factors_pass():
+    findings = {f.name: f for f in check("tests.factored:Pair-v0", steps=20)}
+    assert {name for name, finding in findings.items() if finding.passed is False} == set()
+    assert findings["endings"].detail == "8 terminal, 0 cut off"  # five rows each, of 20 steps in each of two
+
+
 @pytest.mark.parametrize(
     ("name", "check_name"),
     [

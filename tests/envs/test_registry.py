@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from envs import Adapter, adapt, environment_info, environments, make, registry, suites
+from envs.adapter import shown_actions
 from envs.registry import ENTRY_POINTS
 from expedition import UserError
 
@@ -228,6 +229,34 @@ def test_actions_are_stretched_to_their_bounds():
         assert inner.last.dtype == np.float64
 
 
+@pytest.mark.parametrize(
+    ("space", "factors", "given", "reached"),
+    [
+        (spaces.MultiDiscrete([3, 2], start=[-1, 4]), [3, 2], [0, 1], [-1, 5]),
+        (spaces.MultiDiscrete([[3, 2], [4, 5]]), [3, 2, 4, 5], [2, 1, 0, 4], [[2, 1], [0, 4]]),
+        (spaces.MultiDiscrete([3, 2], dtype=np.int32), [3, 2], [2, 1], [2, 1]),
+        (spaces.MultiBinary(3), [2, 2, 2], [1, 0, 1], [1, 0, 1]),
+        (spaces.MultiBinary((2, 1)), [2, 2], [1, 0], [[1], [0]]),
+    ],
+)
+def test_factors_of_actions_begin_at_zero(space, factors, given, reached):
+    inner = Recorder(spaces.Discrete(2), space)
+    env = adapt(inner)
+    assert env.action_space == spaces.MultiDiscrete(factors)
+    env.step(np.array(given))
+    assert inner.last.tolist() == reached
+    assert space.contains(inner.last)
+    shown, shrink = shown_actions(space)
+    assert shown == env.action_space
+    assert shrink(inner.last[None]).tolist() == [given]
+
+
+def test_actions_of_several_factors_that_fit_are_left_alone():
+    observed = spaces.Dict({"vector": spaces.Box(-1, 1, (2,), np.float32)})
+    inner = Recorder(observed, spaces.MultiDiscrete([3, 2]))
+    assert adapt(inner) is inner
+
+
 def test_discrete_actions_begin_at_zero():
     inner = Recorder(spaces.Discrete(2), spaces.Discrete(3, start=-1))
     env = adapt(inner)
@@ -246,7 +275,7 @@ def test_what_fits_is_left_alone():
     ("observation", "action", "problem"),
     [
         (spaces.Discrete(2), spaces.Box(-np.inf, np.inf, (1,)), "no finite bounds"),
-        (spaces.Discrete(2), spaces.MultiDiscrete([2, 2]), "not supported"),
+        (spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)]), "not supported"),
         (spaces.Sequence(spaces.Discrete(2)), None, "cannot be read"),
         (spaces.Dict({"reward": spaces.Discrete(2)}), None, "'reward'"),
         (spaces.Dict({}), None, "no entries"),

@@ -38,6 +38,7 @@ CASES = [
     ("CartPole-v1", "random-data"),
     ("FrozenLake-v1", "rnd"),  # symbols
     ("CartPole-v1", None),  # phase 2
+    ("tests.factored:Pair-v0", "icm"),  # actions of several factors
 ]
 SELF_SUPERVISED = [("catch-pixels", "disagreement", "spr"), ("CartPole-v1", None, "contrastive")]
 """Models with a slow target, and a probe."""
@@ -131,7 +132,11 @@ def assert_same_run(one, two, intrinsic):
 @pytest.mark.parametrize(
     ("env", "intrinsic", "kind"),
     [(*case, "model-based") for case in CASES]
-    + [("CartPole-v1", "disagreement", "model-free"), ("CartPole-v1", None, "model-free")],
+    + [
+        ("CartPole-v1", "disagreement", "model-free"),
+        ("CartPole-v1", None, "model-free"),
+        ("tests.factored:Pair-v0", None, "model-free"),
+    ],
 )
 def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, kind, tmp_path, monkeypatch):
     settings = config(env, intrinsic)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from agents import ActorCriticConfig, AgentConfig
 from expedition import UserError
 from training import Logistics, RunConfig, TrainingConfig, evaluate_run, execute, open_checkpoint
-from training.spaces import SPACES, describe_spaces, told_observations
+from training.spaces import SPACES, describe_spaces, described_spaces, told_observations
 from transfer.fitting import check_spaces
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
@@ -153,6 +153,17 @@ def test_order_and_shapes_count_and_bounds_do_not(there, here, same):
     with pytest.raises(UserError, match="learned of the observations"):
         check_spaces(parse_plan("encoder"), "there", known, now)
     check_spaces(parse_plan("scratch"), "there", known, now)
+
+
+def test_factors_of_actions_count():
+    here, known = seen(a=THREE), spaces.MultiDiscrete([3, 2])
+    told = describe_spaces(here, known)
+    assert told["actions"] == "MultiDiscrete(3, 2)"
+    assert described_spaces(told)[1] == known
+    check_spaces(parse_plan("all"), "there", {SPACES: told}, told)
+    for other in (spaces.MultiDiscrete([2, 3]), spaces.Discrete(5)):  # of one width
+        with pytest.raises(UserError, match=r"MultiDiscrete\(3, 2\)"):
+            check_spaces(parse_plan("model"), "there", {SPACES: told}, describe_spaces(here, other))
 
 
 def test_observations_in_words():

@@ -213,7 +213,7 @@ def test_without_weight_the_prior_does_not_pull(source):
     rows = replay.sample(4, 8, np.random.default_rng(0))
     batch = {key: torch.as_tensor(value) for key, value in rows.items()}
     logits = torch.zeros(4, 8, 3, requires_grad=True)
-    loss = agent.prior.loss(from_network(logits, discrete=True), batch, torch.tensor(0.0))["prior"]
+    loss = agent.prior.loss(from_network(logits, (3,)), batch, torch.tensor(0.0))["prior"]
     loss.sum().backward()
     assert (loss == 0).all()
     assert (logits.grad == 0).all()

@@ -3,7 +3,13 @@ import pytest
 from gymnasium import spaces
 
 from expedition import UserError
-from world_model import action_width, split_observations
+from world_model import (
+    action_factors,
+    action_width,
+    split_observations,
+    to_env_actions,
+    to_learner_actions,
+)
 
 
 def test_images_vectors_and_symbols_are_told_apart():
@@ -36,9 +42,43 @@ def test_what_cannot_be_read_is_named(box, words):
 def test_action_width():
     assert action_width(spaces.Discrete(6)) == 6
     assert action_width(spaces.Box(-1, 1, (3,))) == 3
+    assert action_width(spaces.MultiDiscrete([2, 3])) == 5
 
 
-@pytest.mark.parametrize("space", [spaces.MultiDiscrete([2, 3]), spaces.Box(-1, 1, (2, 2))])
+def test_factors():
+    assert action_factors(spaces.Discrete(6)) == (6,)
+    assert action_factors(spaces.MultiDiscrete([2, 3])) == (2, 3)
+    assert action_factors(spaces.Box(-1, 1, (3,))) == ()
+
+
+class TestBetweenEnvironmentAndLearner:
+    def test_discrete(self):
+        one_hot = np.eye(4, dtype=np.float32)[[2, 0]]
+        assert to_env_actions(one_hot, spaces.Discrete(4)).tolist() == [2, 0]
+        assert np.array_equal(to_learner_actions([2, 0], spaces.Discrete(4)), one_hot)
+
+    def test_box(self):
+        box, values = spaces.Box(-1, 1, (2,)), np.array([[0.5, -1]], np.float32)
+        assert to_env_actions(values, box) is values
+        assert np.array_equal(to_learner_actions(values, box), values)
+
+    def test_factors_stand_in_a_row(self):
+        space = spaces.MultiDiscrete([2, 3])
+        wide = np.array([[0, 1, 0, 0, 1], [1, 0, 1, 0, 0]], np.float32)
+        assert to_env_actions(wide, space).tolist() == [[1, 2], [0, 0]]
+        found = to_learner_actions([[1, 2], [0, 0]], space)
+        assert found.dtype == np.float32
+        assert np.array_equal(found, wide)
+
+    @pytest.mark.parametrize("number", [[[0, 3]], [[2, 0]], [[-1, 0]]])
+    def test_numbers_beyond_a_factor_are_refused(self, number):
+        with pytest.raises(ValueError, match="not one of"):
+            to_learner_actions(number, spaces.MultiDiscrete([2, 3]))
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.MultiDiscrete([2, 3], start=[1, 0]), spaces.MultiBinary(2), spaces.Box(-1, 1, (2, 2))]
+)
 def test_other_actions_are_refused(space):
     with pytest.raises(UserError, match="not supported"):
         action_width(space)

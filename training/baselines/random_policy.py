@@ -38,7 +38,7 @@ class RandomPolicy:
     """Acts uniformly at random; a `Policy`.
 
     Args:
-        action_space: of the environment: Discrete, or a Box that the learner sees as [-1, 1].
+        action_space: of the environment: Discrete, MultiDiscrete, or a Box that the learner sees as [-1, 1].
     """
 
     def __init__(self, action_space: gymnasium.Space[Any]) -> None:

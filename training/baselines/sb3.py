@@ -32,7 +32,7 @@ from agents import PPOConfig
 from envs import Rows, VectorEnv
 from training.baselines.bridge import Bridge
 from training.config import RunConfig
-from world_model import action_width
+from world_model import action_factors, to_learner_actions
 from world_model.spaces import split_observations
 
 SECTIONS = ("policy", "optimizer", "moments")
@@ -314,8 +314,9 @@ class Actor:
         policy.set_training_mode(False)
         seen = learner.moments.normalize_obs(learner.bridge.observations(rows))
         law: Any = policy.get_distribution(policy.obs_to_tensor(seen)[0]).distribution
-        if isinstance(self._space, gymnasium.spaces.Discrete):
-            chosen = torch.multinomial(law.probs, 1, generator=state)[:, 0].cpu().numpy()
-            return np.eye(action_width(self._space), dtype=np.float32)[chosen], state, {}
+        if action_factors(self._space):
+            laws = law if isinstance(law, list) else [law]  # one for each factor
+            chosen = torch.cat([torch.multinomial(each.probs, 1, generator=state) for each in laws], 1)
+            return to_learner_actions(chosen.cpu().numpy(), self._space), state, {}
         noise = torch.randn(law.mean.shape, generator=state, device=law.mean.device)
         return (law.mean + law.stddev * noise).clamp(-1, 1).cpu().numpy(), state, {}

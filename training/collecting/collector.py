@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-import gymnasium
 import numpy as np
 import torch
 
 from agents import ActState, Agent
 from agents.prior import PriorState
 from envs import TASK, EnvironmentFailed, Rows, VectorEnv
-from world_model import Latent, action_width
+from world_model import Latent, action_width, to_env_actions
 
 
 class Collected(NamedTuple):
@@ -28,11 +27,6 @@ class RowSink(Protocol):
 
     def add(self, rows: Mapping[str, np.ndarray]) -> None:
         """Take one row for each environment."""
-
-
-def to_env_actions(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
-    """Learner's actions (N, A) to the environment's: indices (N,) for Discrete, the same for Box."""
-    return actions.argmax(-1) if isinstance(space, gymnasium.spaces.Discrete) else actions
 
 
 def row_spec(envs: VectorEnv, agent: Agent, task_reward: bool) -> dict[str, tuple[tuple, np.dtype]]:

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from envs import Rows, VectorEnv, environment_info
-from training.collecting.collector import to_env_actions
 from training.config import RunConfig
 from training.logging.sinks import JUDGED
-from world_model import WorldModel, action_width
+from world_model import WorldModel, action_factors, action_width, to_env_actions, to_learner_actions
 from world_model.decoder import Decoder
 from world_model.distributions import symexp
 from world_model.symbols import negative_log_likelihood
@@ -190,10 +189,10 @@ def _record(
 
 def random_actions(space: Any, count: int, rng: np.random.Generator) -> np.ndarray:
     """Uniform actions (N, A) as the learner sees them."""
-    width = action_width(space)
-    if hasattr(space, "n"):
-        return np.eye(width, dtype=np.float32)[rng.integers(width, size=count)]
-    return rng.uniform(-1, 1, (count, width)).astype(np.float32)
+    factors = action_factors(space)
+    if factors:  # drawn one by one: with an array of bounds the generator draws other numbers
+        return to_learner_actions(np.stack([rng.integers(n, size=count) for n in factors], -1), space)
+    return rng.uniform(-1, 1, (count, action_width(space))).astype(np.float32)
 
 
 Draw = Callable[[Mapping[str, np.ndarray]], np.ndarray]

@@ -13,8 +13,7 @@ from torch import Tensor
 from agents import DreamerAgent
 from agents.search import Evaluation, ImaginedModel, Plan, Planner, SearchConfig, Step
 from envs import Branch, Simulator, VectorEnv, branches
-from training.collecting.collector import to_env_actions
-from world_model import Latent
+from world_model import Latent, to_env_actions
 
 SEEDS = 2**31
 

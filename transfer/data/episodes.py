@@ -11,6 +11,7 @@ from gymnasium import spaces
 from agents.base import LOG_PROB
 from envs import TASK
 from expedition import UserError
+from world_model import to_env_actions, to_learner_actions
 
 REWARD = TASK + "reward"
 """What an episode's rewards are called in a row."""
@@ -43,7 +44,7 @@ def episode_rows(
     steps = len(rewards)
     try:
         seen = [encode(_at(episode.observations, t)) for t in range(steps + 1)]
-        action = _wide(shrink(np.asarray(episode.actions)), acts)
+        action = to_learner_actions(shrink(np.asarray(episode.actions)), acts)
     except UserError as error:
         raise UserError(f"{where} does not fit its spaces: {error}") from error
     except (IndexError, ValueError, TypeError) as error:
@@ -64,16 +65,6 @@ def _at(tree: Any, t: int) -> Any:
     if isinstance(tree, Mapping):
         return {name: _at(part, t) for name, part in tree.items()}
     return tuple(_at(part, t) for part in tree) if isinstance(tree, tuple) else tree[t]
-
-
-def _wide(actions: np.ndarray, acts: spaces.Space[Any]) -> np.ndarray:
-    """Actions (T, A) float32, one-hot for a Discrete."""
-    if not isinstance(acts, spaces.Discrete):
-        return actions
-    flat = actions.reshape(-1)
-    if ((flat < 0) | (flat >= acts.n)).any():
-        raise ValueError(f"an action is not one of its {acts.n}")
-    return np.eye(int(acts.n), dtype=np.float32)[flat]
 
 
 def _led(of_steps: np.ndarray) -> np.ndarray:
@@ -119,7 +110,9 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def episode_parts(rows: Mapping[str, np.ndarray], observed: Iterable[str], discrete: bool) -> dict[str, Any]:
+def episode_parts(
+    rows: Mapping[str, np.ndarray], observed: Iterable[str], acts: spaces.Space[Any]
+) -> dict[str, Any]:
     """Return the parts of Minari's `EpisodeBuffer` for the T + 1 rows of an episode, or of a piece of one.
 
     An end that was not lived to (the run stopped, or the environment failed) is told as a truncation, so
@@ -129,16 +122,15 @@ def episode_parts(rows: Mapping[str, np.ndarray], observed: Iterable[str], discr
     Args:
         rows: (T + 1, ...) by name, T at least 1.
         observed: names of the observation's entries.
-        discrete: whether actions are one-hot.
+        acts: the space of actions as the environment takes them.
     """
     ends = rows["is_terminal"][1:]
     cuts = rows["is_last"][1:] & ~ends
     cuts[-1] = ~ends[-1]
-    action = rows["action"][1:]
     told = {n: v for n, v in rows.items() if (n.startswith(TASK) and n != REWARD) or n == LOG_PROB}
     return {
         "observations": nested({name: rows[name] for name in observed}),
-        "actions": action.argmax(-1) if discrete else action,
+        "actions": to_env_actions(rows["action"][1:], acts),
         "rewards": rows[REWARD][1:],
         "terminations": ends,
         "truncations": cuts,

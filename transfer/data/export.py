@@ -115,7 +115,6 @@ def _buffers(
 
     assert isinstance(env.observation_space, gymnasium.spaces.Dict)
     names = list(env.observation_space.spaces)
-    discrete = isinstance(env.action_space, gymnasium.spaces.Discrete)
     for lane in range(data.num_envs):
         for rows in split_episodes(data.lane(lane)):
             steps = len(rows["is_first"]) - 1
@@ -128,7 +127,7 @@ def _buffers(
             counted.cut += int(not rows["is_last"][-1])
             counted.episodes += 1
             counted.steps += steps
-            yield EpisodeBuffer(**episode_parts(rows, names, discrete))
+            yield EpisodeBuffer(**episode_parts(rows, names, env.action_space))
 
 
 def _nested_space(space: gymnasium.spaces.Dict) -> gymnasium.spaces.Dict:

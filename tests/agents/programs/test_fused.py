@@ -12,7 +12,7 @@ from agents.base import LOG_PROB, rows_on
 from agents.prior import PolicyPrior
 from agents.programs.fused import FusedAgents
 from expedition import UserError
-from world_model import for_size
+from world_model import for_size, to_learner_actions
 
 SPACES = {
     "image": gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8)}),
@@ -20,6 +20,7 @@ SPACES = {
 }
 SPACES["symbols"] = gymnasium.spaces.Dict({"cells": gymnasium.spaces.MultiDiscrete([4, 2], dtype=np.uint8)})
 DISCRETE, BOX = gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1, 1, (2,))
+FACTORED = gymnasium.spaces.MultiDiscrete([3, 2])
 CONFIG = AgentConfig(
     model=for_size("tiny", deter=16, hidden=8, units=8, stoch=4, classes=4, depth=2, vector_layers=1),
     behaviour=ActorCriticConfig(imagination=3, layers=2, starts=4, center=True),
@@ -55,6 +56,9 @@ def rows(seed, kind="vector", actions=DISCRETE, intrinsic=None, agent="model-bas
     made[key] = drawn[kind]().astype(box.dtype)
     if actions is DISCRETE:
         made["action"] = np.eye(3, dtype=np.float32)[rng.integers(3, size=(BATCH, TIME))]
+    elif actions is FACTORED:
+        made["action"] = to_learner_actions(rng.integers([3, 2], size=(BATCH * TIME, 2)), FACTORED)
+        made["action"] = made["action"].reshape(BATCH, TIME, 5)
     else:
         made["action"] = rng.uniform(-1, 1, (BATCH, TIME, 2)).astype(np.float32)
     if intrinsic is None:
@@ -85,6 +89,8 @@ CASES = [
     ("symbols", DISCRETE, "disagreement"),
     ("symbols", BOX, "rnd"),
     *[("vector", DISCRETE, name) for name in ("byol-explore", "icm", "apt", "lbs", "e3b", "random-data")],
+    ("vector", FACTORED, "icm"),
+    ("vector", FACTORED, None, "model-free"),
     ("vector", DISCRETE, None, "model-free"),
     ("vector", BOX, "rnd", "model-free"),
 ]
@@ -232,7 +238,7 @@ class TestNoise:
         source, starts = torch.Generator().manual_seed(0), BATCH * 4
         assert torch.equal(noise.posterior, torch.rand(BATCH, TIME, 4, generator=source))
         assert torch.equal(noise.prior, torch.rand(3, starts, 4, generator=source))
-        drawn = torch.rand(3, starts, generator=source) if actions is DISCRETE else None
+        drawn = torch.rand(3, starts, 1, generator=source) if actions is DISCRETE else None
         drawn = torch.randn(3, starts, 2, generator=source) if drawn is None else drawn
         assert torch.equal(noise.policy, drawn)
         agent.generator.manual_seed(0)

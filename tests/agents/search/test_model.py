@@ -17,11 +17,12 @@ from agents.search import (
     reward_of_rows,
 )
 from expedition import UserError
-from world_model import for_size
+from world_model import action_width, for_size
 from world_model.distributions import twohot_mean
 
 SPACE = gymnasium.spaces.Dict({"vector": gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)})
 DISCRETE, BOX = gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1, 1, (2,))
+FACTORED = gymnasium.spaces.MultiDiscrete([3, 2])
 CONFIG = AgentConfig(
     model=for_size("tiny", deter=32, hidden=16, units=16, stoch=4, classes=4, depth=2, vector_layers=1)
 )
@@ -69,6 +70,19 @@ def test_candidates_of_a_box_are_the_policys_samples():
     assert (judged.logits == judged.logits[:, :1]).all()
 
 
+def test_candidates_of_several_factors_are_the_policys_samples():
+    agent = make(FACTORED)
+    with torch.no_grad():  # a policy that prefers 2 of three, and 1 of two
+        agent.behaviour.actor[-1].bias.copy_(torch.tensor([0.0, 0, 9, 0, 9]))
+    model, latent = ImaginedModel(agent.world_model, agent.behaviour), latent_of(agent)
+    judged = model.evaluate(latent, torch.rand(COUNT, 500, 2))
+    assert (judged.candidates[..., :3].sum(-1) == 1).all()
+    assert (judged.candidates[..., 3:].sum(-1) == 1).all()
+    share = (judged.candidates == torch.tensor([0.0, 0, 1, 0, 1])).all(-1).float().mean()
+    assert 0.96 < share < 1  # (1 - 0.01 * 2 / 3) * (1 - 0.01 / 2) = 0.988 at most, by the unimix
+    assert (judged.logits == judged.logits[:, :1]).all()
+
+
 def test_a_reward_of_rows_serves_a_step():
     agent = make(intrinsic="icm")
     reward = reward_of_rows(agent._imagined_reward)
@@ -81,7 +95,9 @@ def test_a_reward_of_rows_serves_a_step():
     torch.testing.assert_close(model.step(latent, action, noise).reward, expected)
 
 
-@pytest.mark.parametrize(("kind", "actions"), [("gumbel", DISCRETE), ("gumbel", BOX), ("mppi", BOX)])
+@pytest.mark.parametrize(
+    ("kind", "actions"), [("gumbel", DISCRETE), ("gumbel", FACTORED), ("gumbel", BOX), ("mppi", BOX)]
+)
 def test_every_planner_plans_in_a_world_model(kind, actions):
     agent = make(actions)
     model, latent = ImaginedModel(agent.world_model, agent.behaviour), latent_of(agent)
@@ -94,7 +110,7 @@ def test_every_planner_plans_in_a_world_model(kind, actions):
     noise = planner.draw_noise(COUNT, torch.Generator().manual_seed(0))
     plan = planner.plan(latent, noise)
     width = 3 if actions is DISCRETE else 4
-    assert plan.action.shape == (COUNT, 3 if actions is DISCRETE else 2)
+    assert plan.action.shape == (COUNT, action_width(actions))
     assert plan.candidates.shape == (COUNT, width, plan.action.shape[1])
     assert plan.weights.shape == plan.prior.shape == (COUNT, width)
     torch.testing.assert_close(plan.weights.sum(-1), torch.ones(COUNT))
@@ -105,10 +121,11 @@ def test_every_planner_plans_in_a_world_model(kind, actions):
     assert one_loss.shape == (COUNT, width)
 
 
-def test_shooting_refuses_discrete_actions():
-    agent = make()
-    with pytest.raises(UserError, match=r"with Discrete\(3\) choose agent.search.kind 'gumbel'.$"):
-        make_planner(SearchConfig(kind="mppi"), ImaginedModel(agent.world_model, agent.behaviour), DISCRETE)
+@pytest.mark.parametrize("actions", [DISCRETE, FACTORED], ids=str)
+def test_shooting_refuses_discrete_actions(actions):
+    agent = make(actions)
+    with pytest.raises(UserError, match=r"with (Multi)?Discrete\(.*\) choose agent.search.kind 'gumbel'.$"):
+        make_planner(SearchConfig(kind="mppi"), ImaginedModel(agent.world_model, agent.behaviour), actions)
 
 
 @pytest.mark.parametrize(

@@ -243,10 +243,10 @@ def test_wrong_values_are_refused_and_leave_no_folder(refused, small, tmp_path, 
 
 
 class Strange(gymnasium.Env):
-    """Its actions are several at a time."""
+    """Its actions are of two kinds at a time."""
 
     observation_space = gymnasium.spaces.Box(0, 1, (2,))
-    action_space = gymnasium.spaces.MultiDiscrete([2, 3])
+    action_space = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2), gymnasium.spaces.Box(0, 1, (1,))])
 
 
 def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_path, monkeypatch):
@@ -254,7 +254,7 @@ def test_an_environment_whose_spaces_are_unknown_is_refused(refused, small, tmp_
     gymnasium.register("Strange-v0", entry_point=Strange)
     monkeypatch.setattr(gymnasium, "registry", gymnasium.envs.registration.registry)
     flags = ("--env", "Strange-v0", "--steps", 8, "--out", tmp_path / "run")
-    assert "MultiDiscrete" in refused("pretrain", "--config", small, *flags)
+    assert "Tuple(Discrete(2), Box" in refused("pretrain", "--config", small, *flags)
     assert not (tmp_path / "run").exists()
 
 

@@ -14,7 +14,7 @@ HORIZON, TIME = 3, 7
 def make(**settings):
     torch.manual_seed(0)
     config = BYOLExploreConfig(**{"horizon": HORIZON, "outputs": 3, **settings})
-    module = BYOLExplore(Sizes(6, 2, 4, 2, discrete=False, units=5), config)
+    module = BYOLExplore(Sizes(6, 2, 4, 2, factors=(), units=5), config)
     with torch.no_grad():  # targets differ from what is learned
         for p in module.target.parameters():
             p.add_(0.1)

@@ -12,7 +12,7 @@ from world_model import Latent
 
 DETER, STOCH, CLASSES, EMBEDDING, ACTIONS, UNITS = 6, 2, 3, 5, 4, 8
 FEATURES = DETER + STOCH * CLASSES
-SIZES = Sizes(FEATURES, STOCH * CLASSES, EMBEDDING, ACTIONS, discrete=True, units=UNITS)
+SIZES = Sizes(FEATURES, STOCH * CLASSES, EMBEDDING, ACTIONS, factors=(ACTIONS,), units=UNITS)
 
 
 def make(target="stoch", networks=4, layers=2, seed=0, units=UNITS):

@@ -43,7 +43,7 @@ def test_by_hand():
 
 def make():
     torch.manual_seed(0)
-    return E3B(Sizes(0, 0, 5, 2, discrete=True, units=6), E3BConfig(outputs=3))
+    return E3B(Sizes(0, 0, 5, 2, factors=(2,), units=6), E3BConfig(outputs=3))
 
 
 def rows():

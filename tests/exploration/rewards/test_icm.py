@@ -5,7 +5,7 @@ import torch
 
 from exploration import ICM, ICMConfig, Sequences, Sizes
 
-SIZES = Sizes(0, 0, 5, 2, discrete=True, units=6)
+SIZES = Sizes(0, 0, 5, 2, factors=(2,), units=6)
 
 
 def make(beta=0.2):

@@ -8,7 +8,8 @@ from scipy.special import log_softmax
 from exploration import NetworkConfig, Sequences, Sizes
 from exploration.rewards.inverse import InverseModel
 
-DISCRETE, BOX = Sizes(0, 0, 5, 3, discrete=True, units=6), Sizes(0, 0, 5, 2, discrete=False, units=6)
+DISCRETE, BOX = Sizes(0, 0, 5, 3, factors=(3,), units=6), Sizes(0, 0, 5, 2, factors=(), units=6)
+FACTORED = Sizes(0, 0, 5, 5, factors=(3, 2), units=6)
 
 
 def make(sizes, outputs=4):
@@ -34,11 +35,20 @@ def test_error_by_hand(sizes):
             assert found[b, t - 1] == pytest.approx(expected, rel=1e-5)
 
 
+def test_error_of_factors_is_the_sum_of_their_cross_entropies():
+    module, rng = make(FACTORED), np.random.default_rng(0)
+    features = torch.tensor(rng.normal(size=(1, 2, 4)).astype("f4"))
+    actions = torch.tensor([[[0.0, 0, 0, 0, 0], [0, 1, 0, 1, 0]]])  # 1 of three, 0 of two
+    found = module.error(features, Sequences.of(None, actions)).item()
+    output = module.action(features.flatten()).detach().numpy().astype(np.float64)
+    assert found == pytest.approx(-log_softmax(output[:3])[1] - log_softmax(output[3:])[0], rel=1e-5)
+
+
 def test_what_the_action_changes_is_found_and_chance_is_left_out():
     # one element counts the action, the other is noise of the same size: only the first moves the features
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    module = InverseModel(Sizes(0, 0, 2, 2, discrete=True, units=32), 2, NetworkConfig())
+    module = InverseModel(Sizes(0, 0, 2, 2, factors=(2,), units=32), 2, NetworkConfig())
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     for _ in range(200):
         taken = torch.randint(2, (32, 6), generator=generator)

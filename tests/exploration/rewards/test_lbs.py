@@ -12,7 +12,7 @@ from world_model import Latent
 
 def make(beta=1.0):
     torch.manual_seed(0)
-    return LBS(Sizes(6, 2, 4, 2, discrete=False, units=8), LBSConfig(variables=3, beta=beta))
+    return LBS(Sizes(6, 2, 4, 2, factors=(), units=8), LBSConfig(variables=3, beta=beta))
 
 
 def rows(batch=2, time=4, seed=0):
@@ -87,7 +87,7 @@ def test_surprise_is_what_the_past_does_not_tell():
     # an embedding that the action decides surprises less than one that a hidden coin decides
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    module = LBS(Sizes(2, 1, 2, 1, discrete=False, units=16), LBSConfig(variables=2))
+    module = LBS(Sizes(2, 1, 2, 1, factors=(), units=16), LBSConfig(variables=2))
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     latents = Latent(torch.zeros(64, 2, 1), torch.zeros(64, 2, 1, 1))
     for _ in range(300):

@@ -74,6 +74,14 @@ def test_it_learns(echo, tmp_path):
     assert len(episodes) == 900 // 4
 
 
+def test_it_learns_actions_of_several_factors(tmp_path):
+    pytest.importorskip("stable_baselines3")
+    learns = {"rollout": 90, "batch": 30, "epochs": 6, "lr": 1e-2}
+    settings = config("tests.factored:Pair-v0", 900, evaluation_episodes=16, **learns)
+    result = execute(settings, tmp_path / "run", QUIET).result
+    assert result["metrics"]["return"] > 3.2  # 4 at most, 1.67 by chance
+
+
 def test_it_reads_many_symbols(tmp_path):
     """As many values in all as a symbol's own kind of number cannot count."""
     pytest.importorskip("stable_baselines3")

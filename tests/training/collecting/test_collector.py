@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent
 from envs import make_vector
-from training.collecting.collector import Collector, row_spec, to_env_actions
+from training.collecting.collector import Collector, row_spec
 from training.storage.batches import learner_view
 from training.storage.replay import Replay
 from world_model import for_size
@@ -94,13 +93,6 @@ def test_continuous_actions_are_stored_as_they_were_taken():
     assert np.array_equal(held[0], np.zeros(1))
     assert np.array_equal(held[1:], taken)
     assert np.abs(held).max() <= 1
-
-
-def test_one_hot_rows_become_indices():
-    one_hot = np.eye(4, dtype=np.float32)[[2, 0]]
-    assert to_env_actions(one_hot, spaces.Discrete(4)).tolist() == [2, 0]
-    box = spaces.Box(-1, 1, (4,))
-    assert to_env_actions(one_hot, box) is one_hot
 
 
 def test_stopped_and_resumed_it_goes_on_as_it_would_have():

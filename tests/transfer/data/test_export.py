@@ -104,6 +104,7 @@ def assert_comes_back(run, dataset_id, tmp_path, rows_of, **changes):
     [
         ("CartPole-v1", {}),
         ("Pendulum-v1", {}),  # a Box
+        ("tests.factored:Pair-v0", {}),  # actions of several factors
         ("catch-pixels", {}),  # pictures, without loss
         ("mazes-goal,observe=symbols,size=7,limit=20", {}),  # symbols, and rewards of other tasks
     ],
