@@ -184,8 +184,8 @@ def _captioner(env_id: str) -> Captioner:
     if found is None:
         able = sorted({suite.name for suite, task in _tasks().values() if _has_words(suite, task)})
         raise UserError(
-            f"Environment '{env_id}' has no captions, which the reward 'language' reads: choose another reward, "
-            f"or an environment of {', '.join(able[:-1])} or {able[-1]}."
+            f"Environment '{env_id}' has no captions, which the reward 'language' reads: choose another "
+            f"reward, or an environment of {', '.join(able[:-1])} or {able[-1]}."
         )
     return found
 

@@ -206,7 +206,7 @@ class SerialVectorEnv(VectorEnv):
         captions: tell in each row what happened, in words; of an id alone.
 
     Raises:
-        UserError: unknown id, missing package, unsupported spaces, no captions, or fewer than one environment.
+        UserError: unknown id, missing package, unsupported spaces, no captions, or no environment.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ LATER = "left out at its default"
 
 
 def later(default: Any) -> Any:
-    """Return a field of a dataclass of settings that is left out of hashes and files where it has its default.
+    """Return a field of settings that is left out of hashes and files where it has its default.
 
     So runs that were named before there was such a setting, and those that do not use it, keep their names.
     """

@@ -52,7 +52,7 @@ def row_spec(envs: VectorEnv, agent: Agent, task_reward: bool) -> dict[str, tupl
 
 
 def goals_of(config: RunConfig) -> GoalReward | None:
-    """What rewards a run's rows while they are collected: in phase 1 with the reward `language`, else nothing.
+    """What rewards a run's rows as they are collected: in phase 1 by the reward `language`, else nothing.
 
     Raises:
         UserError: the environment has no captions, or who should suggest goals is not there.

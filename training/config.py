@@ -142,16 +142,16 @@ class RunConfig:
             environment_words(self.env)
             if self.steps == 0:
                 raise UserError(
-                    "The reward 'language' is earned while steps are made, and data of others have no captions: "
-                    "choose another --intrinsic with --data."
+                    "The reward 'language' is earned while steps are made, and data of others have no "
+                    "captions: choose another --intrinsic with --data."
                 )
 
 
 def to_dict(config: Any, whole: bool = False) -> dict[str, Any]:
     """Plain JSON-able form of a dataclass.
 
-    Groups of settings that came `later` (`expedition.ranges`) are left out at their defaults, so that runs that
-    do not use them keep their names; unless the `whole` is asked for.
+    Groups of settings that came `later` (`expedition.ranges`) are left out at their defaults, so that runs
+    that do not use them keep their names; unless the `whole` is asked for.
     """
     return json.loads(json.dumps(_plain(config, whole), default=str))
 

@@ -1,4 +1,4 @@
-"""What an environment can say in words: what a step did, and what is there. For rewards that read language."""
+"""What an environment can say in words: what a step did, and what is there."""
 
 from envs.captions.base import DID, SCENE, Captioned, Captioner, Words, not_captioned
 

@@ -20,7 +20,7 @@ class Words:
         did: what a step can have done, at most 63 phrases: "collect wood".
         scene: what can be told of a moment, at most 63, the first word says how it is known: "see tree",
             "have wood", "feel hungry".
-        verbs, objects: the words of the interface; a goal is a verb and an object, also one that makes no sense.
+        verbs, objects: the words of the interface; a goal is one of each, sense or nonsense.
         alone: verbs that take no object.
         achievements: those of `did` that the suite's own measures count. They leak the task.
     """
@@ -61,7 +61,7 @@ class Captioner(abc.ABC):
 
 
 class Captioned(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Remembers as `told` the bits (did, scene) of the last row; observations and rewards are as they were."""
+    """Remembers as `told` the bits (did, scene) of the last row, and changes nothing."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], captioner: Captioner) -> None:
         super().__init__(env)

@@ -11,7 +11,7 @@ _MAZE_TASKS = {"goal": ("reach goal",), "collect": ("collect gold", "collect sil
 
 
 class MazeCaptions(Captioner):
-    """Of `envs.suites.grids.mazes.Mazes`; the task decides what counts as an achievement, and nothing else."""
+    """Of `envs.suites.grids.mazes.Mazes`; the task decides what counts as an achievement."""
 
     def __init__(self, task: str) -> None:
         things = ("goal", "gold", "silver", "red tile")

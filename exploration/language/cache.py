@@ -24,7 +24,7 @@ def cache_folder() -> Path:
 class Answers:
     """One file for each pair of model and question, named by its hash.
 
-    A file that is damaged counts as none. A folder that cannot be written is told of once, and the run goes on.
+    A file that is damaged counts as none. Of a folder that cannot be written a warning tells once.
     """
 
     def __init__(self, folder: Path) -> None:

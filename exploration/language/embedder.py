@@ -26,8 +26,8 @@ def make_embedder(name: str) -> Embedder:
 def _packaged() -> Embedder:
     """WordLlama's mean of token vectors, 256 wide, by the files in its wheel.
 
-    They are read here and not by `WordLlama.load`: 0.4.0 looks for its tokenizer in another folder than the one
-    it ships and would download it, and importing it changes the root logger.
+    They are read here and not by `WordLlama.load`: 0.4.0 looks for its tokenizer in another folder than
+    the one it ships and would download it, and importing it changes the root logger.
     """
     spec = importlib.util.find_spec("wordllama")
     if spec is None or not spec.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""The reward of ELLM (Du et al. 2023, arXiv 2302.06692), section 3: a caption that reaches a suggested goal."""
+"""The reward of ELLM (Du et al. 2023, arXiv 2302.06692): a caption comes near to a suggested goal."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from expedition.errors import UserError
 from exploration.language.cache import Answers, cache_folder
 from exploration.language.config import LanguageConfig
 from exploration.language.embedder import Embedder, make_embedder
@@ -26,6 +27,11 @@ def _suggestions(config: LanguageConfig, words: Vocabulary, embed: Embedder) -> 
     if config.suggest == "all":
         return always(all_pairs(words))
     if config.suggest == "oracle":
+        if not words.achievements:
+            raise UserError(
+                "The environment counts no achievement that its captions tell, so there is no oracle: choose "
+                "another agent.intrinsic.language.suggest."
+            )
         return always(words.achievements)
     endpoint = Endpoint(config.endpoint, config.model, config.timeout)
     asked = Asked(words, endpoint, Answers(cache_folder()), config.goals)

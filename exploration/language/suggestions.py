@@ -122,7 +122,7 @@ def prompt(words: Vocabulary, state: str, count: int) -> str:
 
 
 def read_goals(answer: str, words: Vocabulary, count: int) -> tuple[str, ...]:
-    """The first goals in an answer, in small letters and without bullets; those alone that begin as they must."""
+    """The first goals in an answer, in small letters, without bullets and what is no goal."""
     lines = (re.sub(r"^[\s\-*•\d.)]+", "", line).strip(" .!\"'`*\t").lower() for line in answer.splitlines())
     fit = (line for line in lines if _is_goal(" ".join(line.split()), words))
     return tuple(dict.fromkeys(" ".join(line.split()) for line in fit))[:count]
