@@ -1,7 +1,6 @@
 """Runs on the reward `language`: what is refused first, what is counted, and what a rerun needs."""
 
 import dataclasses
-import json
 
 import pytest
 
