@@ -181,3 +181,20 @@ def test_rows_hold_captions_only_where_asked_and_workers_tell_the_same():
     finally:
         for envs in (plain, asked, away):
             envs.close()
+
+
+def test_the_last_row_of_a_lost_worker_tells_nothing():
+    envs = make_vector(MAZE, 1, workers=1, captions=True)
+    try:
+        first = envs.reset(0)
+        rng = np.random.default_rng(0)
+        rows = first
+        while not rows[DID][0]:
+            rows = envs.step(rng.integers(4, size=1))
+        envs._workers[0].process.kill()
+        rows = envs.step(np.array([0]))
+        assert rows["is_last"].all()
+        assert rows[DID].tolist() == [0]
+        assert rows["task/collect"].tolist() == [0]
+    finally:
+        envs.close()
