@@ -1,9 +1,18 @@
 """Where to act: environments by name, brought to one shape and stepped side by side."""
 
 from envs.adapter import Adapter, adapt, shown_actions, shown_observations
+from envs.captions import DID, SCENE, Words
 from envs.cloning import Branch, Simulator, branches
 from envs.failures import EnvironmentFailed
-from envs.registry import EnvironmentInfo, charts, environment_info, environments, make, suites
+from envs.registry import (
+    EnvironmentInfo,
+    charts,
+    environment_info,
+    environment_words,
+    environments,
+    make,
+    suites,
+)
 from envs.stepping.lane import REACHED, TASK, Rows
 from envs.stepping.vector import SerialVectorEnv, VectorEnv
 from envs.stepping.workers import WorkerVectorEnv, choose_workers, cores, make_vector
@@ -12,10 +21,12 @@ from envs.suite import Chart, Option, Suite, Task
 __all__ = [
     "Adapter",
     "Branch",
+    "DID",
     "Chart",
     "EnvironmentFailed",
     "EnvironmentInfo",
     "REACHED",
+    "SCENE",
     "TASK",
     "Option",
     "Rows",
@@ -24,6 +35,7 @@ __all__ = [
     "Suite",
     "Task",
     "VectorEnv",
+    "Words",
     "WorkerVectorEnv",
     "adapt",
     "branches",
@@ -31,6 +43,7 @@ __all__ = [
     "choose_workers",
     "cores",
     "environment_info",
+    "environment_words",
     "environments",
     "make",
     "make_vector",

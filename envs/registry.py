@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 
 from envs.adapter import adapt
+from envs.captions import Captioned, Captioner, Words
 from envs.failures import in_words, own_traceback
 from envs.limit import EPISODE_STEPS, DefaultLimit
 from envs.suite import Chart, Draw, Option, Suite, Summarise, Task, no_summary, read_value, split_id
@@ -90,21 +91,26 @@ def suites() -> dict[str, Suite]:
     return found
 
 
-def make(env_id: str, *, image_size: int = 64) -> gymnasium.Env[Any, Any]:
+def make(env_id: str, *, image_size: int = 64, captions: bool = False) -> gymnasium.Env[Any, Any]:
     """Make one environment, which observes and acts as an `Adapter` does.
 
     Args:
         env_id: one of `environments()`, an id registered with gymnasium ("CartPole-v1"), or "module:Name-v0",
             for which `module` is imported first so that it can register the id; with options after commas.
         image_size: height and width of pictures, in pixels.
+        captions: note in the attribute `told` what each step did, in words (`envs.captions`).
 
     Raises:
-        UserError: unknown id or option, missing package, or spaces that cannot be brought to shape.
+        UserError: unknown id or option, missing package, no captions, or spaces that cannot be brought to
+            shape.
     """
     name, options = split_id(env_id)
     if name in _tasks():
         suite, task = _tasks()[name]
-        return adapt(suite.make(task, options, image_size), image_size)
+        env = suite.make(task, options, image_size)
+        return adapt(Captioned(env, _captioner(env_id)) if captions else env, image_size)
+    if captions:
+        _captioner(env_id)
     spec = _find_spec(name)
     keywords: dict[str, Any] = {key: read_value(text) for key, text in options.items()}
     try:
@@ -156,6 +162,36 @@ def charts(env_id: str) -> list[Chart]:
         return []
     suite, task = _tasks()[name]
     return list(suite.charts(task, suite.read_options(options)))
+
+
+def environment_words(env_id: str) -> Words:
+    """Return the words in which an environment tells what happens, without making it.
+
+    Raises:
+        UserError: unknown id or option, or it has no words.
+    """
+    return _captioner(env_id).words
+
+
+def _captioner(env_id: str) -> Captioner:
+    name, options = split_id(env_id)
+    found = None
+    if name in _tasks():
+        suite, task = _tasks()[name]
+        found = suite.captions(task, suite.read_options(options))
+    else:
+        _find_spec(name)
+    if found is None:
+        able = sorted({suite.name for suite, task in _tasks().values() if _has_words(suite, task)})
+        raise UserError(
+            f"Environment '{env_id}' has no captions, which the reward 'language' reads: choose another "
+            f"reward, or an environment of {', '.join(able[:-1])} or {able[-1]}."
+        )
+    return found
+
+
+def _has_words(suite: Suite, task: str) -> bool:
+    return suite.captions(task, suite.read_options({})) is not None
 
 
 @functools.cache

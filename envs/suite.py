@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from envs.captions.base import Captioner, not_captioned
 from expedition.errors import UserError, unknown_name
 
 Value = str | int | float | bool
@@ -126,6 +127,7 @@ class Suite:
         draw: (task, all options) -> what draws an observation of symbols, whichever numbers of its spaces a
             model dreams up; it imports the packages at its first call. None where there is no such thing.
         charts: (task, all options) -> its places from above, where they are few and stay as they are.
+        captions: (task, all options) -> who tells in words what happens; None where nobody can.
         limit: the package's steps after which an episode is cut off, where no option `limit` says it.
     """
 
@@ -143,6 +145,7 @@ class Suite:
     reachable: Reachable = not_known
     draw: Callable[[str, Mapping[str, Any]], Draw | None] = not_drawn
     charts: Callable[[str, Mapping[str, Any]], Iterable[Chart]] = not_charted
+    captions: Callable[[str, Mapping[str, Any]], Captioner | None] = not_captioned
     limit: int | None = None
 
     def id(self, task: str) -> str:

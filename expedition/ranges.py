@@ -1,7 +1,8 @@
-"""Which numbers a setting may have; every room's configs ask here when they are made."""
+"""What settings have in common: which numbers they may have, and groups that came later than others."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,16 @@ from expedition.errors import UserError
 
 LARGEST = 2**31 - 1
 """No whole number may be larger, whatever it counts."""
+LATER = "left out at its default"
+"""Marks a field that `later` made."""
+
+
+def later(default: Any) -> Any:
+    """Return a field of settings that is left out of hashes and files where it has its default.
+
+    So runs that were named before there was such a setting, and those that do not use it, keep their names.
+    """
+    return dataclasses.field(default=default, metadata={LATER: True})
 
 
 def within(

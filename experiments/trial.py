@@ -30,7 +30,7 @@ from expedition import UserError
 from experiments.launchers.worker import Job
 from training import Logistics, from_dict, prepare_process
 from training.budget import planned_updates
-from training.collecting.collector import Collector, row_spec
+from training.collecting.collector import Collector, goals_of, row_spec
 from training.config import RunConfig
 from training.judging.beyond import each_beyond
 from training.judging.evaluation import (
@@ -126,15 +126,15 @@ def measure(config: RunConfig, logistics: Logistics) -> Trial:
     began = time.monotonic()
     prepare_process(logistics.threads)
     training = config.training
-    make_envs = env_factory(config, logistics)
-    envs = make_envs(training.num_envs)
+    make_envs, goals = env_factory(config, logistics), goals_of(config)
+    envs = env_factory(config, logistics, goals is not None)(training.num_envs)
     try:
         agent = build_agent(config, envs, choose_device(logistics.device))
         mode = _mode(config, logistics)
         agent.run_as(mode)
         kept = _Rows(training.length)
         task = config.phase == "finetune"
-        collector = Collector(envs, agent, kept, task, config.seed)
+        collector = Collector(envs, agent, kept, task, config.seed, goals)
         collector.start()
         spec = row_spec(envs, agent, task)
         begin = time.monotonic() - began

@@ -2,6 +2,14 @@
 
 from exploration.base import IntrinsicReward, NetworkConfig, RewardScale, Sequences, Sizes
 from exploration.coverage import Coverage, CoverageConfig, particle_entropy
+from exploration.language import (
+    EARNED,
+    GoalReward,
+    Language,
+    LanguageConfig,
+    Vocabulary,
+    make_goal_reward,
+)
 from exploration.registry import INTRINSIC, IntrinsicConfig, check_intrinsic, make_intrinsic
 from exploration.rewards.apt import APT, APTConfig
 from exploration.rewards.byol_explore import BYOLExplore, BYOLExploreConfig
@@ -15,6 +23,7 @@ from exploration.rewards.rnd import RND, RNDConfig
 __all__ = [
     "APT",
     "E3B",
+    "EARNED",
     "ICM",
     "INTRINSIC",
     "LBS",
@@ -27,10 +36,13 @@ __all__ = [
     "Disagreement",
     "DisagreementConfig",
     "E3BConfig",
+    "GoalReward",
     "ICMConfig",
     "IntrinsicConfig",
     "IntrinsicReward",
     "LBSConfig",
+    "Language",
+    "LanguageConfig",
     "NetworkConfig",
     "NoReward",
     "RNDConfig",
@@ -38,7 +50,9 @@ __all__ = [
     "RewardScale",
     "Sequences",
     "Sizes",
+    "Vocabulary",
     "check_intrinsic",
+    "make_goal_reward",
     "make_intrinsic",
     "particle_entropy",
 ]

@@ -11,7 +11,9 @@ from importlib import metadata
 import gymnasium
 
 from expedition.errors import UserError, unknown_name, users_own
+from expedition.ranges import later
 from exploration.base import IntrinsicReward, Sizes
+from exploration.language import Language, LanguageConfig
 from exploration.rewards.apt import APT, APTConfig
 from exploration.rewards.byol_explore import BYOLExplore, BYOLExploreConfig
 from exploration.rewards.disagreement import Disagreement, DisagreementConfig
@@ -45,6 +47,7 @@ class IntrinsicConfig:
     """Set rewards below their running mean to zero (`RewardScale`), whichever is chosen."""
     options: tuple[str, ...] = ()
     """Settings of a reward from a user's package, each as name=value; it gets the values as texts."""
+    language: LanguageConfig = later(LanguageConfig())
 
 
 Maker = Callable[[gymnasium.spaces.Dict, Filter, IntrinsicConfig], IntrinsicReward]
@@ -78,6 +81,10 @@ _OWN: dict[str, tuple[str, Maker]] = {
     "e3b": (
         "novelty of an inverse model's features within the episode (elliptical bonus)",
         lambda space, model, config: E3B(Sizes.of(model), config.e3b),
+    ),
+    "language": (
+        "a step reached a goal that language suggests, once an episode (ELLM)",
+        lambda *_: Language(),
     ),
     "none": ("no reward: the policy follows its entropy bonus alone", lambda *_: NoReward()),
     "random-data": (

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from agents import AgentConfig
+from envs import environment_words
 from expedition.errors import UserError, unknown_name
-from expedition.ranges import within
+from expedition.ranges import LATER, within
 from exploration import CoverageConfig
 from world_model import SIZES
 
@@ -137,11 +138,37 @@ class RunConfig:
         within(self, "", "seed", least=0, most=MAX_SEED)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
+        if self.phase == "pretrain" and self.intrinsic == "language":
+            environment_words(self.env)
+            if self.steps == 0:
+                raise UserError(
+                    "The reward 'language' is earned while steps are made, and data of others have no "
+                    "captions: choose another --intrinsic with --data."
+                )
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain JSON-able form of a dataclass."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+def to_dict(config: Any, whole: bool = False) -> dict[str, Any]:
+    """Plain JSON-able form of a dataclass.
+
+    Groups of settings that came `later` (`expedition.ranges`) are left out at their defaults, so that runs
+    that do not use them keep their names; unless the `whole` is asked for.
+    """
+    return json.loads(json.dumps(_plain(config, whole), default=str))
+
+
+def _plain(value: Any, whole: bool) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item, whole) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item, whole) for key, item in value.items()}
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return {
+        field.name: _plain(item, whole)
+        for field, item in fields
+        if whole or not field.metadata.get(LATER) or item != field.default
+    }
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:

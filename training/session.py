@@ -15,7 +15,7 @@ from agents import Agent, make_agent
 from agents.programs.program import Mode, Wish, choose_mode
 from expedition import UserError, __version__
 from training.budget import earlier_moments, most_rows, planned_updates
-from training.collecting.collector import Collector, row_spec
+from training.collecting.collector import Collector, goals_of, row_spec
 from training.config import RunConfig
 from training.judging.beyond import check_beyond, judge_beyond
 from training.judging.evaluation import by_scope, evaluate_policy, judgement, summarise_episodes
@@ -102,7 +102,8 @@ class Session:
         check_beyond(config, logistics)
         self.make_envs = env_factory(config, logistics)
         self.foresight = Foresight(config, run_dir, self.make_envs, stop.check)
-        self.envs = self.make_envs(training.num_envs)
+        goals = goals_of(config)
+        self.envs = env_factory(config, logistics, goals is not None)(training.num_envs)
         self.agent = build_agent(config, self.envs, choose_device(logistics.device))
         if initialiser is not None:
             initialiser.prepare(self.agent)
@@ -117,7 +118,7 @@ class Session:
             sequence_length=training.length,
             folder=run_dir if logistics.replay_store == "disk" else None,
         )
-        collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed)
+        collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed, goals)
         self.sink = open_sinks(config, run_dir, logistics)
         self.status = Status(run_dir, config, logistics.progress)
         self.trainer = Trainer(
@@ -283,7 +284,7 @@ class Session:
         for moment, found in (("start", start), ("end", end)):
             foreseen, lines = for_result(found, moment)
             metrics, horizons = metrics | foreseen, horizons | lines
-        metrics |= self.trainer.coverage.metrics()
+        metrics |= self.trainer.coverage.metrics() | self.trainer.language()
         result = {
             "metrics": metrics,
             **horizons,

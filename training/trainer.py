@@ -271,7 +271,11 @@ class Trainer:
         if self._skipped.total:
             metrics["skipped_updates"] = self._skipped.total
         metrics |= {f"coverage/{name}": value for name, value in self.coverage.metrics().items()}
-        self.sink.write(self.env_step, metrics)
+        self.sink.write(self.env_step, metrics | self.language())
+
+    def language(self) -> dict[str, float]:
+        """How often each caption was told and rewarded so far, where the reward is `language`."""
+        return {} if self.collector.goals is None else self.collector.goals.metrics()
 
     def _embeddings_rank(self) -> float:
         """Effective rank of replayed rows' embeddings: 1 where they have collapsed.

@@ -14,6 +14,7 @@ from agents.base import LOG_PROB
 from agents.prior import PREFIX
 from envs import TASK
 from expedition import UserError
+from exploration import EARNED
 from training import (
     Checkpoint,
     Replay,
@@ -301,9 +302,9 @@ def _as_replayed(
 ) -> dict[str, np.ndarray]:
     """Carried rows (B, n, ...): the recorded `reward` in its place, NaN for what is unknown.
 
-    Task rewards that this run does not store are left out.
+    Task rewards and what was earned by goals are left out where this run does not store them.
     """
-    found = {name: value for name, value in rows.items() if name in row_spec or not name.startswith(TASK)}
+    found = {n: rows[n] for n in rows if n in row_spec or not n.startswith((TASK, EARNED))}
     if reward is not None:
         found["reward"] = rows[reward]
     for name in unknown:

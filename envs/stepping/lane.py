@@ -9,13 +9,15 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.captions import DID, SCENE
 from envs.failures import EnvironmentFailed, Misfit, explain, is_told, number, reset_result, step_result
 from envs.fit import entry, row_fit
 
 logger = logging.getLogger(__name__)
 
 Rows = dict[str, np.ndarray]
-"""Observation keys, `reward` float32, `is_first`, `is_last`, `is_terminal` bool, `task/<name>` float32."""
+"""Observation keys, `reward` float32, `is_first`, `is_last`, `is_terminal` bool, `task/<name>` float32; where
+captions were asked for, `caption/did` and `caption/scene` int64."""
 
 TASK = "task/"
 """Names under this prefix are recorded, and never shown to a learner."""
@@ -29,10 +31,13 @@ def task_rewards(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
     return tuple(env.get_wrapper_attr("task_rewards")) if env.has_wrapper_attr("task_rewards") else ()
 
 
-def row_layout(space: spaces.Dict, tasks: tuple[str, ...]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+def row_layout(
+    space: spaces.Dict, tasks: tuple[str, ...], captions: bool = False
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Return shape and dtype of everything in one row."""
     layout = {key: (box.shape or (), np.dtype(box.dtype)) for key, box in space.items()}
     layout |= {name: ((), np.dtype(np.float32)) for name in ("reward", *(TASK + task for task in tasks))}
+    layout |= {name: ((), np.dtype(np.int64)) for name in (DID, SCENE) if captions}
     return layout | {flag: ((), np.dtype(bool)) for flag in FLAGS}
 
 
@@ -258,6 +263,8 @@ class Lane:
         rows["reward"][at] = reward
         for (_, column), other in zip(self._tasks, others, strict=True):
             column[at] = other
+        if DID in rows:  # of a step that failed nobody can tell
+            rows[DID][at], rows[SCENE][at] = self.env.get_wrapper_attr("told") if seen else (0, 0)
         rows["is_first"][at] = first
         rows["is_last"][at] = last
         rows["is_terminal"][at] = terminal

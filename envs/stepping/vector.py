@@ -20,9 +20,11 @@ Source = str | Callable[[], gymnasium.Env[Any, Any]]
 _FORMAT = 2
 
 
-def build(source: Source, image_size: int) -> gymnasium.Env[Any, Any]:
+def build(source: Source, image_size: int, captions: bool = False) -> gymnasium.Env[Any, Any]:
     """Make one environment of the one shape."""
-    return make(source, image_size=image_size) if isinstance(source, str) else adapt(source(), image_size)
+    if isinstance(source, str):
+        return make(source, image_size=image_size, captions=captions)
+    return adapt(source(), image_size)
 
 
 def name_of(source: Source) -> str:
@@ -201,18 +203,21 @@ class SerialVectorEnv(VectorEnv):
         source: an id for `make`, or a function that returns one environment.
         num_envs: how many, at least 1.
         image_size: height and width of pictures, in pixels.
+        captions: tell in each row what happened, in words; of an id alone.
 
     Raises:
-        UserError: unknown id, missing package, unsupported spaces, or fewer than one environment.
+        UserError: unknown id, missing package, unsupported spaces, no captions, or no environment.
     """
 
-    def __init__(self, source: Source, num_envs: int, *, image_size: int = 64) -> None:
+    def __init__(
+        self, source: Source, num_envs: int, *, image_size: int = 64, captions: bool = False
+    ) -> None:
         super().__init__(source, num_envs)
-        envs = [build(source, image_size) for _ in range(num_envs)]
+        envs = [build(source, image_size, captions) for _ in range(num_envs)]
         self.observation_space = envs[0].observation_space  # type: ignore[assignment]
         self.action_space = envs[0].action_space
         self.task_rewards = task_rewards(envs[0])
-        layout = row_layout(self.observation_space, self.task_rewards)
+        layout = row_layout(self.observation_space, self.task_rewards, captions)
         self._rows = {key: np.zeros((num_envs, *shape), dtype) for key, (shape, dtype) in layout.items()}
         self.lanes = [Lane(env, i, self._name, self._rows) for i, env in enumerate(envs)]
         self._moves: Sequence[Any] = ()

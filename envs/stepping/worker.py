@@ -49,11 +49,17 @@ class _Worker:
         self._name = ""
         self._indices: tuple[int, ...] = ()
 
-    def make(self, source: Source, image_size: int, indices: tuple[int, ...], spares: bool) -> tuple:
+    def make(
+        self, source: Source, image_size: int, captions: bool, indices: tuple[int, ...], spares: bool
+    ) -> tuple:
         """Make the environments and return their spaces and the names of task rewards."""
         self._name, self._indices = name_of(source), indices
         self._envs = [
-            (build(source, image_size), build(source, image_size) if spares else None) for _ in indices
+            (
+                build(source, image_size, captions),
+                build(source, image_size, captions) if spares else None,
+            )
+            for _ in indices
         ]
         env = self._envs[0][0]
         return env.observation_space, env.action_space, task_rewards(env)

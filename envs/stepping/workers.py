@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.captions import DID
 from envs.failures import EnvironmentFailed
 from envs.registry import environment_info
-from envs.stepping.lane import FLAGS, row_layout, summary
+from envs.stepping.lane import FLAGS, TASK, row_layout, summary
 from envs.stepping.vector import SerialVectorEnv, Source, VectorEnv
 from envs.stepping.worker import map_rows, row_bytes
 from expedition import UserError
@@ -104,6 +105,7 @@ class WorkerVectorEnv(VectorEnv):
         num_envs: how many, at least 1.
         workers: processes, at least 1; no more than `num_envs` are started.
         image_size: height and width of pictures, in pixels.
+        captions: tell in each row what happened, in words; of an id alone.
         spares: hold each environment twice and begin next episodes while the worker waits.
         patience: seconds after which a step counts as hung.
         max_restarts: replaced workers after which `step` gives up.
@@ -119,12 +121,13 @@ class WorkerVectorEnv(VectorEnv):
         workers: int,
         *,
         image_size: int = 64,
+        captions: bool = False,
         spares: bool = False,
         patience: float = PATIENCE,
         max_restarts: int = MAX_RESTARTS,
     ) -> None:
         super().__init__(source, num_envs)
-        self._making = (source, image_size)
+        self._making = (source, image_size, captions)
         self._spares, self._patience, self._max_restarts = spares, patience, max_restarts
         self._memory_file = tempfile.TemporaryFile()  # noqa: SIM115  # nameless: nothing is left behind
         self._memory_fd = self._memory_file.fileno()
@@ -222,7 +225,7 @@ class WorkerVectorEnv(VectorEnv):
     def _map(self, made: list[Any]) -> None:
         """Lay the rows out in shared memory."""
         self.observation_space, self.action_space, self.task_rewards = made[0]
-        self._layout = row_layout(self.observation_space, self.task_rewards)
+        self._layout = row_layout(self.observation_space, self.task_rewards, self._making[-1])
         size = row_bytes(self._layout, self.num_envs)
         self._memory_file.truncate(size)
         self._rows = map_rows(mmap.mmap(self._memory_fd, size), self._layout, self.num_envs)
@@ -275,13 +278,16 @@ class WorkerVectorEnv(VectorEnv):
     def _cut_off(self, index: int) -> dict[str, Any]:
         """Write the last row of an episode that was lost: what was seen last, again, and no reward."""
         for key in self._rows:
-            self._rows[key][index] = 0 if key in ("reward", *FLAGS) else self._before[key][index]
+            nothing = key in ("reward", DID, *FLAGS) or key.startswith(TASK)
+            self._rows[key][index] = 0 if nothing else self._before[key][index]
         self._rows["is_last"][index] = True
         length = int(self._lengths[index]) + 1
         return summary(index, float(self._returns[index]), length, False, {"crashed": 1.0})
 
 
-def make_vector(env_id: str, num_envs: int, image_size: int = 64, workers: int = 0) -> VectorEnv:
+def make_vector(
+    env_id: str, num_envs: int, image_size: int = 64, workers: int = 0, captions: bool = False
+) -> VectorEnv:
     """Make `num_envs` environments by id (see `make`) behind one `VectorEnv`.
 
     Args:
@@ -289,11 +295,12 @@ def make_vector(env_id: str, num_envs: int, image_size: int = 64, workers: int =
         num_envs: how many, at least 1.
         image_size: height and width of pictures, in pixels.
         workers: processes that step them; 0 for this one. The rows are the same.
+        captions: tell in each row what happened, in words (`envs.captions`).
     """
     if workers == 0:
-        return SerialVectorEnv(env_id, num_envs, image_size=image_size)
+        return SerialVectorEnv(env_id, num_envs, image_size=image_size, captions=captions)
     spares = environment_info(env_id).slow_reset
-    return WorkerVectorEnv(env_id, num_envs, workers, image_size=image_size, spares=spares)
+    return WorkerVectorEnv(env_id, num_envs, workers, image_size=image_size, captions=captions, spares=spares)
 
 
 def choose_workers(env_id: str, most: int) -> int:

@@ -13,7 +13,7 @@ from agents import FINITE, ActorCriticConfig, AgentConfig, DreamerAgent, Optimiz
 from agents.base import rows_on
 from agents.distributions import policy_noise
 from expedition import UserError
-from exploration import INTRINSIC
+from exploration import EARNED, INTRINSIC
 from world_model import for_size
 
 IMAGE = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
@@ -54,6 +54,7 @@ def rows(kind="vector", actions=DISCRETE, batch=3, time=8, seed=0, reward=True):
         made[flag] = np.zeros((batch, time), bool)
     made["is_last"][0, 3] = made["is_terminal"][0, 3] = made["is_first"][0, 4] = True
     made["action"][made["is_first"]] = 0
+    made[EARNED] = rng.random((batch, time)).astype(np.float32)
     return made
 
 

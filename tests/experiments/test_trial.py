@@ -74,3 +74,9 @@ def test_what_is_judged_beyond_the_own_episodes_is_tried_with_its_search(monkeyp
     tried = module.measure(searched, QUIET)
     assert judged == [False, True]  # as it is, then searching twice
     assert (tried.evaluation, tried.beyond) == (2.0, 2.0)
+
+
+def test_a_reward_that_reads_captions_can_be_tried():
+    tried = module.measure(config("mazes-goal,size=7,limit=12,observe=symbols", "language", steps=60), QUIET)
+    assert tried.step > 0
+    assert tried.update > 0

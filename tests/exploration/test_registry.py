@@ -11,6 +11,7 @@ import torch
 
 from expedition import UserError
 from exploration import (
+    EARNED,
     INTRINSIC,
     Disagreement,
     DisagreementConfig,
@@ -40,6 +41,7 @@ def test_each_fits_the_model(name, model):
         "vector": torch.randn(2, 5, 3),
         "action": torch.eye(3)[torch.tensor([[0, 1, 2, 0, 1]] * 2)],
         "is_first": torch.zeros(2, 5, dtype=torch.bool),
+        EARNED: torch.rand(2, 5),
     }
     latents, _, embeddings = model.observe(batch, model.initial(2), torch.rand(2, 5, 2))
     latents, embeddings = latents.detach(), embeddings.detach()
@@ -64,6 +66,7 @@ def test_each_can_be_batched_over_seeds(name, model):
         "vector": torch.randn(2, 2, 5, 3, generator=generator),
         "action": torch.eye(3)[torch.randint(3, (2, 2, 5), generator=generator)],
         "is_first": torch.rand(2, 2, 5, generator=generator) < 0.2,
+        EARNED: torch.rand(2, 2, 5, generator=generator),
     }
     deter = torch.randn(2, 2, 5, 16, generator=generator)
     stoch = torch.eye(4)[torch.randint(4, (2, 2, 5, 2), generator=generator)]

@@ -36,6 +36,7 @@ CASES = [
     ("crafter", "disagreement"),
     ("CartPole-v1", "byol-explore"),  # a slow copy, and a reward head
     ("CartPole-v1", "random-data"),
+    ("mazes-goal,observe=symbols,size=7,limit=20", "language"),  # what an episode has reached
     ("FrozenLake-v1", "rnd"),  # symbols
     ("CartPole-v1", None),  # phase 2
     ("tests.factored:Pair-v0", "icm"),  # actions of several factors

@@ -8,6 +8,7 @@ import torch
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig
 from envs.suites.grids.gridworlds import Catch
+from envs.suites.grids.mazes import Mazes
 from exploration import INTRINSIC
 from training import Logistics, RunConfig, TrainingConfig, execute
 from training.storage.checkpoint import open_checkpoint
@@ -64,16 +65,20 @@ def run(directory, env, intrinsic, steps=100, kind="model-based"):
 
 @pytest.fixture
 def other_rewards(monkeypatch):
-    """From here on, Catch pays something else in every step."""
+    """From here on, Catch and Mazes pay something else in every step."""
 
-    def install():
-        step = Catch.step
+    def change(game):
+        step = game.step
 
         def paid(self, action):
             observation, reward, terminated, truncated, info = step(self, action)
             return observation, 17.0 - 5 * reward + int(action), terminated, truncated, info
 
-        monkeypatch.setattr(Catch, "step", paid)
+        monkeypatch.setattr(game, "step", paid)
+
+    def install():
+        change(Catch)
+        change(Mazes)
 
     return install
 
@@ -86,7 +91,8 @@ def different(left, right):
 @pytest.mark.parametrize(
     ("env", "intrinsic"),
     [
-        *[("catch-vector", name) for name in INTRINSIC],
+        *[("catch-vector", name) for name in INTRINSIC if name != "language"],
+        ("mazes-goal,observe=symbols,size=7", "language"),
         ("catch-pixels", "disagreement"),
         ("catch-pixels", "rnd"),
     ],

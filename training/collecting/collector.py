@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -10,7 +11,9 @@ import torch
 
 from agents import ActState, Agent
 from agents.prior import PriorState
-from envs import TASK, EnvironmentFailed, Rows, VectorEnv
+from envs import DID, SCENE, TASK, EnvironmentFailed, Rows, VectorEnv, environment_words
+from exploration import EARNED, GoalReward, Language, Vocabulary, make_goal_reward
+from training.config import RunConfig
 from world_model import Latent, action_width, to_env_actions
 
 
@@ -38,7 +41,20 @@ def row_spec(envs: VectorEnv, agent: Agent, task_reward: bool) -> dict[str, tupl
     spec |= {"reward" if task_reward else TASK + "reward": ((), np.dtype(np.float32))}
     spec |= {TASK + name: ((), np.dtype(np.float32)) for name in envs.task_rewards}
     spec |= {flag: ((), np.dtype(bool)) for flag in flags}
+    spec |= {EARNED: ((), np.dtype(np.float32))} if isinstance(agent.intrinsic, Language) else {}
     return spec | agent.record_spec
+
+
+def goals_of(config: RunConfig) -> GoalReward | None:
+    """What rewards a run's rows as they are collected: in phase 1 by the reward `language`, else nothing.
+
+    Raises:
+        UserError: the environment has no captions, or who should suggest goals is not there.
+    """
+    if config.phase != "pretrain" or config.intrinsic != "language":
+        return None
+    words = Vocabulary(**dataclasses.asdict(environment_words(config.env)))
+    return make_goal_reward(config.agent.intrinsic.language, words, config.training.num_envs)
 
 
 class Collector:
@@ -51,16 +67,26 @@ class Collector:
         task_reward: whether the environment's reward is for the learner (phase 2). Otherwise it is stored as
             `task/reward`, which nobody who learns reads.
         seed: of environments and action samples.
+        goals: rewards rows for what their captions say (`goals_of`); the environments then tell captions.
 
     Attributes:
         failure: what an environment failed with in the last step. Its rows are taken like any others, so that
             a checkpoint can be written before the failure is told.
     """
 
-    def __init__(self, envs: VectorEnv, agent: Agent, replay: RowSink, task_reward: bool, seed: int) -> None:
+    def __init__(
+        self,
+        envs: VectorEnv,
+        agent: Agent,
+        replay: RowSink,
+        task_reward: bool,
+        seed: int,
+        goals: GoalReward | None = None,
+    ) -> None:
         self.envs = envs
         self.agent = agent
         self.replay = replay
+        self.goals = goals
         self.reward_name = "reward" if task_reward else TASK + "reward"
         self.failure: EnvironmentFailed | None = None
         self._rows: Rows | None = None
@@ -109,6 +135,8 @@ class Collector:
         stored = {key: value for key, value in rows.items() if key != "reward"}
         stored[self.reward_name] = rows["reward"]
         stored["action"] = self._actions * ~rows["is_first"][:, None]
+        if self.goals is not None:
+            stored[EARNED] = self.goals.earn(stored.pop(DID), stored.pop(SCENE), rows["is_first"])
         return {**stored, **record}
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,6 +152,8 @@ class Collector:
         }
         if state.prior is not None:
             saved["prior"] = {**state.prior.latent._asdict(), "acting": state.prior.acting}
+        if self.goals is not None:
+            saved["goals"] = self.goals.state_dict()
         return saved
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -131,6 +161,8 @@ class Collector:
         self.envs.load_state_dict(saved["envs"])
         self._rows = dict(saved["rows"])
         self._actions = saved["actions"]
+        if self.goals is not None:
+            self.goals.load_state_dict(saved["goals"])
         device = self.agent.device
         generator = torch.Generator(device)
         generator.set_state(saved["generator"])

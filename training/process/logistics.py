@@ -55,9 +55,15 @@ class Logistics:
             raise unknown_name("choice of --artifact", self.artifact, HOLDS)
 
 
-def env_factory(config: RunConfig, logistics: Logistics) -> Callable[[int], VectorEnv]:
-    """Return what makes a run's environments: called with their number, it gives a `VectorEnv` of its own."""
+def env_factory(
+    config: RunConfig, logistics: Logistics, captions: bool = False
+) -> Callable[[int], VectorEnv]:
+    """Return what makes a run's environments: called with their number, it gives a `VectorEnv` of its own.
+
+    With `captions` they tell in words what happens.
+    """
     workers = logistics.workers
     if workers < 0:
         workers = choose_workers(config.env, logistics.threads or cores())
-    return functools.partial(make_vector, config.env, image_size=config.training.image_size, workers=workers)
+    size = config.training.image_size
+    return functools.partial(make_vector, config.env, image_size=size, workers=workers, captions=captions)

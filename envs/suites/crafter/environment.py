@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.captions.crafter import CrafterCaptions
 from envs.suite import Draw, Option, Suite, Task
 from envs.suites.crafter.symbols import symbol_spaces
 from expedition import UserError
@@ -171,4 +172,5 @@ SUITE: Suite = Suite(
     summarise=summarise,
     reachable=lambda task, options: NUM_ACHIEVEMENTS,
     draw=lambda task, options: None if options["observe"] == "pixels" else draw_symbols,
+    captions=lambda task, options: CrafterCaptions(),
 )

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from envs.captions.grids import MazeCaptions
 from envs.suite import Draw, Option, Suite, Task
 from envs.suites.grids.gridworlds import BLUE, GREEN, RED
 from envs.suites.grids.gridworlds import FLOOR as FLOOR_COLOUR
@@ -263,4 +264,5 @@ SUITE: Suite = Suite(
     reachable=_cells,
     draw=_draw,
     charts=lambda task, options: _build(task, options, LARGE).charts(),
+    captions=lambda task, options: MazeCaptions(task),
 )

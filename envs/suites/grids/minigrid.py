@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.captions.grids import MiniGridCaptions
 from envs.suite import Draw, Option, Suite, Task
 from envs.suites.grids.symbols import symbols
 from expedition import UserError
@@ -225,4 +226,5 @@ SUITE: Suite = Suite(
     extra="minigrid",
     summarise=summarise,
     draw=_draw,
+    captions=lambda task, options: MiniGridCaptions(UPSTREAM_IDS[task][1]),
 )

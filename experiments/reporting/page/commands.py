@@ -72,7 +72,7 @@ def _of_ppo(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _flags(group: str, config: Mapping[str, Any], base: Any) -> Iterator[str]:
     """Flags for the settings of a group in which a run differs from what its command begins with."""
-    usual = flattened(to_dict(base))
+    usual = flattened(to_dict(base, whole=True))
     for name, value in flattened(config[group]).items():
         if name in usual and value != usual[name]:
             yield from _flag(f"{group}.{name}".replace("_", "-"), value)
