@@ -107,6 +107,8 @@ def _say(line: str) -> None:
 def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -> Logistics:
     from training import Logistics
 
+    if command.out is not None and command.out.parts and command.out.parts[0].endswith(":"):
+        raise UserError("Nothing is written to an address yet: give --out a folder of this machine.")
     machine = command.machine
     return Logistics(
         device=machine.device,

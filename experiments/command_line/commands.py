@@ -105,9 +105,9 @@ class Finetune:
     its end. More flags: --help-all.
     """
 
-    source: Annotated[Path | None, arg(name="from")] = None
-    """Folder of the pre-training run, or of an exported one, or hf:OWNER/NAME of the Hugging Face hub; not
-    needed for a plan that carries nothing (--plan scratch)."""
+    source: Annotated[str | None, arg(name="from")] = None
+    """Folder of the pre-training run, or of an exported one, its address (s3://...), or hf:OWNER/NAME of the
+    Hugging Face hub; not needed for a plan that carries nothing (--plan scratch)."""
     plan: str = "model+policy"
     """What is carried: one of `expedition list plans`, also with changes (model+policy,actor=freeze:9000), or
     by component (encoder=copy,dynamics=copy)."""
@@ -204,8 +204,8 @@ class StudyCommand:
 class Evaluate:
     """Evaluate the policy in a run's newest checkpoint."""
 
-    source: Annotated[Path, arg(name="from")]
-    """Folder of the run, or of an exported one, or hf:OWNER/NAME."""
+    source: Annotated[str, arg(name="from")]
+    """Folder of the run, or of an exported one, its address (s3://...), or hf:OWNER/NAME."""
     episodes: int = 32
     """Episodes."""
     seed: int = 0

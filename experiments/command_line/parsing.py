@@ -99,10 +99,10 @@ def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
     source = values.pop("from", None) if source is None else source
     if source is None:
         return _preset(Finetune, arguments, values)
-    found = open_source(Path(source)).config
+    found = open_source(str(source)).config
     agent = with_settings(found.agent, finetune_preset(found.size))
     training = dataclasses.replace(found.training, offline_updates=0)  # phase 1's were on data of its own
-    return Finetune(Path(source), size=found.size, agent=agent, training=training)
+    return Finetune(str(source), size=found.size, agent=agent, training=training)
 
 
 def _grouped(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where an explorer lies: in a folder of this machine, or in a repository of the Hugging Face hub."""
+"""Where an explorer lies: in a folder here, at an address, or in a repository of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from expedition import UserError
 from training.storage.exported import check_exported
 from training.storage.folder import RECORD, is_exported
+from training.storage.shared import fetched, is_address
 
 SCHEME = "hf:"
 READ = ("*.safetensors", "*.json")
@@ -18,16 +19,20 @@ _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 def located(source: Path | str) -> Path:
-    """Return the folder of a run or of an exported explorer, which is checked; from the hub it is fetched.
+    """Return the folder of a run or of an exported explorer, which is checked; from elsewhere it is fetched.
 
     Args:
-        source: a folder, or `hf:OWNER/NAME` with `@REVISION` (a branch, tag or commit) where it is not main.
+        source: a folder, an fsspec URL (`s3://bucket/run`), or `hf:OWNER/NAME` with `@REVISION` (a branch,
+            tag or commit) where it is not main.
 
     Raises:
-        UserError: the hub has no such explorer or cannot be reached, or an exported one was changed.
+        UserError: none there, the hub or address cannot be reached, or an exported one was changed.
     """
     told = str(source)
-    folder = _fetched(told) if told.startswith(SCHEME) else Path(source)
+    if is_address(told):
+        folder = fetched(told)
+    else:
+        folder = _fetched(told) if told.startswith(SCHEME) else Path(source)
     if is_exported(folder):
         check_exported(folder)
     return folder

@@ -36,7 +36,7 @@ def test_fine_tuning_starts_from_the_sources_settings(pretrained, tmp_path):
     file = tmp_path / "tune.yaml"
     file.write_text(f"from: {pretrained}\nplan: model\ntraining: {{batch: 3}}\nout: {tmp_path / 'x'}\n")
     command = parse("finetune", ["--config", str(file), "--training.log-every", "7"])
-    assert (command.source, command.plan, command.out) == (pretrained, "model", tmp_path / "x")
+    assert (command.source, command.plan, command.out) == (str(pretrained), "model", tmp_path / "x")
     assert (command.training.batch, command.training.log_every) == (3, 7)
     assert command.agent == own
     file.write_text(f"from: {pretrained}\nagent: {{behaviour: {{entropy: 0.02}}, model: {{horizon: 9}}}}\n")
