@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST = float(np.finfo(np.float32).max)
 """Rewards are stored as float32."""
-_OURS = ("adapter", "failures", "fit", "lane", "limit", "registry")
+_OURS = ("adapter", "captions", "failures", "fit", "limit", "registry", "stepping")
 _PASSED_THROUGH = (*(f"envs.{name}." for name in _OURS), "gymnasium.", "importlib.")
 _STEP = "return observation, reward, terminated, truncated and info from step, as gymnasium.Env does"
 _RESET = (

@@ -199,7 +199,7 @@ def test_the_prior_acts_and_pulls(source):
         noise = agent.draw_noise(batch, torch.Generator().manual_seed(0)).posterior
         latents, _, _ = agent.world_model.observe(batch, agent.world_model.initial(8), noise)
         policy = agent.behaviour.policy(latents.features)
-        teacher = type(policy)(batch["prior/logits"])
+        teacher = policy._replace(log_probs=batch["prior/logits"])
         return float(kl(teacher, policy).mean())
 
     before = distance()

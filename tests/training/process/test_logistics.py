@@ -14,7 +14,8 @@ from training.process import logistics
 def test_workers_are_those_asked_for_or_one_a_thread_where_a_step_is_slow(
     env, workers, expected, monkeypatch
 ):
-    def make_vector(env_id, num_envs, image_size, workers):
+    def make_vector(env_id, num_envs, image_size, workers, captions):
+        assert not captions
         return env_id, num_envs, image_size, workers
 
     monkeypatch.setattr(logistics, "make_vector", make_vector)

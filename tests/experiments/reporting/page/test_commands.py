@@ -35,7 +35,7 @@ def test_commands_are_read_back_as_the_runs_settings(studied, monkeypatch):
             carried = config["transfer"]["source"]
             assert (command.source is not None) == (carried is not None)
             if command.source is not None:
-                assert command.source.name.endswith(carried["run"])
+                assert command.source.endswith(carried["run"])
 
 
 def test_switches_lists_and_what_other_versions_had(write_study, tmp_path):
