@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from experiments.settings import (
     training_preset,
     with_settings,
 )
-from training import Checkpoint, Logistics, Replay, RunConfig, open_checkpoint
+from training import Checkpoint, Logistics, Replay, RunConfig, open_checkpoint, prepare_process
 from training.budget import most_rows
 from training.collecting.collector import row_spec
 from training.session import build_agent
@@ -70,3 +73,39 @@ def kept(config: RunConfig, folder: Path) -> tuple[Agent, dict[str, np.ndarray]]
     replay.load_state_dict(checkpoint.load("replay"), checkpoint.whole_files())
     held = list(replay.sequences())
     return agent, {key: np.stack([one[key] for one in held]) for key in spec}
+
+
+Measures = dict[str, dict[str, float]]
+"""By run and by name."""
+
+
+def tell_of_runs(
+    description: str,
+    steps: int,
+    measure: Callable[[Path, int, int, int], dict[str, float]],
+    table: Callable[[Measures], str],
+) -> int:
+    """The command of a benchmark that plays the policies of runs: measure each, print.
+
+    Args:
+        description: of the command, in a line.
+        steps: rows in each environment, unless a flag says otherwise.
+        measure: from the run's folder, environments, steps and seed.
+        table: all of it in Markdown.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--envs", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=steps, help="rows in each environment")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    prepare_process(1)
+    try:
+        found = {
+            str(run): measure(run, arguments.envs, arguments.steps, arguments.seed) for run in arguments.runs
+        }
+    except UserError as error:
+        parser.error(str(error))
+    print(json.dumps(found, indent=1) if arguments.json else table(found))
+    return 0

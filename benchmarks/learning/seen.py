@@ -9,8 +9,6 @@ seek what its model does not see.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,9 +17,9 @@ import torch
 from torch import Tensor
 
 from agents import DreamerAgent
-from benchmarks.learning.runs import QUIET, load
+from benchmarks.learning.runs import QUIET, Measures, load, tell_of_runs
 from expedition import UserError
-from training import prepare_process, read_config
+from training import read_config
 from training.process.logistics import env_factory
 from training.session import build_agent
 from world_model import to_env_actions
@@ -84,7 +82,7 @@ def reward_errors(predicted: Tensor, reward: Tensor) -> dict[str, float]:
     }
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
+def table(found: Measures) -> str:
     """The measures as a table in Markdown, a column a run."""
     names = dict.fromkeys(name for row in found.values() for name in row)
     lines = ["| | " + " | ".join(found) + " |", "|" + "---|" * (len(found) + 1)]
@@ -95,25 +93,5 @@ def table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--envs", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=100, help="rows in each environment")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    prepare_process(1)
-    try:
-        found = {
-            str(run): measure(run, arguments.envs, arguments.steps, arguments.seed) for run in arguments.runs
-        }
-    except UserError as error:
-        parser.error(str(error))
-    print(json.dumps(found, indent=1) if arguments.json else table(found))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell_of_runs((__doc__ or "").partition("\n")[0], 100, measure, table))

@@ -10,11 +10,8 @@ before its budget is blamed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +20,10 @@ from torch import Tensor
 from agents import Agent, DreamerAgent
 from agents.learning.returns import lambda_returns
 from agents.search import Plan, one_step
-from benchmarks.learning.runs import QUIET, load
+from benchmarks.learning.runs import QUIET, Measures, load, tell_of_runs
 from envs import Rows, VectorEnv
 from expedition import UserError
-from training import prepare_process, read_config
+from training import read_config
 from training.process.logistics import env_factory
 from training.session import build_agent
 from world_model import to_env_actions
@@ -103,7 +100,7 @@ def told(
     return found | {name: float(np.mean(column)) for name, column in likes.items()}
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
+def table(found: Measures) -> str:
     """The measures as a table in Markdown, a line a run."""
     heads = {f"{name}, correlation": f"{name}: correlation" for name in VALUES}
     heads |= {"search": "search from policy, nats", "one-step": "one-step, nats", "entropy": "policy, nats"}
@@ -114,25 +111,5 @@ def table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--envs", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=51, help="rows in each environment")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    prepare_process(1)
-    try:
-        found: dict[str, Any] = {
-            str(run): measure(run, arguments.envs, arguments.steps, arguments.seed) for run in arguments.runs
-        }
-    except UserError as error:
-        parser.error(str(error))
-    print(json.dumps(found, indent=1) if arguments.json else table(found))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell_of_runs((__doc__ or "").partition("\n")[0], 51, measure, table))

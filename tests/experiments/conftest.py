@@ -12,33 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from envs.captions.crafter import ACHIEVEMENTS
 from experiments.command_line.cli import main
 from training.logging.wandb_file import read_records
 
-ACHIEVEMENTS = [
-    "collect_coal",
-    "collect_diamond",
-    "collect_drink",
-    "collect_iron",
-    "collect_sapling",
-    "collect_stone",
-    "collect_wood",
-    "defeat_skeleton",
-    "defeat_zombie",
-    "eat_cow",
-    "eat_plant",
-    "make_iron_pickaxe",
-    "make_iron_sword",
-    "make_stone_pickaxe",
-    "make_stone_sword",
-    "make_wood_pickaxe",
-    "make_wood_sword",
-    "place_furnace",
-    "place_plant",
-    "place_stone",
-    "place_table",
-    "wake_up",
-]
 RETURNS = {"scratch": 2.1, "policy": 3.0, "model": 2.9, "model+policy": 4.2}
 ERRORS = {"scratch": (0.060, 0.014), "policy": (0.060, 0.013), "model": (0.012, 0.010)}
 ERRORS["model+policy"] = ERRORS["model"]
