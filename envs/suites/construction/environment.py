@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from envs.adapter import shown_observations
 from envs.suite import Draw, Option, Suite, Task
 from envs.suites.construction.actions import OFFSETS, ROWS, absolute, placed, relative
 from envs.suites.construction.blocks import Block
@@ -113,8 +114,7 @@ class Construction(gymnasium.Env[Any, Any]):
         self._shown, self._relative = observe, actions == "relative"
         self._state: State | None = None
         self.observation_space = spaces.Dict(_entries(observe, self._objects.count, image_size))
-        where = [self._objects.count, OFFSETS] if self._relative else [COLUMNS + 1, ROWS]
-        self.action_space = spaces.MultiDiscrete([self._objects.room.supply, *where, 2])
+        self.action_space = _choices(self._objects, self._relative)
 
     def level(self, number: int) -> Scene:
         """Return what a level's number stands for."""
@@ -225,8 +225,10 @@ class Construction(gymnasium.Env[Any, Any]):
         table, mask = self._table(state)
         if self._shown == "flat":
             return {"vector": table.ravel()}
-        seen = {"objects": table, "objects_mask": mask} if self._shown != "pixels" else {}
-        return seen if self._shown == "objects" else {"image": draw(table, self._image_size), **seen}
+        seen = {} if self._shown == "pixels" else {"objects": table, "objects_mask": mask}
+        if self._shown != "objects":
+            seen["image"] = draw(table, self._image_size)
+        return seen
 
 
 def _check(task: str, difficulty: int, size: float, end: int) -> None:
@@ -250,16 +252,20 @@ def _room(task: str, size: float, steps: int) -> Room:
 
 
 def _entries(observe: str, count: int, image_size: int) -> dict[str, spaces.Space[Any]]:
-    image = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-    rows = spaces.Box(-LARGEST, LARGEST, (count, len(FEATURES)), np.float32)
-    objects = {"objects": rows, "objects_mask": spaces.MultiBinary(count)}
-    vector = spaces.Box(-LARGEST, LARGEST, (count * len(FEATURES),), np.float32)
-    return {
-        "objects": objects,
-        "pixels": {"image": image},
-        "both": {"image": image, **objects},
-        "flat": {"vector": vector},
-    }[observe]
+    entries: dict[str, spaces.Space[Any]] = {}
+    if observe == "flat":
+        entries["vector"] = spaces.Box(-LARGEST, LARGEST, (count * len(FEATURES),), np.float32)
+    if observe in ("objects", "both"):
+        entries["objects"] = spaces.Box(-LARGEST, LARGEST, (count, len(FEATURES)), np.float32)
+        entries["objects_mask"] = spaces.MultiBinary(count)
+    if observe in ("pixels", "both"):
+        entries["image"] = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+    return entries
+
+
+def _choices(objects: Objects, related: bool) -> spaces.MultiDiscrete[Any]:
+    where = [objects.count, OFFSETS] if related else [COLUMNS + 1, ROWS]
+    return spaces.MultiDiscrete([objects.room.supply, *where, 2])
 
 
 @functools.lru_cache(1024)
@@ -297,10 +303,10 @@ def _tasks() -> dict[str, Task]:
     }
     found = {}
     for name, words in told.items():
-        room = _room(name, 1.0, 0)
-        count = Objects(room).count
-        seen = f"objects float32 ({count}, {len(FEATURES)}), objects_mask int8 ({count},)"
-        found[name] = Task(words, seen, f"MultiDiscrete({[room.supply, COLUMNS + 1, ROWS, 2]})")
+        objects = Objects(_room(name, 1.0, 0))
+        shown, _ = shown_observations(spaces.Dict(_entries("objects", objects.count, 64)))
+        seen = ", ".join(f"{key} {space.dtype} {space.shape}" for key, space in shown.items())
+        found[name] = Task(words, seen, str(_choices(objects, related=False)))
     return found
 
 

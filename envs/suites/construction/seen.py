@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from envs.suites.construction.blocks import Block
-from envs.suites.construction.scenes import HALF, ROW, WIDTH, Scene
+from envs.suites.construction.scenes import HALF, MARGIN, ROW, WIDTH, Scene
 from envs.suites.construction.shapes import Box, Rectangle, corners
 from envs.suites.construction.tasks import Room
 
@@ -18,7 +18,7 @@ FEATURES = (
 LARGEST = 4.0
 """Beyond it, numbers of a row are clipped."""
 AVAILABLE, PLACED, OBSTACLE, TARGET, FLOOR = range(6, 11)
-STICKY = 11
+HEIGHT, STICKY = 5, 11
 FLOOR_PARTS = 4
 """Stretches that the floor is seen as, so that a block can be put on one."""
 FLOOR_THICK = 0.35
@@ -28,9 +28,16 @@ BOTTOM = -2.8
 """Lower edge of pictures, in units."""
 FINE = 4
 """Pictures are drawn so many times as large, and made smaller by means."""
-SKY, GROUND, RED, GREEN = (246, 246, 242), (96, 92, 88), (214, 48, 49), (150, 220, 140)
-RIM = (0, 140, 60)
-BLUE, ORANGE, PALE = (45, 95, 200), (245, 150, 20), (140, 160, 190)
+SKY, RIM = (246, 246, 242), (0, 140, 60)
+BLUE, ORANGE = (60, 120, 230), (250, 165, 30)
+FILLS = {
+    AVAILABLE: (150, 165, 190),
+    PLACED: BLUE,
+    OBSTACLE: (214, 40, 40),
+    TARGET: (160, 228, 150),
+    FLOOR: (96, 92, 88),
+}
+RIMS = {BLUE: (15, 45, 130), ORANGE: (150, 75, 0)}
 
 Row = tuple[float, ...]
 
@@ -140,13 +147,12 @@ def draw(table: np.ndarray, size: int) -> np.ndarray:
     line = max(1, round(fine / 128))
     for kind in (FLOOR, TARGET, AVAILABLE, PLACED, OBSTACLE):
         for row in table[exists & (told == kind)]:
-            sticky = row[STICKY] >= 0.5
-            fill = {FLOOR: GROUND, TARGET: GREEN, AVAILABLE: PALE, OBSTACLE: RED}.get(kind, BLUE)
-            fill = ORANGE if kind == PLACED and sticky else fill
-            edge = fill if kind in (FLOOR, TARGET) else SKY
-            pen.polygon(_pixels(row, fine), fill=fill, outline=edge, width=line)
+            fill = ORANGE if kind == PLACED and row[STICKY] >= 0.5 else FILLS[kind]
+            rim = RIMS[fill] if kind == PLACED else fill
+            pen.polygon(_pixels(row, fine), fill=fill, outline=rim, width=line)
     for row in table[exists & (told == TARGET)]:
-        pen.polygon(_pixels(row, fine), outline=RIM, width=line + line // 2)
+        small = row[HEIGHT] * HALF < ROW / 2 + MARGIN  # all rim, or a small picture would lose it
+        pen.polygon(_pixels(row, fine), fill=RIM if small else None, outline=RIM, width=line)
     return np.asarray(picture.resize((size, size), Image.Resampling.BOX))
 
 
