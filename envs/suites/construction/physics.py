@@ -30,6 +30,8 @@ SLOW = 0.01
 """Units a second for the middle of a body, radians a second for its turning."""
 SLOP = 0.001
 """How far bodies may sink into each other before the solver parts them, in units."""
+SUNK = 0.7
+"""The share of what has sunk deeper that is left a step later."""
 GROUND = Box(0.0, -5.0, 200.0, 10.0)
 _BLOCK, _STICKY, _OBSTACLE = 1, 2, 3
 
@@ -75,7 +77,7 @@ class _World:
         self._moving: dict[int, _Moving] = {}
         self._space = pymunk.Space()
         self._space.gravity, self._space.iterations = (0.0, -GRAVITY), ITERATIONS
-        self._space.collision_slop = SLOP
+        self._space.collision_slop, self._space.collision_bias = SLOP, SUNK ** (1 / STEP)
         self._add(self._space.static_body, corners(GROUND), _BLOCK)
         for obstacle in obstacles:
             self._add(self._space.static_body, corners(obstacle), _OBSTACLE)
