@@ -22,9 +22,9 @@ HEIGHT, STICKY = 5, 11
 FLOOR_PARTS = 4
 """Stretches that the floor is seen as, so that a block can be put on one."""
 FLOOR_THICK = 0.35
-SHELF = -1.0
+SHELF = -0.9
 """Height of the first row of blocks at hand, below the floor, in units; the others are below it."""
-BOTTOM = -2.8
+BOTTOM = -3.1
 """Lower edge of pictures, in units."""
 FINE = 4
 """Pictures are drawn so many times as large, and made smaller by means."""
@@ -52,11 +52,11 @@ def floor() -> tuple[Box, ...]:
 
 def shelf(supply: Sequence[float]) -> tuple[Box, ...]:
     """Return where the blocks at hand are shown: below the floor, from left to right, in rows."""
-    gap, found = 0.3, []
+    gap, found = 0.3, []  # half of it between rows
     x, y = -HALF + gap, SHELF
     for width in supply:
         if x + width > HALF:
-            x, y = -HALF + gap, y - ROW - gap
+            x, y = -HALF + gap, y - ROW - gap / 2
         found.append(Box(x + width / 2, y, width, ROW))
         x += width + gap
     return tuple(found)
