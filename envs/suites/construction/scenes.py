@@ -21,7 +21,7 @@ ROW = 0.7
 """Height of a block, in units."""
 SMALL, MEDIUM, LARGE = 2, 6, 10  # widths of blocks, in columns
 KINDS = (SMALL, MEDIUM, LARGE)
-FEW = (SMALL, LARGE, SMALL, MEDIUM, LARGE, MEDIUM, SMALL)
+FEW = (SMALL, MEDIUM, SMALL, LARGE, MEDIUM, SMALL, MEDIUM)
 """The blocks of `covering-hard`."""
 THICK = 0.35
 """Height of obstacles, and sides of targets to connect, in units; both are in the middle of their rows."""

@@ -52,11 +52,11 @@ def floor() -> tuple[Box, ...]:
 
 def shelf(supply: Sequence[float]) -> tuple[Box, ...]:
     """Return where the blocks at hand are shown: below the floor, from left to right, in rows."""
-    gap, found = 0.3, []  # half of it between rows
+    gap, found = 0.2, []
     x, y = -HALF + gap, SHELF
     for width in supply:
         if x + width > HALF:
-            x, y = -HALF + gap, y - ROW - gap / 2
+            x, y = -HALF + gap, y - ROW - gap
         found.append(Box(x + width / 2, y, width, ROW))
         x += width + gap
     return tuple(found)

@@ -132,6 +132,14 @@ def test_who_touches_an_obstacle_is_out_and_paid_nothing(action):
         env.step(np.array(action))
 
 
+def test_what_was_reached_before_a_collision_is_told():
+    env = Given("covering", over(LOW, Box(5.0, 0.35, 1.0, 0.35)))
+    play(env, (SMALL, MIDDLE - 4, 0, 0), (SMALL, MIDDLE + 4, 0, 0), (LARGE, MIDDLE, 1, 0))
+    _, metrics = play(env, (SMALL, 34, 2, 0))  # falls onto the other obstacle
+    assert (metrics["hit_obstacle"], metrics["placed"]) == (1, 4)
+    assert metrics["progress"] == pytest.approx(1.4 / 2.4)
+
+
 def test_who_puts_a_block_into_another_is_out():
     env = Given("silhouette", targets(TARGET, Box(3.5, 0.35, 0.7, 0.7)))
     rows, metrics = play(env, (SMALL, MIDDLE, 0, 0), (MEDIUM, MIDDLE + 2, 0, 0))

@@ -1,16 +1,19 @@
+import math
+
 import pytest
 
 from envs.suites.construction.blocks import FIXED, Block
 from envs.suites.construction.shapes import Box, overlap
 
 pytest.importorskip("pymunk")
-from envs.suites.construction.physics import SLOW, settle
+from envs.suites.construction import physics
+from envs.suites.construction.physics import settle
 
 SMALL, MEDIUM, LARGE = 0.7, 2.1, 3.5
 
 
-def put(x, y, width=SMALL, *, sticky=False, group=1):
-    return Block(x, y, 0.0, 0.0, 0.0, 0.0, width, 0.7, sticky, group)
+def put(x, y, width=SMALL, *, sticky=False, group=1, vy=0.0, spin=0.0):
+    return Block(x, y, 0.0, 0.0, vy, spin, width, 0.7, sticky, group)
 
 
 def build(*blocks, obstacles=()):
@@ -106,4 +109,18 @@ def test_a_moment_that_still_moves_goes_on():
     falling = put(0.0, 3.0)._replace(vy=-1.0, vx=0.5, spin=0.4)
     (block,), _ = settle([falling], [])
     assert block.x > 0.2
-    assert SLOW < 0.1
+
+
+def test_a_glued_pair_in_free_fall_keeps_turning_as_one(monkeypatch):
+    monkeypatch.setattr(physics, "LONGEST", 30)  # a quarter of a second, high above the floor
+    # about the middle between them: spin x (r1 - r0) = (0, 2) for a spin of 2 and a unit along x
+    pair = (put(0.0, 9.0, vy=-1.0, spin=2.0), put(1.0, 9.0, vy=1.0, spin=2.0))
+    (one, other), hit = settle(pair, [])
+    assert not hit
+    assert one.angle == other.angle == pytest.approx(0.5, abs=1e-3)
+    dx, dy = other.x - one.x, other.y - one.y
+    assert (dx, dy) == (pytest.approx(math.cos(0.5), abs=1e-3), pytest.approx(math.sin(0.5), abs=1e-3))
+    assert other.vx - one.vx == pytest.approx(-2.0 * dy)
+    assert other.vy - one.vy == pytest.approx(2.0 * dx)
+    assert (one.vy + other.vy) / 2 == pytest.approx(-10 * 0.25)
+    assert one.spin == other.spin == pytest.approx(2.0)

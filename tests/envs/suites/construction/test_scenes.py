@@ -68,6 +68,13 @@ def test_a_half_larger_is_a_half_more():
     assert grown(10, 1.1) == 11  # not 12 for the sake of a rounding error
 
 
+def test_few_blocks_are_the_papers():
+    """Three small, three medium and one large one."""
+    supply = [round(width, 2) for width in scene("covering-hard", 0).supply]
+    assert sorted(supply) == [0.7] * 3 + [2.1] * 3 + [3.5]
+    assert [round(width, 2) for width in scene("covering", 0).supply] == [0.7, 2.1, 3.5]
+
+
 def test_there_is_room_for_a_block_beside_each_obstacle():
     for number in range(20):
         for task in ("connecting", "covering", "covering-hard"):
