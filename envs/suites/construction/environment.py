@@ -270,9 +270,8 @@ def _choices(objects: Objects, related: bool) -> spaces.MultiDiscrete[Any]:
 
 @functools.lru_cache(1024)
 def _level(number: int, task: str, difficulty: int, size: float) -> Scene:
-    return RULES[task].draw(
-        Dice(~number), difficulty, size
-    )  # the complement: episodes' dice begin at their seeds
+    dice = Dice(~number)  # the complement: episodes' dice begin at their seeds
+    return RULES[task].draw(dice, difficulty, size)
 
 
 def _build(task: str, options: Mapping[str, Any], image_size: int) -> Construction:
