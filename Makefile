@@ -26,7 +26,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 
 # Procgen without its dependencies, which would take numpy back below 2.
 PROCGEN = $(PIP) --no-deps gym3==0.3.3 "$$($(BIN)/python -c 'import sys; print("procgen" if sys.version_info < (3, 11) else "procgen-mirror")')==0.10.7"
-SUITES := robotics,atari,minigrid,go,procgen
+SUITES := robotics,atari,minigrid,go,procgen,construction
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) --editable '.[dev,$(SUITES)]'

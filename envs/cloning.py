@@ -79,7 +79,7 @@ def cloneable(env: gymnasium.Env[Any, Any], env_id: str) -> Cloneable:
     if not (hasattr(inner, "clone") and hasattr(inner, "restore")):
         raise UserError(
             f"'{env_id}' has no true simulator to search in, for it cannot be set back to an earlier moment: "
-            "search in the model, or choose mazes, minipacman or go."
+            "search in the model, or choose mazes, minipacman, go or construction."
         )
     return cast(Cloneable, inner)
 

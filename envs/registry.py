@@ -16,6 +16,7 @@ from envs.failures import in_words, own_traceback
 from envs.limit import EPISODE_STEPS, DefaultLimit
 from envs.suite import Chart, Draw, Option, Suite, Summarise, Task, no_summary, read_value, split_id
 from envs.suites import atari, procgen
+from envs.suites.construction import environment as construction
 from envs.suites.crafter import environment as crafter
 from envs.suites.grids import go, gridworlds, mazes, minigrid, minipacman, sokoban
 from envs.suites.robotics import dmc, metaworld, robodesk
@@ -38,6 +39,7 @@ _OWN = (
     sokoban.SUITE,
     mazes.SUITE,
     minipacman.SUITE,
+    construction.SUITE,
     gridworlds.CATCH_SUITE,
     gridworlds.MAZE_SUITE,
 )
