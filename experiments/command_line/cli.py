@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StudyCommand,
         Train,
     )
+    from experiments.launchers.keeping import Keeper
     from experiments.launchers.launcher import Launcher
     from training import Logistics, Outcome
     from transfer.loader import Source
@@ -107,8 +108,8 @@ def _say(line: str) -> None:
 def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -> Logistics:
     from training import Logistics
 
-    if command.out is not None and command.out.parts and command.out.parts[0].endswith(":"):
-        raise UserError("Nothing is written to an address yet: give --out a folder of this machine.")
+    if isinstance(command.out, Path) and command.out.parts and command.out.parts[0].endswith(":"):
+        raise UserError("Only a study is written to an address: give --out a folder of this machine.")
     machine = command.machine
     return Logistics(
         device=machine.device,
@@ -237,7 +238,7 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     from experiments.launchers.launcher import Launcher
-    from experiments.reporting.publish import publish
+    from experiments.reporting.publish import FILES, publish
     from experiments.settings import merged, nested
     from experiments.studies.crossing import with_search
     from experiments.studies.presets import find_study
@@ -250,7 +251,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     shared = Path("runs") if command.out is None else None  # a folder of one's own begins anew
     launcher = Launcher(
         study,
-        command.out or Path("runs") / study.name,
+        _kept(command.out or f"runs/{study.name}"),
         command.jobs,
         _logistics(command),
         typed,
@@ -266,7 +267,19 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     code = launcher.run()
     if code == 0:
         print(publish(launcher.folder, launcher.logistics))
+        launcher.keeper.check_sent(FILES)
     return code
+
+
+def _kept(out: str) -> Path | Keeper:
+    """A study's folder, or what keeps it at an address."""
+    from training.storage.shared import is_address
+
+    if not is_address(out):
+        return Path(out)
+    from experiments.addresses.keeper import AtAddress
+
+    return AtAddress(out, _say)
 
 
 def _estimate(launcher: Launcher) -> int:
