@@ -30,6 +30,7 @@ from training.spaces import describe_spaces
 from training.storage.folder import read_settings
 from training.storage.hub import located
 from training.storage.replay import RowSpec, saved_rows
+from training.storage.shared import origin
 from transfer.data.pretraining import laid_rows
 from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
@@ -198,7 +199,7 @@ class Transfer:
             return manifest
         checkpoint = self.source.checkpoint
         manifest["source"] = {
-            "folder": str(self.source.run_dir.resolve()),
+            "folder": origin(self.source.run_dir),
             "checkpoint": checkpoint.path.name,
             **self.source.identity,
         }

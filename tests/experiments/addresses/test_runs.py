@@ -35,7 +35,7 @@ def saved(folder, step):
     chunks = sorted((folder / "replay").iterdir())
     Checkpointer(folder).save(step, {"agent": {"w": torch.full((2,), float(step))}}, chunks)
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"env_step": %d}\n' % step)
+        file.write(f'{{"env_step": {step}}}\n')
 
 
 def files(folder):

@@ -586,11 +586,10 @@ def test_logistics_are_no_part_of_the_run(cli, small, pretrained):
     assert Logistics().wandb == "auto"
 
 
-def test_a_source_at_an_address_is_read_and_an_address_to_write_to_refused(cli, pretrained, tmp_path):
+def test_a_source_at_an_address_is_read_and_recorded(cli, pretrained, tmp_path):
     arguments = ("--plan", "model", "--steps", 40, "--wandb", "off", "--out", tmp_path / "tuned")
     code, _, err = cli("finetune", "--from", f"file://{pretrained.resolve()}", *arguments)
     assert code == 0, err
     assert (tmp_path / "tuned" / "result.json").exists()
-    code, _, err = cli("study", "quickstart", "--out", "s3://bucket/runs")
-    assert code == 2
-    assert "Nothing is written to an address" in err
+    manifest = json.loads((tmp_path / "tuned" / "transfer.json").read_text())
+    assert manifest["source"]["folder"] == f"file://{pretrained.resolve()}"
