@@ -12,11 +12,11 @@ from experiments.addresses.keeper import RECORD, cache_folder, name_of
 from experiments.addresses.leases import FOLDER, Leases
 from experiments.addresses.runs import RESULT, STATUS, is_light
 from experiments.launchers.status import RunStatus, run_statuses
-from training.storage.shared import Store, is_address
+from training.storage.shared import Store
 
 
-def read_folder(place: str) -> Path:
-    """A study's folder as a report reads it: a path itself, or what lies at an address, without its tensors.
+def read_folder(address: str) -> Path:
+    """Fetch what a report reads of a study at an address: all but its tensors.
 
     The copy stays, in a folder of its own beside the one that a study here works in: the report is written
     there.
@@ -24,25 +24,22 @@ def read_folder(place: str) -> Path:
     Raises:
         UserError: the address does not answer, or holds no study.
     """
-    if not is_address(place):
-        return Path(place)
-    store, names = _opened(place)
+    store, names = _opened(address)
     if RECORD not in names:
-        raise UserError(f"'{place}' holds no study: give the address of its folder.")
-    folder = cache_folder(place) / "read" / name_of(place)
+        raise UserError(f"'{address}' holds no study: give the address of its folder.")
+    folder = cache_folder(address) / "read" / name_of(address)
     shutil.rmtree(folder, ignore_errors=True)
     store.get({name: folder / name for name in names if _is_read(name)})
     return folder
 
 
-def send_report(place: str, folder: Path, report: tuple[str, ...]) -> None:
-    """Put a report beside the study that it was made of; one at a path is there already.
+def send_report(address: str, folder: Path, report: tuple[str, ...]) -> None:
+    """Put a report beside the study at an address that it was made of.
 
     Raises:
         UserError: the address does not answer.
     """
-    if is_address(place):
-        Store(place).put({name: folder / name for name in report if (folder / name).is_file()})
+    Store(address).put({name: folder / name for name in report if (folder / name).is_file()})
 
 
 def statuses(address: str) -> dict[str, list[RunStatus]]:

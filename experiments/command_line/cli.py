@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         StudyCommand,
         Train,
     )
-    from experiments.launchers.keeping import Keeper
     from experiments.launchers.launcher import Launcher
     from training import Logistics, Outcome
     from transfer.loader import Source
@@ -197,8 +196,7 @@ def _phase_2(
     label = plan.name if "=" not in plan.name else "custom"
     default = Path("train", name) if isinstance(command, Train) else Path("finetune", f"{label}-{name}")
     out = command.out or "runs" / default
-    folder = None if source is None else source.run_dir
-    return _told(carry_out(config, out, _logistics(command), plan.name, folder, _say), out)
+    return _told(carry_out(config, out, _logistics(command), plan.name, source, _say), out)
 
 
 def _baseline(command: Baseline) -> int:
@@ -237,6 +235,7 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 
 def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
+    from experiments.launchers.keeping import keeper_of
     from experiments.launchers.launcher import Launcher
     from experiments.reporting.publish import FILES, publish
     from experiments.settings import merged, nested
@@ -251,7 +250,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     shared = Path("runs") if command.out is None else None  # a folder of one's own begins anew
     launcher = Launcher(
         study,
-        _kept(command.out or f"runs/{study.name}"),
+        keeper_of(command.out or f"runs/{study.name}", _say),
         command.jobs,
         _logistics(command),
         typed,
@@ -269,17 +268,6 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
         print(publish(launcher.folder, launcher.logistics))
         launcher.keeper.check_sent(FILES)
     return code
-
-
-def _kept(out: str) -> Path | Keeper:
-    """A study's folder, or what keeps it at an address."""
-    from training.storage.shared import is_address
-
-    if not is_address(out):
-        return Path(out)
-    from experiments.addresses.keeper import AtAddress
-
-    return AtAddress(out, _say)
 
 
 def _estimate(launcher: Launcher) -> int:

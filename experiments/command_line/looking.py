@@ -113,21 +113,34 @@ def sync(command: Sync) -> int:
 
 def report(command: Report) -> int:
     """Write a study's report again."""
-    from experiments.addresses.reading import read_folder, send_report
     from experiments.reporting.publish import FILES, publish
+    from training.storage.shared import is_address
 
-    folder = read_folder(command.folder)
+    folder = _read_folder(command.folder)
     print(publish(folder, None))
-    send_report(command.folder, folder, FILES)
+    if is_address(command.folder):
+        from experiments.addresses.reading import send_report
+
+        send_report(command.folder, folder, FILES)
     return 0
+
+
+def _read_folder(place: str) -> Path:
+    """A study's folder as a report reads it."""
+    from training.storage.shared import is_address
+
+    if not is_address(place):
+        return Path(place)
+    from experiments.addresses.reading import read_folder
+
+    return read_folder(place)
 
 
 def compare(command: Compare) -> int:
     """Put the findings of studies side by side."""
-    from experiments.addresses.reading import read_folder
     from experiments.reporting.page import compare as comparing
 
-    found = comparing.compare([read_folder(place) for place in command.folders])
+    found = comparing.compare([_read_folder(place) for place in command.folders])
     comparing.write_comparison(found, command.out)
     print(f"{comparing.told_comparison(found)}\n\ncompare.html and compare.csv in\n{command.out}")
     return 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from experiments.launchers.graph import Group
 from experiments.studies.study import PlannedRun
+from training.storage.shared import is_address
 
 
 class Keeper(Protocol):
@@ -89,3 +90,20 @@ class Here:
 
     def check_sent(self, report: Sequence[str]) -> None:
         """Nothing to do."""
+
+
+def keeper_of(out: Path | str, say: Callable[[str], None]) -> Keeper:
+    """What keeps a study in a folder, or at an address.
+
+    Args:
+        out: path of the folder, or an fsspec URL.
+        say: told one line at a time what a person wants to know.
+
+    Raises:
+        UserError: the address cannot be read.
+    """
+    if not is_address(out):
+        return Here(Path(out))
+    from experiments.addresses.keeper import AtAddress  # which a study in a folder needs not
+
+    return AtAddress(str(out), say)
