@@ -1,0 +1,102 @@
+"""A study on a Ray cluster of two nodes against the same study here: `python -m benchmarks.places`.
+
+Both have two cores: the cluster's nodes lie on this machine and have one each. The two take turns, the other
+one first in every second round, because other work on the machine disturbs whoever is its neighbour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chaos.tiny import AGENT, TRAINING
+from benchmarks.table import show
+from experiments.launchers.launcher import Launcher
+from experiments.studies.presets import find_study
+from experiments.studies.study import Study
+from training import Logistics
+
+QUIET = Logistics(device="cpu", wandb="off", threads=1, compile="off")
+NODES = 2
+
+
+def small_study(folder: Path, steps: int, seeds: int) -> Study:
+    """Tiny runs on Catch that carry nothing, so that all may begin at once."""
+    training = {**TRAINING, "train_ratio": 1.0}
+    settings = {
+        "base": "quickstart-crafter",
+        "env": "catch-vector",
+        "finetune_steps": steps,
+        "conditions": ["scratch"],
+        "agent": AGENT,
+        "pretrain": training,
+        "finetune": training,
+    }
+    file = folder / "places.yaml"
+    file.write_text(json.dumps(settings))  # JSON is YAML
+    return find_study(str(file), None, {"seeds": seeds})
+
+
+def seconds_of(study: Study, folder: Path, place: str) -> tuple[float, float]:
+    """Seconds until a place is there, and those that the study then takes."""
+    began = time.perf_counter()
+    launcher = Launcher(study, folder, NODES, QUIET, "benchmarks.places", lambda _: None, place=place)
+    there = time.perf_counter()
+    if code := launcher.run():
+        raise SystemExit(code)
+    return there - began, time.perf_counter() - there
+
+
+def measure(rounds: int, steps: int, seeds: int) -> dict[str, Any]:
+    """Let the two take turns on one study."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 2**27})
+    for _ in range(NODES):
+        cluster.add_node(num_cpus=1, object_store_memory=2**27)
+    places = {"local": "local", "ray": f"ray,address={cluster.address}"}
+    taken: dict[str, list[float]] = {name: [] for name in places}
+    joined: list[float] = []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            study = small_study(Path(folder), steps, seeds)
+            for number in range(rounds):
+                for name in sorted(places, reverse=bool(number % 2)):
+                    ready, spent = seconds_of(study, Path(folder, f"{name}-{number}"), places[name])
+                    taken[name].append(spent)
+                    joined += [ready] if name == "ray" else []
+    finally:
+        cluster.shutdown()
+    ratios = [ray / local for ray, local in zip(taken["ray"], taken["local"], strict=True)]
+    return {
+        "runs": len(study.measured) * seeds,
+        "local_seconds": [round(value, 1) for value in taken["local"]],
+        "ray_seconds": [round(value, 1) for value in taken["ray"]],
+        "ratios": [round(value, 3) for value in ratios],
+        "median_ratio": statistics.median(ratios),
+        "seconds_to_join": statistics.median(joined),
+        "load": os.getloadavg()[0],
+    }
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    show(measure(arguments.rounds, arguments.steps, arguments.seeds), arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
