@@ -127,7 +127,7 @@ class AtAddress:
                 self._asked.pop(name)
                 if self._answer(group, asked[1]) == "ours":
                     found.append(group)
-            elif asked is None and len(found) + len(self._asked) < room and self._is_time(name):
+            elif asked is None and len(found) + len(self._asked) < room and self._is_time(group):
                 self._asked[name] = group, self._pool.submit(self._ask, group)
         return found
 
@@ -175,8 +175,10 @@ class AtAddress:
         self.store.put({name: path for name, path in files.items() if path.is_file()})
         self.say(f"All of it is at {self.store.address}.")
 
-    def _is_time(self, name: str) -> bool:
-        return time.monotonic() >= self._again.get(name, 0.0)
+    def _is_time(self, group: Group) -> bool:
+        """Whether a group may be asked for: an earlier try of it is sent, and it was not asked just now."""
+        unsent = any(run.id in self._held for run in group)
+        return not unsent and time.monotonic() >= self._again.get(group[0].id, 0.0)
 
     def _answer(self, group: Group, asked: Future[Found]) -> Found | None:
         """What came of asking for a group; asked again later where it is another's, or nobody answered."""
@@ -239,12 +241,18 @@ class AtAddress:
         """Whether a run is done at the address; if it is, what a report needs of it is here then."""
         if RESULT not in names:
             return False
-        config = json.loads(self.store.read(f"{run.id}/config.json") or b"{}")
-        if config.get("steps") != run.config.steps:
+        if self._steps_there(run) != run.config.steps:
             return False
         if not self._is_done(run):
             bring(self.store, run.id, self.folder / run.id, [name for name in names if is_light(name)])
         return True
+
+    def _steps_there(self, run: PlannedRun) -> object:
+        """How many steps the run at the address has or will have; None where its settings are no JSON."""
+        try:
+            return json.loads(self.store.read(f"{run.id}/config.json") or b"{}").get("steps")
+        except (ValueError, AttributeError):
+            return None
 
     def _is_done(self, run: PlannedRun) -> bool:
         return is_done(run, self.folder / run.id)

@@ -285,6 +285,24 @@ def test_an_address_that_stays_lost_leaves_all_here_and_the_same_command_sends_i
     assert set(Store(address).sizes()) >= {f"{run}/result.json" for run in names(study)}
 
 
+def test_a_run_that_crashed_is_begun_again_when_what_it_did_is_sent(machine, study, studied, address):
+    it, tried = machine("it"), []
+    carried_out = it.place.carried_out
+
+    def crashes_once(job):
+        tried.append(Path(job.tasks[0].run_dir).name)
+        return 1 if tried.count(tried[-1]) == 1 else carried_out(job)
+
+    it.place.carried_out = crashes_once
+    assert it.run() == 0
+    it.keeper.check_sent(())
+    assert sorted(tried) == sorted(names(study) * 2)
+    assert finished(it.folder) == finished_of(0, studied[0])
+    held = set(Store(address).sizes())
+    assert held >= {f"{run}/result.json" for run in names(study)}
+    assert not [name for name in held if name.startswith("leases/")]
+
+
 def test_a_stopped_study_sends_what_it_has_and_lets_go(machine, study, address):
     place = Nothing()
     it = machine("it", place)
