@@ -30,6 +30,7 @@ from training.spaces import describe_spaces
 from training.storage.folder import read_settings
 from training.storage.hub import located
 from training.storage.replay import RowSpec, saved_rows
+from training.storage.shared import origin
 from transfer.data.pretraining import laid_rows
 from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
@@ -64,14 +65,24 @@ def open_source(source: Path | str) -> Source:
     Raises:
         UserError: no run or no whole checkpoint there, or a run of phase 2.
     """
+    run_dir, config = located(source), source_config(source)
+    data = {name: value for name, value in read_settings(run_dir).items() if name == "data"}
+    return Source(run_dir, config, open_checkpoint(run_dir), data)
+
+
+def source_config(source: Path | str) -> RunConfig:
+    """Settings of a phase-1 run, whose checkpoints are not looked at.
+
+    Raises:
+        UserError: no run there, or one of phase 2.
+    """
     run_dir = located(source)
     if not run_dir.exists():
         raise UserError(f"There is no run at {run_dir}: give --from the folder of a pre-training run.")
     config = read_config(run_dir)
     if config.phase != "pretrain":
         raise UserError(f"{run_dir} is a fine-tuning run: give --from the folder of a pre-training run.")
-    data = {name: value for name, value in read_settings(run_dir).items() if name == "data"}
-    return Source(run_dir, config, open_checkpoint(run_dir), data)
+    return config
 
 
 def transfer_record(plan: TransferPlan, source: Source | None) -> dict[str, Any]:
@@ -198,7 +209,7 @@ class Transfer:
             return manifest
         checkpoint = self.source.checkpoint
         manifest["source"] = {
-            "folder": str(self.source.run_dir.resolve()),
+            "folder": origin(self.source.run_dir),
             "checkpoint": checkpoint.path.name,
             **self.source.identity,
         }

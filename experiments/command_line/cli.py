@@ -107,8 +107,8 @@ def _say(line: str) -> None:
 def _logistics(command: Pretrain | Train | Finetune | Baseline | StudyCommand) -> Logistics:
     from training import Logistics
 
-    if command.out is not None and command.out.parts and command.out.parts[0].endswith(":"):
-        raise UserError("Nothing is written to an address yet: give --out a folder of this machine.")
+    if isinstance(command.out, Path) and command.out.parts and command.out.parts[0].endswith(":"):
+        raise UserError("Only a study is written to an address: give --out a folder of this machine.")
     machine = command.machine
     return Logistics(
         device=machine.device,
@@ -196,8 +196,7 @@ def _phase_2(
     label = plan.name if "=" not in plan.name else "custom"
     default = Path("train", name) if isinstance(command, Train) else Path("finetune", f"{label}-{name}")
     out = command.out or "runs" / default
-    folder = None if source is None else source.run_dir
-    return _told(carry_out(config, out, _logistics(command), plan.name, folder, _say), out)
+    return _told(carry_out(config, out, _logistics(command), plan.name, source, _say), out)
 
 
 def _baseline(command: Baseline) -> int:
@@ -236,8 +235,9 @@ def _told(outcome: Outcome, out: Path) -> int:
 
 
 def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
+    from experiments.launchers.keeping import keeper_of
     from experiments.launchers.launcher import Launcher
-    from experiments.reporting.publish import publish
+    from experiments.reporting.publish import FILES, publish
     from experiments.settings import merged, nested
     from experiments.studies.crossing import with_search
     from experiments.studies.presets import find_study
@@ -250,7 +250,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     shared = Path("runs") if command.out is None else None  # a folder of one's own begins anew
     launcher = Launcher(
         study,
-        command.out or Path("runs") / study.name,
+        keeper_of(command.out or f"runs/{study.name}", _say),
         command.jobs,
         _logistics(command),
         typed,
@@ -266,6 +266,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
     code = launcher.run()
     if code == 0:
         print(publish(launcher.folder, launcher.logistics))
+        launcher.keeper.check_sent(FILES)
     return code
 
 

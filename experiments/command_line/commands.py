@@ -171,8 +171,8 @@ class StudyCommand:
     """Seeds."""
     first_seed: Annotated[int | None, arg(metavar="INT")] = None
     """Number of the first seed."""
-    out: Annotated[Path | None, arg(metavar="PATH")] = None
-    """Folder; by default runs/<name>."""
+    out: Annotated[str | None, arg(metavar="STR")] = None
+    """Folder (runs/<name>) or address (s3://...)."""
     jobs: int = 0
     """Runs at a time; 0: one a core, one on a GPU."""
     fused: bool = False
@@ -245,8 +245,8 @@ class Export:
 class Status:
     """Say how far the runs of a study are: waiting, running, stopped, done, or failed and why."""
 
-    folder: Positional[Path] = Path("runs")
-    """Folder of a study, or of several."""
+    folder: Positional[str] = "runs"
+    """Folder of a study, or of several, or its address (s3://...)."""
     watch: bool = False
     """Say it again every two seconds, until all runs are done or Ctrl-C."""
     json: bool = False
@@ -270,16 +270,16 @@ class Sync:
 class Report:
     """Write a study's report again, from its finished runs: report.html, figures, report.txt."""
 
-    folder: Positional[Path]
-    """Folder of the study."""
+    folder: Positional[str]
+    """Folder of the study, or its address (s3://...), beside which the report is put then."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Compare:
     """Put the findings of several studies side by side, and write compare.html and compare.csv."""
 
-    folders: Positional[tuple[Path, ...]]
-    """Folders of the studies, two or more."""
+    folders: Positional[tuple[str, ...]]
+    """Folders of the studies or their addresses, two or more."""
     out: Path = Path("runs/compare")
     """Folder that is written to."""
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expedition.errors import unknown_name
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Status,
         Sync,
     )
+    from experiments.launchers.status import RunStatus
 
 WATCH_SECONDS = 2.0
 CLEAR = "\x1b[H\x1b[J"
@@ -64,12 +66,12 @@ def export(command: Export) -> int:
 
 def status(command: Status) -> int:
     """Print how far the runs of studies are."""
-    from experiments.launchers.status import run_statuses, study_folders, told_status
+    from experiments.launchers.status import told_status
 
     while True:
-        found = {folder: run_statuses(folder) for folder in study_folders(command.folder)}
+        found = _statuses(command.folder)
         if command.json:
-            plain = {str(folder): [dataclasses.asdict(run) for run in runs] for folder, runs in found.items()}
+            plain = {folder: [dataclasses.asdict(run) for run in runs] for folder, runs in found.items()}
             print(json.dumps(plain))
         else:
             print(
@@ -80,6 +82,18 @@ def status(command: Status) -> int:
             return 0
         sys.stdout.flush()
         time.sleep(WATCH_SECONDS)
+
+
+def _statuses(place: str) -> dict[str, list[RunStatus]]:
+    """The runs of the studies in a folder, or at an address."""
+    from experiments.launchers.status import run_statuses, study_folders
+    from training.storage.shared import is_address
+
+    if is_address(place):
+        from experiments.addresses.reading import statuses
+
+        return statuses(place)
+    return {str(folder): run_statuses(folder) for folder in study_folders(Path(place))}
 
 
 def sync(command: Sync) -> int:
@@ -99,17 +113,34 @@ def sync(command: Sync) -> int:
 
 def report(command: Report) -> int:
     """Write a study's report again."""
-    from experiments.reporting.publish import publish
+    from experiments.reporting.publish import FILES, publish
+    from training.storage.shared import is_address
 
-    print(publish(command.folder, None))
+    folder = _read_folder(command.folder)
+    print(publish(folder, None))
+    if is_address(command.folder):
+        from experiments.addresses.reading import send_report
+
+        send_report(command.folder, folder, FILES)
     return 0
+
+
+def _read_folder(place: str) -> Path:
+    """A study's folder as a report reads it."""
+    from training.storage.shared import is_address
+
+    if not is_address(place):
+        return Path(place)
+    from experiments.addresses.reading import read_folder
+
+    return read_folder(place)
 
 
 def compare(command: Compare) -> int:
     """Put the findings of studies side by side."""
     from experiments.reporting.page import compare as comparing
 
-    found = comparing.compare(command.folders)
+    found = comparing.compare([_read_folder(place) for place in command.folders])
     comparing.write_comparison(found, command.out)
     print(f"{comparing.told_comparison(found)}\n\ncompare.html and compare.csv in\n{command.out}")
     return 0

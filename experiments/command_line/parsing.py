@@ -29,7 +29,7 @@ from experiments.settings import (
     with_settings,
 )
 from transfer.data.sources import source_env
-from transfer.loader import open_source
+from transfer.loader import source_config
 
 
 def parse(name: str, arguments: list[str]) -> Any:
@@ -99,7 +99,7 @@ def _carrying(arguments: list[str], values: dict[str, Any]) -> Finetune:
     source = values.pop("from", None) if source is None else source
     if source is None:
         return _preset(Finetune, arguments, values)
-    found = open_source(str(source)).config
+    found = source_config(str(source))
     agent = with_settings(found.agent, finetune_preset(found.size))
     training = dataclasses.replace(found.training, offline_updates=0)  # phase 1's were on data of its own
     return Finetune(str(source), size=found.size, agent=agent, training=training)

@@ -11,6 +11,7 @@ from typing import Any
 
 from expedition import UserError, __version__
 from experiments.launchers.graph import Graph, Group
+from experiments.launchers.keeping import Here, Keeper
 from experiments.launchers.places.base import LOST, JobFile, Work
 from experiments.launchers.places.registry import make_place
 from experiments.launchers.progress import Bar
@@ -37,6 +38,8 @@ PREEMPTED = tuple(128 + number for number in (signal.SIGTERM, *TAKEN_AWAY))
 class _Active:
     runs: Group
     work: Work
+    taken: bool = False
+    """Whether another machine has taken it over, so that it was asked to leave."""
 
 
 class Launcher:
@@ -44,7 +47,7 @@ class Launcher:
 
     Args:
         study: what to run.
-        folder: the study's folder; what is finished in it is not run again.
+        folder: the study's folder; what is finished in it is not run again. Or what keeps it elsewhere too.
         jobs: runs at a time; 0 for as many as the place has room for.
         logistics: device, W&B and so on; the threads are those of a run.
         command: the command line, for the record.
@@ -58,7 +61,7 @@ class Launcher:
     def __init__(
         self,
         study: Study,
-        folder: Path,
+        folder: Path | Keeper,
         jobs: int,
         logistics: Logistics,
         command: str,
@@ -72,6 +75,8 @@ class Launcher:
             raise UserError(f"The number of jobs must be 0 (automatic) or more, not {jobs}.")
         if retries < 0:
             raise UserError(f"The number of retries must be 0 or more, not {retries}.")
+        self.keeper = Here(folder) if isinstance(folder, Path) else folder
+        folder = self.keeper.folder
         self.study, self.folder, self.say = study, folder, say
         self.runs = planned_runs(study)
         self.groups = in_groups(self.runs, fused)
@@ -112,6 +117,7 @@ class Launcher:
             f"{len(self.runs)} runs{self._fusion()}, {sum(run.config.steps for run in self.runs):,} steps, "
             f"{at_once} with {self.place.threads['finetune']} thread(s) each; a replay takes at most "
             f"{config.training.replay_gib:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
+            f"{self.keeper.where}"
         )
 
     def _fusion(self) -> str:
@@ -134,6 +140,7 @@ class Launcher:
         self._write_study()
         began = time.monotonic()
         self._take_over()
+        self.keeper.begin(self.runs)
         bar = Bar(self.runs, self.folder, self.say)
         try:
             self._loop(stop, bar)
@@ -145,6 +152,7 @@ class Launcher:
             self.place.close()
             self.wall_seconds += time.monotonic() - began
             self._write_study()
+            self.keeper.close()
         return stop.exit_code
 
     def _take_over(self) -> None:
@@ -166,12 +174,14 @@ class Launcher:
                 self._stop_all()
                 self.say("Saved; run the same command again to go on.")
                 return
-            self._start(graph, graph.ready()[: self.place.jobs - len(self._active)])
+            room = self.place.jobs - len(self._active)
+            self._start(graph, self.keeper.may_begin(graph.ready(), room))
+            for group in self.keeper.done_elsewhere():
+                graph.begin(group)
+                graph.succeed(group)
             time.sleep(POLL_SECONDS)
             for active in list(self._active):
-                if (code := active.work.poll()) is not None:
-                    self._active.remove(active)
-                    self._ended(active, code, graph)
+                self._look_at(active, graph)
             bar.update([run for active in self._active for run in active.runs])
         if graph.failed:
             raise UserError(self._failure(graph))
@@ -205,11 +215,24 @@ class Launcher:
             file.log.touch()
         return file
 
+    def _look_at(self, active: _Active, graph: Graph) -> None:
+        """Note that a job has ended, or that another machine has taken it over."""
+        if (code := active.work.poll()) is not None:
+            self._active.remove(active)
+            self.keeper.ended(active.runs)
+            self._ended(active, code, graph)
+        elif not active.taken and self.keeper.is_taken(active.runs):
+            active.taken = True
+            active.work.stop()
+
     def _ended(self, active: _Active, code: int, graph: Graph) -> None:
         """Note how a job ended; one that crashed may be begun again, and one that others displaced is."""
         first = active.runs[0].id
         if code == 0:
             graph.succeed(active.runs)
+            return
+        if active.taken:
+            graph.displaced(active.runs)
             return
         if self.place.preempts and code in PREEMPTED:
             graph.displaced(active.runs)
@@ -244,6 +267,8 @@ class Launcher:
             time.sleep(POLL_SECONDS)
         for active in left:
             active.work.kill()
+        for active in self._active:
+            self.keeper.ended(active.runs)
         self._active = []
 
     def _write_study(self) -> None:

@@ -60,13 +60,13 @@ def take_over(root: Path, folder: Path, runs: Iterable[PlannedRun]) -> dict[str,
         with disk_errors("a run of another study", folder, "nothing was started"):
             aside = folder / f".{run.id}.part"
             shutil.rmtree(aside, ignore_errors=True)
-            shutil.copytree(source, aside, copy_function=_linked, ignore=_NOT_TAKEN)
+            shutil.copytree(source, aside, copy_function=linked, ignore=_NOT_TAKEN)
             aside.rename(folder / run.id)
         found[run.id] = source
     return found
 
 
-def _linked(source: str, target: str) -> None:
+def linked(source: str, target: str) -> None:
     """A second name for a file of tensors, a copy of any other, and where the disk cannot link."""
     if source.endswith(".safetensors"):
         with contextlib.suppress(OSError):

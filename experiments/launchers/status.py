@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,27 +53,31 @@ def study_folders(root: Path) -> list[Path]:
     return found
 
 
-def run_statuses(folder: Path) -> list[RunStatus]:
+def run_statuses(folder: Path, works_on: Callable[[Path], bool] = is_held) -> list[RunStatus]:
     """The runs of a study, in their order.
+
+    Args:
+        folder: the study's.
+        works_on: whether somebody works on the run of a folder.
 
     Raises:
         UserError: its study.json is broken.
     """
     record = read_json(folder / "study.json", "run the study's command again")
     failed = record.get("failed") or {}
-    return [_of_run(folder / str(run["id"]), failed) for run in record["runs"]]
+    return [_of_run(folder / str(run["id"]), failed, works_on) for run in record["runs"]]
 
 
 def _is_study(path: Path) -> bool:
     return (path / "study.json").is_file()
 
 
-def _of_run(folder: Path, failed: dict[str, str]) -> RunStatus:
+def _of_run(folder: Path, failed: dict[str, str], works_on: Callable[[Path], bool]) -> RunStatus:
     said = _said(folder / "status.json")
     done, whole = int(said.get("env_step") or 0), said.get("steps")
     if (folder / "result.json").is_file():
         return RunStatus(folder.name, "done", done, whole)
-    if is_held(folder):
+    if works_on(folder):
         return RunStatus(
             folder.name, "running", done, whole, said.get("steps_per_second"), said.get("seconds_left")
         )
@@ -91,7 +95,7 @@ def _said(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def told_status(folder: Path, runs: list[RunStatus]) -> Iterator[str]:
+def told_status(folder: Path | str, runs: list[RunStatus]) -> Iterator[str]:
     """Lines for a person: how many of each state, then a line a run."""
     counts = {state: sum(run.state == state for run in runs) for state in STATES}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)

@@ -31,6 +31,7 @@ from training.storage.folder import is_held
 from training.storage.state_tree import publish_json
 from transfer.data.pretraining import PretrainingData, data_record
 from transfer.data.sources import Source
+from transfer.loader import Source as Explored
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
 
@@ -67,20 +68,21 @@ def carry_out(
     run_dir: Path,
     logistics: Logistics,
     plan: str | None,
-    source: Path | None,
+    source: Path | Explored | None,
     say: Any,
     data: Sequence[Source] = (),
 ) -> Outcome:
     """Carry out a run of either phase; a fine-tuning run has a plan, and a source where that needs one.
 
-    A pre-training run may learn from data of others in place of steps.
+    A pre-training run may learn from data of others in place of steps. A source may be opened already.
 
     Raises:
         UserError: whatever a user can mend.
     """
     prepare_process(logistics.threads)
-    task = Task(str(run_dir), config, plan, None if source is None else str(source))
-    errand = _errand(task, logistics)
+    opened = open_source(source) if isinstance(source, Path) else source
+    task = Task(str(run_dir), config, plan, None if opened is None else str(opened.run_dir))
+    errand = _errand(task, logistics, opened)
     if data:
         initialiser = PretrainingData(data, config)
         errand = dataclasses.replace(errand, record=data_record(data), initialiser=initialiser)
@@ -94,17 +96,18 @@ def carry_out_together(tasks: Sequence[Task], logistics: Logistics, say: Any) ->
         UserError: whatever a user can mend.
     """
     prepare_process(logistics.threads)
-    return execute_together([_errand(task, logistics) for task in tasks], say)
+    opened = [None if task.source is None else open_source(Path(task.source)) for task in tasks]
+    errands = [_errand(task, logistics, source) for task, source in zip(tasks, opened, strict=True)]
+    return execute_together(errands, say)
 
 
-def _errand(task: Task, logistics: Logistics) -> Errand:
+def _errand(task: Task, logistics: Logistics, source: Explored | None) -> Errand:
     """What a run is given beside its settings: what it carries, and tags that say so."""
     config, run_dir = task.config, Path(task.run_dir)
     if config.phase == "pretrain":
         return Errand(config, run_dir, logistics)
     assert task.plan is not None
     plan = parse_plan(task.plan)
-    source = open_source(Path(task.source)) if task.source is not None else None
     explored = () if source is None or not plan.carries else (source.config.intrinsic or "none",)
     logistics = dataclasses.replace(logistics, tags=(*logistics.tags, plan.name, *explored))
     return Errand(config, run_dir, logistics, transfer_record(plan, source), Transfer(plan, source, config))

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.launchers.keeping import keeper_of
 from experiments.launchers.launcher import Launcher
 from experiments.launchers.worker import carry_out
 from experiments.library.explorer import Explorer, load
-from experiments.reporting.publish import publish
+from experiments.reporting.publish import FILES, publish
 from experiments.settings import agent_preset, finetune_preset, overlay, training_preset, with_settings
 from experiments.studies.presets import find_study
 from training import Logistics, RunConfig
 from training.storage.folder import read_json
-from transfer.loader import open_source
+from transfer.loader import Source, open_source
 
 Settings = Mapping[str, Any]
 """Settings by name, nested as in a run's `config.json`, laid over the presets."""
@@ -111,7 +112,7 @@ def finetune(
         overlay(with_settings(found.agent, finetune_preset(found.size)), agent),
         overlay(found.training, training),
     )
-    return _carried_out(config, Path(out), plan, opened.run_dir, device, wandb)
+    return _carried_out(config, Path(out), plan, opened, device, wandb)
 
 
 def run_study(
@@ -126,7 +127,7 @@ def run_study(
 
     Args:
         study: name of one, path of a file, or what would stand in the file, `base` among it.
-        out: folder of the study.
+        out: folder of the study, or its address (`s3://bucket/study`).
         jobs: runs at a time, each in a process of its own; 0 for one a core.
         device: auto, cpu or cuda.
         wandb: off, auto, offline or online.
@@ -138,24 +139,25 @@ def run_study(
         UserError: whatever a user can mend, runs that failed among it.
         SystemExit: the study was stopped by Ctrl-C or a signal; its runs have saved.
     """
-    folder = Path(out)
     name, settings = (str(study), {}) if isinstance(study, str | Path) else ("quickstart", dict(study))
     if not isinstance(study, str | Path):
-        settings = {"name": folder.name, **settings}
+        settings = {"name": Path(out).name, **settings}
     base, budget = str(settings.pop("base", name)), settings.pop("budget", None)
     found = find_study(base, budget, settings)
     logistics = Logistics(device=device, wandb=wandb)
-    launcher = Launcher(found, folder, jobs, logistics, f"expedition.run_study({base!r}, ...)", _log.info)
+    keeper = keeper_of(out, _log.info)
+    launcher = Launcher(found, keeper, jobs, logistics, f"expedition.run_study({base!r}, ...)", _log.info)
     launcher.announce()
     code = launcher.run()
     if code:
         raise SystemExit(code)
-    publish(folder, launcher.logistics)
-    return read_json(folder / "summary.json", "run the study again")
+    publish(keeper.folder, launcher.logistics)
+    keeper.check_sent(FILES)
+    return read_json(keeper.folder / "summary.json", "run the study again")
 
 
 def _carried_out(
-    config: RunConfig, out: Path, plan: str | None, source: Path | None, device: str, wandb: str
+    config: RunConfig, out: Path, plan: str | None, source: Source | None, device: str, wandb: str
 ) -> Explorer:
     """Carry a run out, and load what it learned."""
     logistics = Logistics(device=device, wandb=wandb)

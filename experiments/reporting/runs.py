@@ -1,5 +1,6 @@
 """The runs of a study, as their folders show them, and what follows from their learning curves."""
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -94,9 +95,9 @@ class RunRecord:
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Return when each training episode ended, in environment steps, and its return: (n,) and (n,)."""
-        pairs = sorted((e["env_step"], e["return"]) for e in self.episodes() if e.get("return") is not None)
-        steps, values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-        return steps, values
+        path = self.folder / "episodes.jsonl"
+        status = path.stat() if path.is_file() else None
+        return _curve(path, None if status is None else (status.st_size, status.st_mtime_ns))
 
     def evaluations(self) -> tuple[np.ndarray, np.ndarray]:
         """Return when the policy was evaluated, in environment steps, and its mean return: (n,) and (n,)."""
@@ -244,6 +245,15 @@ def with_normalised(runs: Iterable[RunRecord], by_task: Mapping[str | None, Scal
             if name in run.metrics
         }
         yield replace(run, metrics={**run.metrics, **on_scale})
+
+
+@functools.lru_cache(maxsize=512)  # a report asks for a run's curve five times
+def _curve(path: Path, _: object) -> tuple[np.ndarray, np.ndarray]:
+    pairs = sorted((e["env_step"], e["return"]) for e in _json_lines(path) if e.get("return") is not None)
+    both = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    both.flags.writeable = False
+    steps, values = both
+    return steps, values
 
 
 def _number(value: float | None) -> float:

@@ -396,6 +396,18 @@ def test_a_torn_component_keeps_no_other_from_being_carried(cli, pretrained, tmp
     assert code == 0, err
 
 
+def test_of_a_torn_source_is_warned_once(cli, pretrained, tmp_path, caplog):
+    folder = tmp_path / "run"
+    shutil.copytree(pretrained, folder)
+    (newest,) = folder.glob("checkpoint-*")
+    shutil.copytree(newest, folder / "checkpoint-000000000900")
+    next(folder.glob("checkpoint-*900/actor.safetensors")).write_bytes(b"torn")
+    flags = ("--plan", "model", "--steps", 40, "--out", tmp_path / "carried", "--wandb", "off")
+    code, _, err = cli("finetune", "--from", folder, *flags)
+    assert code == 0, err
+    assert len([text for text in caplog.messages if "is torn" in text]) == 1
+
+
 def test_a_folder_in_use(refused, small, pretrained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(pretrained, folder)
@@ -586,11 +598,10 @@ def test_logistics_are_no_part_of_the_run(cli, small, pretrained):
     assert Logistics().wandb == "auto"
 
 
-def test_a_source_at_an_address_is_read_and_an_address_to_write_to_refused(cli, pretrained, tmp_path):
+def test_a_source_at_an_address_is_read_and_recorded(cli, pretrained, tmp_path):
     arguments = ("--plan", "model", "--steps", 40, "--wandb", "off", "--out", tmp_path / "tuned")
     code, _, err = cli("finetune", "--from", f"file://{pretrained.resolve()}", *arguments)
     assert code == 0, err
     assert (tmp_path / "tuned" / "result.json").exists()
-    code, _, err = cli("study", "quickstart", "--out", "s3://bucket/runs")
-    assert code == 2
-    assert "Nothing is written to an address" in err
+    manifest = json.loads((tmp_path / "tuned" / "transfer.json").read_text())
+    assert manifest["source"]["folder"] == f"file://{pretrained.resolve()}"

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from expedition import UserError
+from tests.stores import s3_bucket
 from training.storage.checkpoint import open_checkpoint
 from training.storage.checkpointer import Checkpointer
 from training.storage.hub import located
-from training.storage.shared import fetched, pull
+from training.storage.shared import Store, fetched, pull
 
 WEIGHTS = torch.arange(6.0).reshape(2, 3)
 
@@ -16,19 +17,8 @@ WEIGHTS = torch.arange(6.0).reshape(2, 3)
 @pytest.fixture(scope="module")
 def bucket():
     """An address on a server that speaks S3, on this machine."""
-    pytest.importorskip("s3fs")
-    server_module = pytest.importorskip("moto.server")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3", skip_instance_cache=True).mkdir("bucket")
-        yield "s3://bucket"
-        server.stop()
+    with s3_bucket() as address:
+        yield address
 
 
 @pytest.fixture
@@ -81,3 +71,27 @@ def test_what_is_wrong_with_an_address_is_told_in_a_sentence(bucket, tmp_path, m
     with pytest.raises(UserError, match="cannot be read.*network"):
         pull(f"{bucket}/run", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3", "file"])
+def test_small_files_are_written_created_once_and_removed(kind, tmp_path, request):
+    base = {"memory": "memory://", "file": f"file://{tmp_path}"}.get(kind) or request.getfixturevalue(
+        "bucket"
+    )
+    store = Store(f"{base}/small-{kind}/")
+    assert store.sizes() == {}
+    assert store.read("a/b") is None
+    assert store.create("a/b", b"one")
+    assert not store.create("a/b", b"other")
+    assert store.read("a/b") == b"one"
+    store.write("a/b", b"three")
+    (tmp_path / "sent").write_bytes(b"12")
+    store.put({"a/c": tmp_path / "sent", "d": tmp_path / "sent"})
+    assert store.sizes() == {"a/b": 5, "a/c": 2, "d": 2}
+    assert store.sizes("a") == {"b": 5, "c": 2}
+    store.get({"a/b": tmp_path / "x" / "got"})
+    assert (tmp_path / "x" / "got").read_bytes() == b"three"
+    store.remove(["a/b", "d"])
+    store.remove(["d"])  # gone already
+    store.remove([])
+    assert store.sizes() == {"a/c": 2}

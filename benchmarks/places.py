@@ -1,0 +1,119 @@
+"""A study on a Ray cluster of two nodes against the same study here: `python -m benchmarks.places`.
+
+Both have two cores: the cluster's nodes lie on this machine and have one each. The two take turns, the other
+one first in every second round, because other work on the machine disturbs whoever is its neighbour.
+CPU-seconds are those of all processes of either side, Ray's own among them: they bear such neighbours better
+than the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chaos.tiny import AGENT, TRAINING
+from benchmarks.table import show
+from experiments.launchers.launcher import Launcher
+from experiments.studies.presets import find_study
+from experiments.studies.study import Study
+from training import Logistics
+
+QUIET = Logistics(device="cpu", wandb="off", threads=1, compile="off")
+NODES = 2
+
+
+def small_study(folder: Path, steps: int, seeds: int) -> Study:
+    """Tiny runs on Catch that carry nothing, so that all may begin at once."""
+    training = {**TRAINING, "train_ratio": 1.0}
+    settings = {
+        "base": "quickstart-crafter",
+        "env": "catch-vector",
+        "finetune_steps": steps,
+        "conditions": ["scratch"],
+        "agent": AGENT,
+        "pretrain": training,
+        "finetune": training,
+    }
+    file = folder / "places.yaml"
+    file.write_text(json.dumps(settings))  # JSON is YAML
+    return find_study(str(file), None, {"seeds": seeds})
+
+
+def cpu_seconds(pid: int, living: bool) -> float:
+    """CPU-seconds of a process and its children that have ended; if asked, of those that live, too."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    spent = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    if living:
+        for began in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # it ended a moment ago
+                spent += sum(cpu_seconds(int(child), living) for child in began.read_text().split())
+    return spent
+
+
+def seconds_of(study: Study, folder: Path, name: str, place: str) -> tuple[float, float]:
+    """Seconds that a study takes at a place, on the clock and of CPU."""
+    clock, cpu = time.perf_counter(), cpu_seconds(os.getpid(), name == "ray")
+    launcher = Launcher(study, folder, NODES, QUIET, "benchmarks.places", lambda _: None, place=place)
+    if code := launcher.run():
+        raise SystemExit(code)
+    return time.perf_counter() - clock, cpu_seconds(os.getpid(), name == "ray") - cpu
+
+
+def measure(rounds: int, steps: int, seeds: int) -> dict[str, Any]:
+    """Let the two take turns on one study."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 2**27})
+    for _ in range(NODES):
+        cluster.add_node(num_cpus=1, object_store_memory=2**27)
+    places = {"local": "local", "ray": f"ray,address={cluster.address}"}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in places}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            study = small_study(Path(folder), steps, seeds)
+            for number in range(rounds):
+                for name in sorted(places, reverse=bool(number % 2)):
+                    where = Path(folder, f"{name}-{number}")
+                    taken[name].append(seconds_of(study, where, name, places[name]))
+    finally:
+        cluster.shutdown()
+    ratios = [
+        [ray / local for ray, local in zip(*both, strict=True)]
+        for both in zip(taken["ray"], taken["local"], strict=True)
+    ]
+    told = {
+        f"{name}_{kind}": [round(spent[place], 1) for spent in taken[name]]
+        for name in places
+        for place, kind in enumerate(("seconds", "cpu_seconds"))
+    }
+    return {
+        "runs": len(study.measured) * seeds,
+        **told,
+        "median_ratio": statistics.median(wall for wall, _ in ratios),
+        "median_cpu_ratio": statistics.median(cpu for _, cpu in ratios),
+        "load": os.getloadavg()[0],
+    }
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    show(measure(arguments.rounds, arguments.steps, arguments.seeds), arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
