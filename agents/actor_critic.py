@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from agents.distributions import ActionDistribution, from_network
 from agents.learning.returns import PercentileScale, lambda_returns
+from agents.pointer import OUTSCALE, PointerActor
 from expedition.ranges import within
 from world_model import action_factors, action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
@@ -69,17 +70,27 @@ class ActorCritic(nn.Module):
         units: width of the hidden layers.
         action_space: Discrete, MultiDiscrete or Box.
         config: settings.
+        pointed: which factors of an action point at objects (`pointed_factors`); none unless it is said.
     """
 
     def __init__(
-        self, features: int, units: int, action_space: gymnasium.Space, config: ActorCriticConfig
+        self,
+        features: int,
+        units: int,
+        action_space: gymnasium.Space,
+        config: ActorCriticConfig,
+        pointed: tuple[bool, ...] = (),
     ) -> None:
         super().__init__()
         self.config = config
         self.factors = action_factors(action_space)
         width = action_width(action_space)
-        outputs = width if self.factors else 2 * width
-        self.actor = MLP(features, units, config.layers, outputs=outputs, outscale=0.01)
+        self.actor: nn.Module
+        if any(pointed):
+            self.actor = PointerActor(features, units, config.layers, self.factors, pointed)
+        else:
+            outputs = width if self.factors else 2 * width
+            self.actor = MLP(features, units, config.layers, outputs=outputs, outscale=OUTSCALE)
         self.critic = MLP(features, units, config.layers, outputs=TWOHOT_BINS, outscale=0.0)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.return_scale = PercentileScale(decay=config.return_decay, limit=config.return_limit)

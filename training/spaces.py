@@ -64,8 +64,8 @@ def _space(kind: str, sizes: list[int]) -> spaces.Space[Any]:
 
 
 def observed_kinds(observation: spaces.Dict) -> list[str]:
-    """Return the kinds of observations, each once: `image`, `vector`, `symbols`."""
-    kinds = zip(("image", "vector", SYMBOLS), split_observations(observation), strict=True)
+    """Return the kinds of observations, each once: `image`, `vector`, `symbols`, `objects`."""
+    kinds = zip(("image", "vector", SYMBOLS, "objects"), split_observations(observation), strict=True)
     return [kind for kind, entries in kinds if entries]
 
 
