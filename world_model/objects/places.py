@@ -35,19 +35,18 @@ class PlacedMLP(nn.Module):
         inputs: width of x.
         units: of the hidden layers.
         layers: hidden layers, at least 1.
-        outputs: of each place.
-        outscale: of the last layer's initial weights.
+        outputs: of each place; None ends with the last hidden layer, as in an `MLP`.
     """
 
-    def __init__(self, inputs: int, units: int, layers: int, outputs: int, outscale: float = 1.0) -> None:
+    def __init__(self, inputs: int, units: int, layers: int, outputs: int | None = None) -> None:
         super().__init__()
         # One layer on [x, code], written as two so that x is projected once.
         self.shared = Linear(inputs, units)
         self.own = Linear(CODE, units, bias=False)
         self.norm = RMSNorm(units)
-        self.rest = MLP(units, units, layers - 1, outputs=outputs, outscale=outscale)
+        self.rest = MLP(units, units, layers - 1, outputs=outputs)
 
     def forward(self, x: Tensor, codes: Tensor) -> Tensor:
-        """`x` (..., inputs) and `codes` (n, Q) to (..., n, outputs)."""
+        """`x` (..., inputs) and `codes` (n, Q) of places to (..., n, outputs)."""
         hidden = self.shared(x)[..., None, :] + self.own(codes)
         return self.rest(F.silu(self.norm(hidden)))
