@@ -25,7 +25,7 @@ class Blocks(gymnasium.Env):
     def _look(self):
         rows = np.zeros((len(self.exists), 2), np.float32)
         rows[:, 0] = self.places
-        rows[self.marked, 1] = 1
+        rows[self.marked, 1] = 10
         return {"objects": rows, "objects_mask": self.exists.copy()}
 
     def _mark(self):
@@ -45,7 +45,6 @@ class Blocks(gymnasium.Env):
         reward = float(action[1] == self.marked)
         self.time += 1
         self.places = self.places + 0.1
-        self._mark()
         return self._look(), reward, self.time == 4, False, {}
 
 
