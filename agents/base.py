@@ -175,7 +175,7 @@ class Agent(nn.Module, abc.ABC):
         if self.prior is None:
             return spec
         names = ("logits",) if self.behaviour.factors else ("mean", "std")
-        width = self.world_model.dynamics.actions
+        width = self.behaviour.choices or self.world_model.dynamics.actions
         return spec | {PREFIX + name: ((width,), np.dtype(np.float32)) for name in names}
 
     @torch.no_grad()

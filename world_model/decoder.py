@@ -165,7 +165,7 @@ class Decoder(nn.Module):
     ) -> dict[str, Tensor]:
         """Rows (B, T, n, d) of a set and, beside a mask, logits (B, T, n) of existence."""
         if key not in self.rows:
-            return {key: decoded[key].unflatten(-1, (objects.count, objects.width))}
+            return {key: decoded[key].unflatten(-1, (objects.rows, objects.width))}
         rows = self.rows[key](features).float()
         if objects.mask is None:
             return {key: rows}

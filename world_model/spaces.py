@@ -15,9 +15,9 @@ MASK = "_mask"
 
 
 class Objects(NamedTuple):
-    """A set of objects: `count` rows of `width` numbers, and the entry that tells which exist, if not all."""
+    """A set of objects: `rows` of `width` numbers, and the entry that tells which exist, if not all do."""
 
-    count: int
+    rows: int
     width: int
     mask: str | None
 
@@ -59,7 +59,7 @@ def split_observations(space: gymnasium.spaces.Dict) -> Observed:
                 "set of objects (n, d), or a one-dimensional MultiDiscrete from 0."
             )
     for key, objects in observed.objects.items():
-        if observed.symbols.get(key + MASK) == (2,) * objects.count:
+        if observed.symbols.get(key + MASK) == (2,) * objects.rows:
             del observed.symbols[key + MASK]
             observed.objects[key] = objects._replace(mask=key + MASK)
     for key, (height, width, _) in observed.images.items():

@@ -10,7 +10,9 @@ from gymnasium import spaces
 
 from agents import ActorCriticConfig, AgentConfig, OptimizerConfig, make_agent
 from agents.base import LOG_PROB
-from agents.pointer import PointerActor
+from agents.distributions import from_network, from_parameters, kl
+from agents.pointer import PointerActor, paired
+from agents.prior import PolicyPrior
 from agents.programs.fused import FusedAgents
 from agents.search import GumbelConfig, SearchConfig
 from expedition.pointing import Pointing
@@ -64,15 +66,48 @@ def rows(count, seed=0):
 
 def test_logits_by_object():
     torch.manual_seed(0)
-    actor, features = PointerActor(6, 5, 2, (2, 4), (False, True)), torch.randn(3, 7, 6)
+    actor, features = PointerActor(6, 5, 2, (2, 4), (None, "blocks")), torch.randn(3, 7, 6)
     logits = actor(features)
     assert logits.shape == (3, 7, 6)
     asked, (dense, point) = actor.trunk(features), actor.heads
     torch.testing.assert_close(logits[..., :2], F.linear(asked, dense.weight, dense.bias))
     for row in range(4):
         seen = point.objects.shared(asked) + point.objects.own.weight @ place_codes(4)[row]
-        seen = point.objects.rest(F.silu(point.objects.norm(seen)))
-        torch.testing.assert_close(logits[..., 2 + row], seen @ point.score.weight[0])
+        made_out = point.objects.rest(F.silu(point.objects.norm(seen)))
+        expected = (made_out * point.query(asked)).sum(-1) / 5**0.5
+        torch.testing.assert_close(logits[..., 2 + row], expected)
+
+
+def test_logits_of_pairs():
+    torch.manual_seed(0)
+    actor = PointerActor(6, 5, 2, (3, 2, 3), ("blocks", None, "blocks"))
+    features = torch.randn(4, 6)
+    logits = actor(features)
+    assert logits.shape == (4, 2 + 9)
+    asked, (dense, edge) = actor.trunk(features), actor.heads
+    torch.testing.assert_close(logits[:, :2], dense(asked))
+    objects = edge.objects(asked[:, None], place_codes(3))
+    for i in range(3):
+        for j in range(3):
+            first = (edge.first(asked) * objects[:, i]).sum(-1)
+            second = (edge.second(asked) * objects[:, j]).sum(-1)
+            both = (objects[:, i] * edge.both(objects[:, j])).sum(-1)
+            torch.testing.assert_close(logits[:, 2 + 3 * i + j], (first + second + both) / 5**0.5)
+
+
+@pytest.mark.parametrize(
+    ("pointed", "pair"),
+    [
+        (("a", None, "a"), (0, 2)),
+        (("a", "b"), None),
+        (("a", "b", "b"), (1, 2)),
+        (("a", "a", "a"), None),
+        ((None, None), None),
+        ((), None),
+    ],
+)
+def test_two_that_point_at_one_set_are_a_pair(pointed, pair):
+    assert paired(pointed) == pair
 
 
 def test_it_begins_all_but_uniform():
@@ -126,3 +161,72 @@ def test_fused_agents_learn_as_each_does_alone(kind):
     for agent, twin in zip(alone, together, strict=True):
         for name, value in agent.state_dict().items():
             torch.testing.assert_close(twin.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+class TestPairs:
+    """Actions of which two factors choose an edge."""
+
+    FACTORS, PAIR = (3, 2, 3), (0, 2)
+
+    def law(self, *batch, seed=0):
+        source = torch.Generator().manual_seed(seed)
+        return from_network(torch.randn(*batch, 2 + 9, generator=source), self.FACTORS, self.PAIR)
+
+    def every(self):
+        rows = [(i, k, j) for i in range(3) for k in range(2) for j in range(3)]
+        space = spaces.MultiDiscrete(self.FACTORS)
+        return torch.as_tensor(to_learner_actions(rows, space)), rows
+
+    def test_all_actions_together_are_certain(self):
+        law, (actions, rows) = self.law(), self.every()
+        chances = law.log_prob(actions).exp()
+        assert chances.sum().item() == pytest.approx(1)
+        dense, edges = law.log_probs.split([2, 9])
+        for (i, k, j), chance in zip(rows, chances, strict=True):
+            assert chance.item() == pytest.approx((dense[k] + edges[3 * i + j]).exp().item(), rel=1e-5)
+        assert law.entropy().item() == pytest.approx(-(chances * chances.log()).sum().item(), rel=1e-5)
+
+    def test_samples_follow_the_law(self):
+        law, (actions, _) = self.law(), self.every()
+        many = law._replace(log_probs=law.log_probs.expand(40_000, -1))
+        drawn = many.sample(torch.rand(40_000, 3, generator=torch.Generator().manual_seed(1)))
+        assert set(drawn.sum(-1).tolist()) == {3.0}
+        share = (drawn[:, None] == actions).all(-1).float().mean(0)
+        torch.testing.assert_close(share, law.log_prob(actions).exp(), atol=0.01, rtol=0)
+
+    def test_the_divergence_is_that_of_all_actions(self):
+        one, other, (actions, _) = self.law(), self.law(seed=1), self.every()
+        left, right = one.log_prob(actions), other.log_prob(actions)
+        assert kl(one, other).item() == pytest.approx((left.exp() * (left - right)).sum().item(), rel=1e-5)
+
+    def test_it_is_built_again_from_its_parameters(self):
+        law = self.law(4)
+        again = from_parameters(law.parameters(), self.FACTORS, self.PAIR)
+        assert torch.equal(again.log_probs, law.log_probs)
+
+    @pytest.mark.parametrize("changes", [{}, {"search": SEARCH}, {"kind": "model-free"}], ids=str)
+    def test_agents_choose_edges(self, changes):
+        edges = Pointing([4, 2, 4], {0: "blocks", 2: "blocks"})
+        agent = make_agent(observed(4), edges, dataclasses.replace(CONFIG, **changes), None, 0, CPU)
+        batch = rows(4)
+        numbers = np.random.default_rng(0).integers([4, 2, 4], size=(BATCH * TIME, 3))
+        batch["action"] = to_learner_actions(numbers, edges).reshape(BATCH, TIME, -1)
+        for _ in range(2):
+            assert np.isfinite(agent.update(batch)["loss/total"].item())
+        row = {key: value[:, 0] for key, value in batch.items()}
+        action, _, kept = agent.act(row, agent.initial_state(BATCH, 0), "train")
+        assert action.shape == (BATCH, 10)
+        assert np.isfinite(kept[LOG_PROB]).all() or "search" in changes
+
+    def test_a_teacher_of_pairs_leads(self):
+        edges = Pointing([4, 2, 4], {0: "blocks", 2: "blocks"})
+        teacher, student = (make_agent(observed(4), edges, CONFIG, None, seed, CPU) for seed in (1, 0))
+        student.attach_prior(PolicyPrior(teacher.world_model, teacher.behaviour, CONFIG.prior, 100))
+        assert student.record_spec["prior/logits"][0] == (2 + 16,)
+        row = {key: value[:, 0] for key, value in rows(4).items()}
+        _, _, kept = student.act(row, student.initial_state(BATCH, 0), "train")
+        assert kept["prior/logits"].shape == (BATCH, 18)
+        batch = rows(4)
+        batch["action"] = np.zeros((BATCH, TIME, 10), np.float32)
+        batch["prior/logits"] = np.broadcast_to(kept["prior/logits"][:, None], (BATCH, TIME, 18)).copy()
+        assert student.update(batch)["loss/prior"].item() > 0

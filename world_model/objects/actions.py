@@ -13,11 +13,10 @@ from world_model.sizes import WorldModelConfig
 from world_model.spaces import action_factors, action_pointers
 
 
-def pointed_factors(space: gymnasium.Space, config: WorldModelConfig) -> tuple[bool, ...]:
-    """Return which factors of an action are read as pointing; none is where sets are not read as graphs."""
-    if config.objects.kind != "graph":
-        return (False,) * len(action_factors(space))
-    return tuple(name is not None for name in action_pointers(space))
+def pointed_factors(space: gymnasium.Space, config: WorldModelConfig) -> tuple[str | None, ...]:
+    """Return at which set each factor of an action points; at none where sets are not read as graphs."""
+    pointers = action_pointers(space)
+    return pointers if config.objects.kind == "graph" else (None,) * len(pointers)
 
 
 class PointedActions(nn.Module):
@@ -25,12 +24,12 @@ class PointedActions(nn.Module):
 
     Args:
         factors: how many values each factor has.
-        pointed: which of them are numbers of rows.
+        pointed: the set whose rows each of them numbers, or None.
     """
 
     codes: Tensor
 
-    def __init__(self, factors: Sequence[int], pointed: Sequence[bool]) -> None:
+    def __init__(self, factors: Sequence[int], pointed: Sequence[str | None]) -> None:
         super().__init__()
         self.factors, self.pointed = tuple(factors), tuple(pointed)
         self.width = sum(CODE if p else n for n, p in zip(factors, pointed, strict=True))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from world_model.distributions import symlog
 from world_model.objects.graph import Graph
-from world_model.objects.places import CODE, PlacedMLP, place_codes
+from world_model.objects.places import PlacedMLP, place_codes
 from world_model.sizes import ObjectsConfig, WorldModelConfig
 from world_model.spaces import Objects
 
@@ -31,9 +31,9 @@ def flat_widths(entries: Mapping[str, Objects]) -> dict[str, int]:
     """Widths of what `flat_rows` gives."""
     widths: dict[str, int] = {}
     for key, objects in entries.items():
-        widths[key] = objects.count * objects.width
+        widths[key] = objects.rows * objects.width
         if objects.mask is not None:
-            widths[objects.mask] = objects.count
+            widths[objects.mask] = objects.rows
     return widths
 
 
@@ -64,15 +64,13 @@ class GraphEntry(nn.Module):
 
     def __init__(self, objects: Objects, config: ObjectsConfig, outputs: int) -> None:
         super().__init__()
-        codes = place_codes(objects.count) if config.numbered else torch.zeros(objects.count, 0)
-        self.register_buffer("codes", codes, persistent=False)
-        inputs = objects.width + (CODE if config.numbered else 0)
-        self.graph = Graph(inputs, config.units, config.messages, outputs)
+        codes = place_codes(objects.rows)
+        self.register_buffer("codes", codes if config.numbered else torch.zeros_like(codes), persistent=False)
+        self.graph = Graph(objects.width, config.units, config.messages, outputs)
 
     def forward(self, rows: Tensor, exists: Tensor) -> Tensor:
         """Embedding (..., outputs) of `rows` (..., n, d), of which `exists` (..., n) tells who is there."""
-        codes = self.codes.expand(*rows.shape[:-1], -1)
-        return self.graph(torch.cat([symlog(rows), codes], -1), exists)
+        return self.graph(symlog(rows), self.codes, exists)
 
 
 class RowsDecoder(nn.Module):
@@ -90,13 +88,13 @@ class RowsDecoder(nn.Module):
 
     def __init__(self, objects: Objects, config: WorldModelConfig) -> None:
         super().__init__()
-        self.register_buffer("codes", place_codes(objects.count), persistent=False)
+        self.register_buffer("codes", place_codes(objects.rows), persistent=False)
         outputs = objects.width + (objects.mask is not None)
         self.rows = PlacedMLP(config.features, config.units, config.vector_layers, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (..., F) to rows (..., n, d), or (..., n, d + 1) with the logit of existence last."""
-        return self.rows(features, self.codes)
+        return self.rows(features[..., None, :], self.codes)
 
 
 class GraphEntries(nn.ModuleDict):

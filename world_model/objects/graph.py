@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from world_model.nets import MLP, Linear, RMSNorm
+from world_model.objects.places import CODE, PlacedMLP
 
 
 class Messages(nn.Module):
     """One round: every edge looks at its two ends, then every node at the sum of what arrives.
 
-    e_ij <- f_e([e_ij, v_i, v_j]) and v_j <- f_v([v_j, sum_i e_ij]), from sender i to receiver j (eq. 1).
+    e_ij <- f_e([e_ij, v_i, v_j]) and v_j <- v_j + f_v([v_j, sum_i e_ij]), from sender i to receiver j (eq. 1;
+    that a node adds to what it was is Sanchez-Gonzalez et al. 2020's, arXiv 2002.09405).
 
     Args:
         width: of nodes and edges.
@@ -46,11 +48,15 @@ class Messages(nn.Module):
             seen = seen + self.edge(edges)
         edges = F.silu(self.norm(seen))
         arrived = (edges * pairs).sum(-3)  # (..., n, W)
-        return self.node(torch.cat([nodes, arrived], -1)), edges
+        return nodes + self.node(torch.cat([nodes, arrived], -1)), edges
 
 
 class Graph(nn.Module):
-    """What the objects of a scene are together: its embedding does not depend on their order or number.
+    """What the objects of a scene are together: f_u(sum_i v_i * (1 + W code_i)) after the last round.
+
+    In whatever order they come the embedding is the same, and its weights serve any number. The code of a
+    place is among what an object starts with and, which is ours, multiplies it in the sum: added up alone,
+    rows that change places are hardly told apart before anything is learned.
 
     Args:
         inputs: width of an object's attributes.
@@ -61,16 +67,24 @@ class Graph(nn.Module):
 
     def __init__(self, inputs: int, width: int, rounds: int, outputs: int) -> None:
         super().__init__()
-        self.first = MLP(inputs, width, 1)
+        self.first = PlacedMLP(inputs, width, 1)
         self.rounds = nn.ModuleList(Messages(width, first=index == 0) for index in range(rounds))
+        self.bound = Linear(CODE, width, bias=False)
         self.whole = MLP(width, outputs, 1)
 
-    def forward(self, objects: Tensor, exists: Tensor) -> Tensor:
-        """Embedding (..., outputs) of those `objects` (..., n, inputs) that `exists` (..., n) names by 1."""
+    def forward(self, objects: Tensor, codes: Tensor, exists: Tensor) -> Tensor:
+        """Embedding (..., outputs) of a scene.
+
+        Args:
+            objects: attributes, (..., n, inputs).
+            codes: of their places, (n, Q); zeros where places mean nothing.
+            exists: 1 for those that are there, 0 for others, (..., n).
+        """
         there = exists[..., None]  # (..., n, 1)
         apart = 1 - torch.eye(objects.shape[-2], dtype=exists.dtype, device=exists.device)
         pairs = there[..., :, None, :] * there[..., None, :, :] * apart[..., None]  # (..., n, n, 1)
-        nodes, edges = self.first(objects), None
+        nodes, edges = self.first(objects, codes), None
         for messages in self.rounds:
             nodes, edges = messages(nodes, edges, pairs)
-        return self.whole((nodes * there).sum(-2))
+        bound = nodes * (1 + self.bound(codes))
+        return self.whole((bound * there).sum(-2))

@@ -17,7 +17,7 @@ PLAIN = dataclasses.replace(GRAPH, objects=ObjectsConfig(kind="plain"))
 
 
 def test_a_pointed_factor_becomes_the_code_of_its_row():
-    reads = PointedActions((2, 5), (False, True))
+    reads = PointedActions((2, 5), (None, "blocks"))
     assert reads.width == 2 + CODE
     action = torch.tensor([[0.0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0]])
     found = reads(action)
@@ -26,7 +26,7 @@ def test_a_pointed_factor_becomes_the_code_of_its_row():
 
 
 def test_more_objects_leave_the_code_as_it_is():
-    few, many = PointedActions((5,), (True,)), PointedActions((9,), (True,))
+    few, many = PointedActions((5,), ("blocks",)), PointedActions((9,), ("blocks",))
     assert few.width == many.width
     torch.testing.assert_close(few(torch.eye(5)), many(torch.eye(9))[:5])
 
@@ -34,9 +34,9 @@ def test_more_objects_leave_the_code_as_it_is():
 @pytest.mark.parametrize(
     ("space", "config", "pointed"),
     [
-        (Pointing([2, 5], {1: "blocks"}), GRAPH, (False, True)),
-        (Pointing([2, 5], {1: "blocks"}), PLAIN, (False, False)),
-        (spaces.MultiDiscrete([2, 5]), GRAPH, (False, False)),
+        (Pointing([2, 5], {1: "blocks"}), GRAPH, (None, "blocks")),
+        (Pointing([2, 5], {1: "blocks"}), PLAIN, (None, None)),
+        (spaces.MultiDiscrete([2, 5]), GRAPH, (None, None)),
         (spaces.Box(-1, 1, (3,)), GRAPH, ()),
     ],
 )
