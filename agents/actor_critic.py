@@ -9,8 +9,9 @@ import gymnasium
 import torch
 from torch import Tensor, nn
 
-from agents.distributions import ActionDistribution, from_network
+from agents.distributions import ActionDistribution, from_network, paired_sizes
 from agents.learning.returns import PercentileScale, lambda_returns
+from agents.pointer import OUTSCALE, PointerActor, paired
 from expedition.ranges import within
 from world_model import action_factors, action_width
 from world_model.distributions import TWOHOT_BINS, twohot_loss, twohot_mean
@@ -69,24 +70,36 @@ class ActorCritic(nn.Module):
         units: width of the hidden layers.
         action_space: Discrete, MultiDiscrete or Box.
         config: settings.
+        pointed: the set of objects at which each factor of an action points (`pointed_factors`), if any.
     """
 
     def __init__(
-        self, features: int, units: int, action_space: gymnasium.Space, config: ActorCriticConfig
+        self,
+        features: int,
+        units: int,
+        action_space: gymnasium.Space,
+        config: ActorCriticConfig,
+        pointed: tuple[str | None, ...] = (),
     ) -> None:
         super().__init__()
         self.config = config
         self.factors = action_factors(action_space)
         width = action_width(action_space)
-        outputs = width if self.factors else 2 * width
-        self.actor = MLP(features, units, config.layers, outputs=outputs, outscale=0.01)
+        self.pair = paired(pointed)
+        self.choices = sum(paired_sizes(self.factors, self.pair))
+        self.actor: nn.Module
+        if any(pointed):
+            self.actor = PointerActor(features, units, config.layers, self.factors, pointed)
+        else:
+            outputs = width if self.factors else 2 * width
+            self.actor = MLP(features, units, config.layers, outputs=outputs, outscale=OUTSCALE)
         self.critic = MLP(features, units, config.layers, outputs=TWOHOT_BINS, outscale=0.0)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.return_scale = PercentileScale(decay=config.return_decay, limit=config.return_limit)
 
     def policy(self, features: Tensor) -> ActionDistribution:
         """Action distribution for `features` (..., F)."""
-        return from_network(self.actor(features), self.factors)
+        return from_network(self.actor(features), self.factors, self.pair)
 
     def choose(self, features: Tensor, noise: Tensor) -> Tensor:
         """Sampled actions (..., A) for `features` (..., F), from what `policy_noise` drew."""

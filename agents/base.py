@@ -23,6 +23,7 @@ from agents.programs.program import Mode as RunMode
 from agents.programs.program import Program, make_program
 from exploration import IntrinsicReward, make_intrinsic
 from world_model import Filter, Latent
+from world_model.objects import pointed_factors
 
 Mode = Literal["train", "evaluate"]
 LOG_PROB = "behaviour/log_prob"
@@ -45,7 +46,7 @@ class Agent(nn.Module, abc.ABC):
     sets `world_model` and defines `_losses`.
 
     Args:
-        observation_space: images and vectors by key.
+        observation_space: images, vectors, symbols and sets of objects by key.
         action_space: Discrete, MultiDiscrete or Box.
         config: settings.
         intrinsic: name of the intrinsic reward (phase 1); None for the task's reward (phase 2).
@@ -73,7 +74,11 @@ class Agent(nn.Module, abc.ABC):
             torch.manual_seed(seed)
             self.world_model = self._make_world_model()
             self.behaviour = ActorCritic(
-                config.model.features, config.model.units, action_space, config.behaviour
+                config.model.features,
+                config.model.units,
+                action_space,
+                config.behaviour,
+                pointed_factors(action_space, config.model),
             )
             self.intrinsic: IntrinsicReward | None = None
             if intrinsic is not None:
@@ -170,7 +175,7 @@ class Agent(nn.Module, abc.ABC):
         if self.prior is None:
             return spec
         names = ("logits",) if self.behaviour.factors else ("mean", "std")
-        width = self.world_model.dynamics.actions
+        width = self.behaviour.choices or self.world_model.dynamics.actions
         return spec | {PREFIX + name: ((width,), np.dtype(np.float32)) for name in names}
 
     @torch.no_grad()

@@ -78,6 +78,59 @@ class Categorical(NamedTuple):
         return {"logits": self.log_probs}
 
 
+class Paired(NamedTuple):
+    """As `Categorical`, but two of the factors are one choice among all pairs of their values.
+
+    `log_probs` (..., W) hold the other factors in a row, then the pairs, by the first's value and the
+    second's.
+    """
+
+    log_probs: Tensor
+    factors: tuple[int, ...]
+    pair: tuple[int, int]
+    """Places of the two factors."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions (..., A), a one-hot for each of n factors, from uniform noise (..., n)."""
+        first, second = self.pair
+        *others, pairs = self.log_probs.detach().exp().split(paired_sizes(self.factors, self.pair), -1)
+        edge = sample_one_hot(pairs, noise[..., first]).unflatten(-1, (-1, self.factors[second]))
+        drawn = {first: edge.sum(-1), second: edge.sum(-2)}
+        left = iter(others)
+        for place in range(len(self.factors)):
+            if place not in self.pair:
+                drawn[place] = sample_one_hot(next(left), noise[..., place])
+        return torch.cat([drawn[place] for place in range(len(self.factors))], -1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability of `action`."""
+        parts = action.split(self.factors, -1)
+        first, second = (parts[place] for place in self.pair)
+        edge = (first[..., :, None] * second[..., None, :]).flatten(-2)
+        others = [part for place, part in enumerate(parts) if place not in self.pair]
+        return (self.log_probs * torch.cat([*others, edge], -1)).sum(-1)
+
+    def log_prob_clipped(self, action: Tensor) -> Tensor:
+        """The same: one-hot actions are never clipped."""
+        return self.log_prob(action)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats."""
+        return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Log-probabilities."""
+        return {"logits": self.log_probs}
+
+
+def paired_sizes(factors: tuple[int, ...], pair: tuple[int, int] | None) -> tuple[int, ...]:
+    """How many values each independent choice has: the factors apart from a pair, then the pair's pairs."""
+    if pair is None:
+        return factors
+    others = [n for place, n in enumerate(factors) if place not in pair]
+    return (*others, factors[pair[0]] * factors[pair[1]])
+
+
 class BoundedNormal(NamedTuple):
     """Normal with mean in [-1, 1] and deviation in [0.1, 1], independent by dimension."""
 
@@ -131,15 +184,19 @@ def _bell(z: Tensor) -> Tensor:
     return (-0.5 * z.square()).exp() / math.sqrt(2 * math.pi)
 
 
-def from_network(output: Tensor, factors: tuple[int, ...]) -> ActionDistribution:
-    """Distribution from the actor's last layer: (..., A) logits, or (..., 2A) mean and raw deviation.
+def from_network(
+    output: Tensor, factors: tuple[int, ...], pair: tuple[int, int] | None = None
+) -> ActionDistribution:
+    """Distribution from the actor's last layer: (..., W) logits, or (..., 2A) mean and raw deviation.
 
     Args:
         output: of the network.
         factors: as `action_factors` tells them; none for a Box.
+        pair: places of two factors that are one choice.
     """
     if factors:
-        return Categorical(factored_log_probs(output.float(), factors, UNIMIX), factors)
+        log_probs = factored_log_probs(output.float(), paired_sizes(factors, pair), UNIMIX)
+        return from_parameters({"logits": log_probs}, factors, pair)
     mean, raw = output.float().chunk(2, -1)
     return BoundedNormal(mean.tanh(), (MAX_STD - MIN_STD) * torch.sigmoid(raw + 2) + MIN_STD)
 
@@ -152,10 +209,13 @@ def policy_noise(space: gymnasium.Space, shape: tuple[int, ...], generator: torc
     return torch.randn((*shape, action_width(space)), device=generator.device, generator=generator)
 
 
-def from_parameters(parameters: dict[str, Tensor], factors: tuple[int, ...]) -> ActionDistribution:
+def from_parameters(
+    parameters: dict[str, Tensor], factors: tuple[int, ...], pair: tuple[int, int] | None = None
+) -> ActionDistribution:
     """Inverse of `ActionDistribution.parameters`."""
     if factors:
-        return Categorical(parameters["logits"], factors)
+        logits = parameters["logits"]
+        return Categorical(logits, factors) if pair is None else Paired(logits, factors, pair)
     return BoundedNormal(parameters["mean"], parameters["std"])
 
 
@@ -177,7 +237,7 @@ def uniform_actions(space: gymnasium.Space, count: int, generator: torch.Generat
 
 def kl(left: ActionDistribution, right: ActionDistribution) -> Tensor:
     """KL(left || right) in nats (...), for two distributions of one kind."""
-    if isinstance(left, Categorical) and isinstance(right, Categorical):
+    if isinstance(left, Categorical | Paired) and isinstance(right, Categorical | Paired):
         return (left.log_probs.exp() * (left.log_probs - right.log_probs)).sum(-1)
     assert isinstance(left, BoundedNormal)
     assert isinstance(right, BoundedNormal)

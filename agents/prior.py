@@ -65,7 +65,7 @@ class PolicyPrior(nn.Module):
         self.encoder = world_model.encoder
         self.dynamics = world_model.dynamics
         self.actor = behaviour.actor
-        self.factors = behaviour.factors
+        self.factors, self.pair = behaviour.factors, behaviour.pair
         self.config = config
         self.steps = steps
         self.requires_grad_(False)
@@ -98,7 +98,7 @@ class PolicyPrior(nn.Module):
         share = self.config.share * self.strength(env_step)
         drawn = torch.rand(shape, device=device, generator=generator) < share
         acting = torch.where(redraw | batch["is_first"][:, 0], drawn, state.acting)
-        return from_network(self.actor(latent.features), self.factors), PriorState(latent, acting)
+        return from_network(self.actor(latent.features), self.factors, self.pair), PriorState(latent, acting)
 
     def loss(
         self, policy: ActionDistribution, batch: Mapping[str, Tensor], env_step: Tensor
@@ -113,5 +113,5 @@ class PolicyPrior(nn.Module):
         known = ~torch.stack([value.isnan().any(-1) for value in recorded.values()]).any(0)
         # Where the teacher did not watch, anything finite stands in and costs nothing.
         finite = {name: value.nan_to_num(nan=1.0) for name, value in recorded.items()}
-        teacher = from_parameters(finite, self.factors)
+        teacher = from_parameters(finite, self.factors, self.pair)
         return {"prior": weight * kl(teacher, policy) * (known & ~batch["is_last"])}

@@ -1,7 +1,7 @@
-"""Brings any gymnasium environment to one shape: images, vectors and symbols to see, and how to act."""
+"""Brings any gymnasium environment to one shape: images, vectors, symbols and objects to see; how to act."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gymnasium
@@ -12,6 +12,7 @@ from PIL import Image
 from envs.failures import number, reset_result, step_result
 from envs.fit import Fit, entry, fit
 from expedition import UserError
+from expedition.pointing import Pointing
 
 RESERVED = frozenset({"action", "reward", "is_first", "is_last", "is_terminal"})
 RESERVED_PREFIXES = ("task/", "prior/", "behaviour/")
@@ -32,22 +33,25 @@ def adapt(env: gymnasium.Env[Any, Any], image_size: int = 64) -> gymnasium.Env[A
     Raises:
         UserError: a space cannot be brought to shape.
     """
-    fits = _fits(env.observation_space, env.action_space, image_size)
+    fits = _fits(env.observation_space, env.action_space, image_size) and not declared_pointers(env)
     return env if fits else Adapter(env, image_size)
 
 
 class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
-    """Observes images (h, w, 3), vectors (d,), symbols (n,); acts by (Multi)Discrete or a Box in [-1, 1].
+    """Observes images, vectors, symbols and sets of objects; acts by (Multi)Discrete or a Box in [-1, 1].
 
     Boxes of uint8 (h, w, 1 or 3) with at least 16 pixels a side become images of (image_size, image_size, 3),
-    grey ones repeated; every other box is flattened to a vector. Discrete, MultiBinary and MultiDiscrete
-    become symbols: whole numbers (n,) from 0, a one-dimensional MultiDiscrete. The entries of a Dict or
-    Tuple, also of one inside another, go the same way under their own names and numbers, joined by "/";
-    anything else is named `image`, `vector` or `symbols`.
+    grey ones repeated. Boxes of float32 (n, d) that are entries of a Dict or Tuple are sets of n objects and
+    stay as they are; the MultiBinary (n,) `X_mask` tells which of the set `X` exist. Every other box is
+    flattened to a vector (d,). Discrete, MultiBinary and MultiDiscrete become symbols: whole numbers (n,)
+    from 0, a one-dimensional MultiDiscrete. The entries of a Dict or Tuple, also of one inside another, go
+    the same way under their own names and numbers, joined by "/"; anything else is named `image`, `vector`
+    or `symbols`.
 
     Box actions are flattened to (A,), clipped to [-1, 1] and stretched linearly to the bounds; Discrete ones
     start at 0. MultiDiscrete ones are flattened to (n,) and start at 0; so are those of a MultiBinary, as
-    factors of two values.
+    factors of two values. Where the environment has an attribute `pointers`, place of a factor -> name of a
+    set of objects that the factor chooses from, the actions are `Pointing`.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], image_size: int = 64) -> None:
@@ -55,6 +59,9 @@ class Adapter(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         gymnasium.Wrapper.__init__(self, env)
         self.observation_space, self._encode = shown_observations(env.observation_space, image_size)
         self.action_space, self._decode = _actions(env.action_space)
+        pointers = declared_pointers(env)
+        if pointers:
+            self.action_space = pointing(self.action_space, pointers, self.observation_space)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -114,6 +121,7 @@ def _fits(observation: spaces.Space[Any], action: spaces.Space[Any], image_size:
     seen = all(
         _is_symbols(part)
         or _is_vector(part)
+        or _is_objects(part)
         or (_is_picture(part, 3) and part.shape is not None and part.shape[:2] == (image_size, image_size))
         for part in observation.values()
     )
@@ -124,6 +132,32 @@ def _fits(observation: spaces.Space[Any], action: spaces.Space[Any], image_size:
     if not isinstance(action, spaces.Box) or action.dtype != np.float32 or len(action.shape) != 1:
         return False
     return seen and bool((action.low == -1).all() and (action.high == 1).all())
+
+
+def declared_pointers(env: gymnasium.Env[Any, Any]) -> dict[int, str]:
+    """Return which factors of its actions an environment, or a wrapper of it, says to point at which set."""
+    if isinstance(env.action_space, Pointing) or not env.has_wrapper_attr("pointers"):
+        return {}
+    return dict(env.get_wrapper_attr("pointers"))
+
+
+def pointing(action: spaces.Space[Any], pointers: Mapping[int, str], observation: spaces.Dict) -> Pointing:
+    """Return the actions with what their factors point at.
+
+    Raises:
+        UserError: there is no such factor, or no set of as many objects.
+    """
+    sizes = action.nvec.tolist() if isinstance(action, spaces.MultiDiscrete) else []
+    for place, name in pointers.items():
+        seen = observation.spaces.get(name)
+        count = seen.shape[0] if isinstance(seen, spaces.Box) and _is_objects(seen) else None
+        if place not in range(len(sizes)) or sizes[place] != count:
+            raise UserError(
+                f"The environment's `pointers` let factor {place} of its actions {action} point at '{name}', "
+                f"which is {seen}: name a factor of a MultiDiscrete and a float32 Box (n, d) of as many rows "
+                "as the factor has values."
+            )
+    return Pointing(sizes, pointers)
 
 
 def _unfit_names(space: spaces.Dict) -> list[str]:
@@ -144,6 +178,11 @@ def _is_picture(space: spaces.Space[Any], *channels: int) -> bool:
 
 def _is_vector(space: spaces.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and space.dtype == np.float32 and len(space.shape) == 1
+
+
+def _is_objects(space: spaces.Space[Any]) -> bool:
+    rows = isinstance(space, spaces.Box) and space.dtype == np.float32 and len(space.shape) == 2
+    return rows and bool(np.prod(space.shape or ()))
 
 
 def _is_symbols(space: spaces.Space[Any]) -> bool:
@@ -193,6 +232,9 @@ def _encoder(space: spaces.Space[Any], name: str, image_size: int) -> tuple[str,
     if _is_picture(space, 1, 3):
         box = spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
         return name or "image", box, functools.partial(_picture, fit(space, name or "image"), image_size)
+    if name and _is_objects(space):
+        checked = fit(space, name)
+        return name, space, lambda seen: checked(seen).astype(np.float32, copy=False)
     if isinstance(space, spaces.Box) and np.prod(space.shape):
         with np.errstate(over="ignore"):  # float64 bounds may lie beyond float32
             low, high = (bound.astype(np.float32).reshape(-1) for bound in (space.low, space.high))

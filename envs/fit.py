@@ -94,11 +94,11 @@ class BoxFit:
 
 
 class FiniteFit(BoxFit):
-    """Takes the float32 vector of a row, in which every number must be finite."""
+    """Takes the float32 vector or objects of a row, in which every number must be finite."""
 
     def __init__(self, box: spaces.Box, name: str) -> None:
         super().__init__(box, name)
-        self._zeros = np.zeros(box.shape, np.float32)
+        self._zeros = np.zeros(box.shape, np.float32).reshape(-1)
 
     def __call__(self, value: Any) -> np.ndarray:
         """Return `value` as a finite float32 vector."""
@@ -106,7 +106,8 @@ class FiniteFit(BoxFit):
         if type(value) is not np.ndarray or value.dtype != np.float32 or value.shape != self._shape:
             array = super().__call__(value).astype(np.float32, copy=False)
         # One call instead of two: zero times nan or infinity is nan, times all else zero.
-        if math.isfinite(array.dot(self._zeros)):
+        if math.isfinite(array.reshape(-1).dot(self._zeros)):
             return array
+        array = array.reshape(-1)
         at = int(np.flatnonzero(~np.isfinite(array))[0])
         raise Misfit(f"the observation '{self._name}' is {array[at]} at {at}; show finite numbers.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from gymnasium import spaces
 
 from expedition import UserError
+from expedition.pointing import Pointing
 from world_model import action_factors, split_observations
+from world_model.spaces import MASK
 
 SPACES = "spaces"
 """Key in the metadata of a checkpoint."""
@@ -21,11 +24,14 @@ def describe_spaces(observation: spaces.Dict, action: spaces.Space[Any]) -> dict
     """Return both spaces as plain values, without what changes nothing that is learned.
 
     Observations keep their order, in which the encoder stacks them. Symbols have their numbers of values in
-    the place of a shape. Left out are the bounds of vectors, which no network reads, and the number with
-    which a Discrete or a factor begins. A Box of actions is always [-1, 1].
+    the place of a shape, and factors that point tell at what: `MultiDiscrete(3, 5 of blocks)`. Left out are
+    the bounds of vectors, which no network reads, and the number with which a Discrete or a factor begins. A
+    Box of actions is always [-1, 1].
     """
     acts = f"Box({', '.join(map(str, action.shape or ()))})"
-    if isinstance(action, spaces.Discrete | spaces.MultiDiscrete):
+    if isinstance(action, Pointing):
+        acts = str(action)
+    elif isinstance(action, spaces.Discrete | spaces.MultiDiscrete):
         acts = f"{type(action).__name__}({', '.join(map(str, action_factors(action)))})"
     return {
         "observations": [[name, *_described(entry)] for name, entry in observation.items()],
@@ -46,13 +52,32 @@ def described_spaces(described: Mapping[str, Any]) -> tuple[spaces.Dict, spaces.
     """
     observed = [(name, _space(kind, sizes)) for name, kind, sizes in described["observations"]]
     kind, _, told = described["actions"].removesuffix(")").partition("(")
-    sizes = [int(size) for size in told.split(", ")]
+    parts = [part.partition(" of ") for part in told.split(", ")]
+    sizes, pointers = [int(size) for size, _, _ in parts], {i: p[2] for i, p in enumerate(parts) if p[2]}
     acts: spaces.Space[Any] = spaces.Discrete(sizes[0])
     if kind == "MultiDiscrete":
-        acts = spaces.MultiDiscrete(sizes)
+        acts = Pointing(sizes, pointers) if pointers else spaces.MultiDiscrete(sizes)
     elif kind == "Box":
         acts = spaces.Box(-1.0, 1.0, (sizes[0],), np.float32)
     return spaces.Dict(observed), acts
+
+
+def any_number(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same without how many objects the sets hold, which graphs of them do not mind.
+
+    The rows of sets, their masks, and the factors that point at them lose their number.
+    """
+    entries = described["observations"]
+    sets = {name: sizes[0] for name, kind, sizes in entries if kind != SYMBOLS and len(sizes) == 2}
+    masks = {name + MASK: [2] * count for name, count in sets.items()}
+
+    def freed(name: str, kind: str, sizes: list[int]) -> list[Any]:
+        if name in sets:
+            return ["n", sizes[1]]
+        return ["n"] if kind == SYMBOLS and masks.get(name) == sizes else sizes
+
+    seen = [[name, kind, freed(name, kind, sizes)] for name, kind, sizes in entries]
+    return {"observations": seen, "actions": re.sub(r"\d+ of ", "n of ", described["actions"])}
 
 
 def _space(kind: str, sizes: list[int]) -> spaces.Space[Any]:
@@ -64,8 +89,8 @@ def _space(kind: str, sizes: list[int]) -> spaces.Space[Any]:
 
 
 def observed_kinds(observation: spaces.Dict) -> list[str]:
-    """Return the kinds of observations, each once: `image`, `vector`, `symbols`."""
-    kinds = zip(("image", "vector", SYMBOLS), split_observations(observation), strict=True)
+    """Return the kinds of observations, each once: `image`, `vector`, `symbols`, `objects`."""
+    kinds = zip(("image", "vector", SYMBOLS, "objects"), split_observations(observation), strict=True)
     return [kind for kind, entries in kinds if entries]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from agents import AgentConfig
 from expedition import UserError
 from training import TrainingConfig
-from training.spaces import SPACES, told_observations
+from training.spaces import SPACES, any_number, told_observations
 from transfer.plan import CARRIED, COMPONENTS, TransferPlan
-from world_model.sizes import LOSS_SETTINGS
+from world_model.sizes import LOSS_SETTINGS, ObjectsKind
 
 _SEEING = ("encoder", "decoder", "actor", "replay")
 """What knows observations by their names and order; a copied actor comes with its encoder anyway."""
@@ -20,15 +20,23 @@ _ACTING = ("dynamics", "actor", "replay")
 
 
 def check_spaces(
-    plan: TransferPlan, source_env: str, metadata: Mapping[str, Any], here: Mapping[str, Any]
+    plan: TransferPlan,
+    source_env: str,
+    metadata: Mapping[str, Any],
+    here: Mapping[str, Any],
+    objects: ObjectsKind = "graph",
 ) -> None:
     """Refuse to carry what knows other observations or actions, though widths agree by chance.
+
+    Weights that read sets of objects as graphs, and those that point at them, fit scenes of any number of
+    objects; rows of a replay, and weights that read them in a row, do not.
 
     Args:
         plan: what is carried; components that it leaves fresh may differ.
         source_env: id of the environment that was explored.
         metadata: of the source's checkpoint; one of an older version has no spaces on record.
         here: the spaces of phase 2, as `describe_spaces` gives them.
+        objects: how the carried weights read sets of objects.
 
     Raises:
         UserError: naming the component and both spaces.
@@ -36,19 +44,36 @@ def check_spaces(
     there = metadata.get(SPACES)
     if there is None:
         return
-    advice = "fine-tune on an environment with the same observations and actions, or carry less"
-    acting = [name for name in _ACTING if plan[name] != "fresh"]
-    if acting and there["actions"] != here["actions"]:
-        raise UserError(
-            f"Plan '{plan.name}' carries the {acting[0]}, which learned of the actions {there['actions']} of "
-            f"'{source_env}' and not of {here['actions']}: {advice}."
-        )
-    seeing = [name for name in _SEEING if plan[name] != "fresh"]
-    if seeing and there["observations"] != here["observations"]:
-        raise UserError(
-            f"Plan '{plan.name}' carries the {seeing[0]}, which learned of the observations "
-            f"{told_observations(there)} of '{source_env}' and not of {told_observations(here)}: {advice}."
-        )
+    for knowing, part, told in (
+        (_ACTING, "actions", _told_actions),
+        (_SEEING, "observations", told_observations),
+    ):
+        if there[part] == here[part]:
+            continue
+        scaled = any_number(there)[part] == any_number(here)[part]
+        carried = [name for name in knowing if plan[name] != "fresh"]
+        refused = [name for name in carried if not scaled or objects == "plain" or name == "replay"]
+        if refused:
+            raise UserError(
+                f"Plan '{plan.name}' carries the {refused[0]}, which learned of the {part} {told(there)} of "
+                f"'{source_env}' and not of {told(here)}: {_advice(scaled, refused[0])}."
+            )
+
+
+def _told_actions(described: Mapping[str, Any]) -> str:
+    return described["actions"]
+
+
+def _advice(scaled: bool, component: str) -> str:
+    """What to do where spaces differ, or differ in their numbers of objects alone."""
+    if not scaled:
+        return "fine-tune on an environment with the same observations and actions, or carry less"
+    if component == "replay":
+        return "its rows hold another number of objects, so leave the replay out"
+    return (
+        "read in a row, objects fit one number of them, so pre-train with agent.model.objects.kind graph, or "
+        "carry less"
+    )
 
 
 def misfits(there: AgentConfig, here: AgentConfig) -> list[str]:

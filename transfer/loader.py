@@ -179,7 +179,8 @@ class Transfer:
         """
         if self.source is not None:
             here = describe_spaces(agent.observation_space, agent.action_space)
-            check_spaces(self.plan, self.source.config.env, self.source.checkpoint.metadata, here)
+            source, metadata = self.source.config, self.source.checkpoint.metadata
+            check_spaces(self.plan, source.env, metadata, here, source.agent.model.objects.kind)
         if self.plan["actor"] == "prior":
             assert self.source is not None
             teacher = make_agent(

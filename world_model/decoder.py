@@ -1,4 +1,4 @@
-"""Decoder: features to images, vectors and symbols, and the reconstruction losses."""
+"""Decoder: features to images, vectors, symbols and sets of objects, and the reconstruction losses."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from world_model.distributions import symlog
+from world_model.distributions import symexp, symlog
 from world_model.encoder import MULTIPLIERS, init_conv_
 from world_model.nets import MLP, BlockLinear, ChannelNorm, Linear, RMSNorm
+from world_model.objects import RowsDecoder, existing, flat_widths
 from world_model.sizes import ConvStyle, WorldModelConfig
-from world_model.spaces import split_observations
+from world_model.spaces import Objects, split_observations
 from world_model.symbols import SymbolEntries, negative_log_likelihood
 
 # Nearest upsampling puts the taps of a 5x5 kernel on 3x3 pixels of the small image, in four ways: which taps
@@ -122,13 +123,18 @@ class Decoder(nn.Module):
 
     def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig) -> None:
         super().__init__()
-        self.images, self.vectors, symbols = split_observations(space)
+        self.images, self.vectors, symbols, self.objects = split_observations(space)
+        self.masks = {objects.mask: key for key, objects in self.objects.items() if objects.mask is not None}
         self.symbols = SymbolEntries(symbols)
         if self.images:
             height, width, _ = next(iter(self.images.values()))
             channels = sum(shape[2] for shape in self.images.values())
             self.convolutions = ImageDecoder((height, width, channels), config)
-        self._widths = self.vectors | self.symbols.widths
+        graphs = config.objects.kind == "graph"
+        self.rows = nn.ModuleDict(
+            {key: RowsDecoder(objects, config) for key, objects in self.objects.items() if graphs}
+        )
+        self._widths = self.vectors | self.symbols.widths | ({} if graphs else flat_widths(self.objects))
         if self._widths:
             outputs = sum(self._widths.values())
             self.mlp = MLP(config.features, config.units, config.vector_layers, outputs=outputs)
@@ -137,8 +143,8 @@ class Decoder(nn.Module):
         """Decode features (B, T, F), by key.
 
         Returns:
-            Images (B, T, h, w, c) in [0, 1], vectors (B, T, d) in symlog units, and log-probabilities
-            (B, T, n, C) of symbols.
+            Images (B, T, h, w, c) in [0, 1], vectors (B, T, d) and objects (B, T, n, d) in symlog units,
+            log-probabilities (B, T, n, C) of symbols, and logits (B, T, n) of the objects' existence.
         """
         decoded: dict[str, Tensor] = {}
         if self.images:
@@ -149,24 +155,64 @@ class Decoder(nn.Module):
         if self._widths:
             parts = self.mlp(features).float().split(list(self._widths.values()), -1)
             decoded |= dict(zip(self._widths, parts, strict=True))
-        return decoded | {key: self.symbols[key].log_probs(decoded[key]) for key in self.symbols}
+        decoded |= {key: self.symbols[key].log_probs(decoded[key]) for key in self.symbols}
+        for key, objects in self.objects.items():
+            decoded |= self._rows(key, objects, features, decoded)
+        return decoded
+
+    def _rows(
+        self, key: str, objects: Objects, features: Tensor, decoded: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Rows (B, T, n, d) of a set and, beside a mask, logits (B, T, n) of existence."""
+        if key not in self.rows:
+            return {key: decoded[key].unflatten(-1, (objects.rows, objects.width))}
+        rows = self.rows[key](features).float()
+        if objects.mask is None:
+            return {key: rows}
+        return {key: rows[..., :-1], objects.mask: rows[..., -1]}
 
     def loss(self, features: Tensor, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """How far each observation is from its prediction, summed over its elements, (B, T) by key.
 
-        The squared error of images and vectors, the negative log-likelihood of symbols.
+        The squared error of images, vectors and objects that exist; the negative log-likelihood of symbols
+        and of each object's existence.
         """
         losses: dict[str, Tensor] = {}
         for key, prediction in self(features).items():
             if key in self.symbols:
                 losses[key] = negative_log_likelihood(prediction, observations[key]).sum(-1)
+            elif key in self.masks:
+                exists = observations[key].to(prediction.dtype)
+                losses[key] = F.binary_cross_entropy_with_logits(prediction, exists, reduction="none").sum(-1)
             else:
-                error = prediction - self.target(key, observations[key])
+                error = self.difference(key, prediction, observations)
                 losses[key] = error.square().flatten(2).sum(-1)
         return losses
 
+    def difference(self, key: str, prediction: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
+        """`prediction` of an entry less its target, element by element; of what does not exist, 0."""
+        if key in self.symbols:
+            prediction = prediction.exp()
+        elif key in self.masks:
+            prediction = prediction.sigmoid()
+        error = prediction - self.target(key, observations[key])
+        if key not in self.objects:
+            return error
+        missing = existing(key, self.objects[key], observations) == 0
+        return error.masked_fill(missing[..., None], 0.0)
+
     def target(self, key: str, observation: Tensor) -> Tensor:
-        """What the prediction of `key` approaches: pixels in [0, 1], symlog values, or one-hot symbols."""
+        """What is predicted of `key`: pixels in [0, 1], symlog values, one-hot symbols, 1 for what exists."""
         if key in self.symbols:
             return self.symbols[key].one_hot(observation)
+        if key in self.masks:
+            return observation.float()
         return observation.float() / 255 if key in self.images else symlog(observation)
+
+    def observed(self, key: str, prediction: Tensor) -> Tensor:
+        """What `prediction` of an entry says would be observed, in the environment's own units."""
+        if key in self.images:
+            return (prediction * 255).round().to(torch.uint8)
+        if key in self.symbols:
+            return prediction.argmax(-1)
+        return (prediction > 0).to(torch.uint8) if key in self.masks else symexp(prediction)

@@ -1,4 +1,4 @@
-"""Observation encoder: images through convolutions, vectors and symbols through an MLP."""
+"""Observation encoder: images through convolutions, sets of objects as graphs, all else through an MLP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from world_model.distributions import symlog
 from world_model.nets import MLP, ChannelNorm, init_truncated_
+from world_model.objects import GraphEntries, flat_rows, flat_widths
 from world_model.sizes import ConvStyle, WorldModelConfig
 from world_model.spaces import split_observations
 from world_model.symbols import SymbolEntries
@@ -61,14 +62,17 @@ class Encoder(nn.Module):
 
     def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig) -> None:
         super().__init__()
-        self.images, self.vectors, symbols = split_observations(space)
+        self.images, self.vectors, symbols, objects = split_observations(space)
         self.symbols = SymbolEntries(symbols)
-        self.width = 0
+        graphs = config.objects.kind == "graph"
+        self.graphs = GraphEntries(objects if graphs else {}, config.objects, config.units)
+        self.flat = {} if graphs else objects
+        self.width = config.units * len(self.graphs)
         if self.images:
             height, width, _ = next(iter(self.images.values()))
             self.convolutions = ImageEncoder(sum(shape[2] for shape in self.images.values()), config)
             self.width += config.depth * MULTIPLIERS[config.conv][-1] * (height // 16) * (width // 16)
-        numbers = sum(self.vectors.values()) + sum(self.symbols.widths.values())
+        numbers = sum((self.vectors | self.symbols.widths | flat_widths(self.flat)).values())
         if numbers:
             self.mlp = MLP(numbers, config.units, config.vector_layers)
             self.width += config.units
@@ -84,6 +88,8 @@ class Encoder(nn.Module):
             embedded = self.convolutions(pixels)
             parts.append(rearrange(embedded, "(b t) c h w -> b t (h w c)", b=batch[0]))
         numbers = [symlog(observations[key]) for key in self.vectors] + self.symbols.one_hot(observations)
+        numbers += [symlog(x) for x in flat_rows(self.flat, observations).values()]
         if numbers:
             parts.append(self.mlp(torch.cat(numbers, -1)))
+        parts += self.graphs.embed(observations)
         return torch.cat(parts, -1)

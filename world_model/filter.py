@@ -8,6 +8,7 @@ import gymnasium
 from torch import Tensor, nn
 
 from world_model.encoder import Encoder
+from world_model.objects import pointed_actions
 from world_model.rssm import RSSM, Latent
 from world_model.sizes import WorldModelConfig
 from world_model.spaces import action_width
@@ -17,7 +18,7 @@ class Filter(nn.Module):
     """Encoder and dynamics, which turn a history of rows into a latent.
 
     Args:
-        observation_space: images, vectors and symbols by key.
+        observation_space: images, vectors, symbols and sets of objects by key.
         action_space: Discrete, MultiDiscrete or Box.
         config: widths.
     """
@@ -32,7 +33,8 @@ class Filter(nn.Module):
         self.config: WorldModelConfig = config
         self.action_space = action_space
         self.encoder = Encoder(observation_space, config)
-        self.dynamics = RSSM(config, self.encoder.width, action_width(action_space))
+        pointed = pointed_actions(action_space, config)
+        self.dynamics = RSSM(config, self.encoder.width, action_width(action_space), pointed)
 
     def components(self) -> dict[str, nn.Module]:
         """The parts that can be transferred, by their names on disk."""

@@ -27,7 +27,7 @@ class WorldModel(Filter):
     imagination needs a prior.
 
     Args:
-        observation_space: images, vectors and symbols by key.
+        observation_space: images, vectors, symbols and sets of objects by key.
         action_space: Discrete, MultiDiscrete or Box.
         config: widths and loss weights.
     """

@@ -16,6 +16,7 @@ from world_model.distributions import (
     unimix_log_probs,
 )
 from world_model.nets import MLP, BlockLinear, Linear, RMSNorm
+from world_model.objects import PointedActions
 from world_model.sizes import WorldModelConfig
 
 
@@ -45,12 +46,13 @@ class Core(nn.Module):
     Each block reads its own part of the state, and the projected state, stochastic state and action.
     """
 
-    def __init__(self, config: WorldModelConfig, actions: int) -> None:
+    def __init__(self, config: WorldModelConfig, actions: int, pointed: PointedActions | None) -> None:
         super().__init__()
         self.blocks = config.blocks
+        self.pointed = pointed
         self.deter_in = MLP(config.deter, config.hidden, layers=1)
         self.stoch_in = MLP(config.stoch * config.classes, config.hidden, layers=1)
-        self.action_in = MLP(actions, config.hidden, layers=1)
+        self.action_in = MLP(pointed.width if pointed else actions, config.hidden, layers=1)
         # Every block reads its own state and the same projections: block-diagonal plus dense.
         fan_in = config.deter // config.blocks + 3 * config.hidden
         self.hidden_own = BlockLinear(config.deter, config.deter, config.blocks, fan_in=fan_in)
@@ -63,6 +65,7 @@ class Core(nn.Module):
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """Next deterministic state (N, D), from `deter` (N, D), `stoch` (N, S * C) and `action` (N, A)."""
         action = action / action.abs().clamp_min(1.0).detach()  # into [-1, 1]
+        action = self.pointed(action) if self.pointed else action
         shared = self.hidden_shared(torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1))
         shared = shared + self.hidden_action(self.action_in(action))
         hidden = F.silu(self.hidden_norm(self.hidden_own(deter) + shared))  # (N, D)
@@ -76,12 +79,14 @@ class Core(nn.Module):
 class RSSM(nn.Module):
     """Core, prior and posterior: the component `dynamics`."""
 
-    def __init__(self, config: WorldModelConfig, embedding: int, actions: int) -> None:
+    def __init__(
+        self, config: WorldModelConfig, embedding: int, actions: int, pointed: PointedActions | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.actions = actions
         logits = config.stoch * config.classes
-        self.core = Core(config, actions)
+        self.core = Core(config, actions, pointed)
         self.prior_net = MLP(config.deter, config.hidden, layers=2, outputs=logits)
         # One layer on [deter, embedding], written as two so that the embeddings are projected at once.
         both = config.deter + embedding

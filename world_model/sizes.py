@@ -9,6 +9,7 @@ from expedition.errors import UserError, unknown_name
 from expedition.ranges import within
 
 ConvStyle = Literal["pooled", "strided"]
+ObjectsKind = Literal["graph", "plain"]
 Predicts = Literal["reconstruction", "spr", "contrastive", "barlow", "none"]
 
 
@@ -61,6 +62,28 @@ class PredictionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ObjectsConfig:
+    """How observations that are sets of objects are read and predicted; nothing else reads these settings."""
+
+    kind: ObjectsKind = "graph"
+    """graph: messages between all pairs, weights for any number of objects; plain: rows flattened for an MLP,
+    weights for one number of them."""
+    messages: int = 2
+    """Rounds of messages."""
+    units: int = 64
+    """Width of nodes and edges."""
+    numbered: bool = True
+    """Let an object of a graph know the number of its row, by which it is predicted and pointed at. Without
+    it the embedding is the same in any order of the rows, and cannot tell what stands in which."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.model.objects", "messages", least=0)
+        within(self, "agent.model.objects", "units", least=1)
+        if self.kind not in get_args(ObjectsKind):
+            raise unknown_name("way to read objects", self.kind, get_args(ObjectsKind))
+
+
+@dataclasses.dataclass(frozen=True)
 class WorldModelConfig:
     """Settings of a world model; `for_size` gives those of a named size.
 
@@ -101,6 +124,7 @@ class WorldModelConfig:
     direction), contrastive (those among others), barlow (the embedding, without redundancy), none (reward,
     value and end alone), or a class of your own, module:Class."""
     prediction: PredictionConfig = PredictionConfig()
+    objects: ObjectsConfig = ObjectsConfig()
 
     def __post_init__(self) -> None:
         within(self, "agent.model", "deter hidden stoch classes blocks units depth vector_layers", least=1)

@@ -1,4 +1,4 @@
-"""Which observations are images, vectors or symbols, and how the learner sees actions."""
+"""Which observations are images, vectors, symbols or sets of objects, and how the learner sees actions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import gymnasium
 import numpy as np
 
 from expedition import UserError
+from expedition.pointing import Pointing
+
+MASK = "_mask"
+"""Ends the name of the entry that tells which objects of a set exist."""
+
+
+class Objects(NamedTuple):
+    """A set of objects: `rows` of `width` numbers, and the entry that tells which exist, if not all do."""
+
+    rows: int
+    width: int
+    mask: str | None
 
 
 class Observed(NamedTuple):
@@ -19,16 +31,18 @@ class Observed(NamedTuple):
     """float32 (d,)."""
     symbols: dict[str, tuple[int, ...]]
     """Whole numbers (n,): how many values each has, counted from 0."""
+    objects: dict[str, Objects]
+    """float32 (n, d), one row an object. Their masks, n symbols of two values, are not among the symbols."""
 
 
 def split_observations(space: gymnasium.spaces.Dict) -> Observed:
     """Return what is observed by kind.
 
     Raises:
-        UserError: an entry is no uint8 image, float32 vector or one-dimensional MultiDiscrete from 0, or an
-            image's sides are no multiples of 16.
+        UserError: an entry is no uint8 image, float32 vector or set of objects, or one-dimensional
+            MultiDiscrete from 0, or an image's sides are no multiples of 16.
     """
-    observed = Observed({}, {}, {})
+    observed = Observed({}, {}, {}, {})
     for key, entry in space.spaces.items():
         shape = entry.shape or ()
         if isinstance(entry, gymnasium.spaces.MultiDiscrete) and len(shape) == 1 and not entry.start.any():
@@ -37,11 +51,17 @@ def split_observations(space: gymnasium.spaces.Dict) -> Observed:
             observed.images[key] = (shape[0], shape[1], shape[2])
         elif entry.dtype == np.float32 and len(shape) == 1:
             observed.vectors[key] = shape[0]
+        elif entry.dtype == np.float32 and len(shape) == 2:
+            observed.objects[key] = Objects(shape[0], shape[1], None)
         else:
             raise UserError(
-                f"Observation '{key}' is {entry}: give a uint8 image (h, w, c), a float32 vector (d,) or a "
-                "one-dimensional MultiDiscrete from 0."
+                f"Observation '{key}' is {entry}: give a uint8 image (h, w, c), a float32 vector (d,) or "
+                "set of objects (n, d), or a one-dimensional MultiDiscrete from 0."
             )
+    for key, objects in observed.objects.items():
+        if observed.symbols.get(key + MASK) == (2,) * objects.rows:
+            del observed.symbols[key + MASK]
+            observed.objects[key] = objects._replace(mask=key + MASK)
     for key, (height, width, _) in observed.images.items():
         if height % 16 or width % 16:
             raise UserError(f"Image '{key}' is {height}x{width}: its sides must be multiples of 16.")
@@ -70,6 +90,12 @@ def action_factors(space: gymnasium.Space) -> tuple[int, ...]:
         f"Actions of {space} are not supported: use Discrete, a one-dimensional MultiDiscrete from 0, or a "
         "one-dimensional Box."
     )
+
+
+def action_pointers(space: gymnasium.Space) -> tuple[str | None, ...]:
+    """At which set of objects each factor of an action points; None where it points at none."""
+    pointers = space.pointers if isinstance(space, Pointing) else {}
+    return tuple(pointers.get(place) for place in range(len(action_factors(space))))
 
 
 def to_env_actions(actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:

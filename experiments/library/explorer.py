@@ -22,7 +22,6 @@ from training.spaces import SPACES, describe_spaces, described_spaces, told_obse
 from training.storage.hub import located
 from world_model import Filter, WorldModel, to_env_actions, to_learner_actions
 from world_model.decoder import Decoder
-from world_model.distributions import symexp
 
 Observation = Mapping[str, np.ndarray]
 """One observation, entries by name, as `Explorer.env` shows it."""
@@ -247,15 +246,10 @@ def _decoded(model: WorldModel, features: Tensor) -> dict[str, np.ndarray]:
     decoder = model.decoder
     if not isinstance(decoder, Decoder):
         return {}
-    found = {}
-    for key, prediction in decoder(features).items():
-        if key in decoder.images:
-            found[key] = _array((prediction * 255).round()).astype(np.uint8)
-        elif key in decoder.symbols:
-            found[key] = prediction.argmax(-1)[0].cpu().numpy()
-        else:
-            found[key] = _array(symexp(prediction))
-    return found
+    return {
+        key: decoder.observed(key, prediction)[0].cpu().numpy()
+        for key, prediction in decoder(features).items()
+    }
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -16,6 +16,7 @@ from exploration.base import IntrinsicReward, Sequences
 from world_model import WorldModelConfig
 from world_model.encoder import MULTIPLIERS, ImageEncoder
 from world_model.nets import MLP, Linear
+from world_model.objects import flat_rows, flat_widths
 from world_model.spaces import split_observations
 from world_model.symbols import SymbolEntries
 
@@ -73,16 +74,16 @@ class RandomFeatures(nn.Module):
 
     def __init__(self, space: gymnasium.spaces.Dict, config: WorldModelConfig, outputs: int) -> None:
         super().__init__()
-        self.images, vectors, symbols = split_observations(space)
-        self.others = [*vectors, *symbols]
+        self.images, vectors, symbols, objects = split_observations(space)
+        widths = {**vectors, **SymbolEntries(symbols).widths, **flat_widths(objects)}
+        self.others = [*widths]
         width = 0
         if self.images:
             height, wide, _ = next(iter(self.images.values()))
             self.convolutions = ImageEncoder(sum(shape[2] for shape in self.images.values()), config)
             width += config.depth * MULTIPLIERS[config.conv][-1] * (height // 16) * (wide // 16)
         if self.others:
-            numbers = sum(vectors.values()) + sum(SymbolEntries(symbols).widths.values())
-            self.mlp = MLP(numbers, config.units, 2)
+            self.mlp = MLP(sum(widths.values()), config.units, 2)
             width += config.units
         self.linear = Linear(width, outputs)
 
@@ -113,10 +114,9 @@ class RND(IntrinsicReward):
         narrow = dataclasses.replace(model, depth=depth, conv="strided")
         self.clip = config.clip
         observed = split_observations(space)
-        self.symbols = SymbolEntries(observed.symbols)
-        shapes = observed.images | {
-            key: (d,) for key, d in {**observed.vectors, **self.symbols.widths}.items()
-        }
+        self.symbols, self.objects = SymbolEntries(observed.symbols), observed.objects
+        widths = {**observed.vectors, **self.symbols.widths, **flat_widths(self.objects)}
+        shapes = observed.images | {key: (d,) for key, d in widths.items()}
         self.moments = nn.ModuleDict({key: RunningMoments(shape) for key, shape in shapes.items()})
         self.target = RandomFeatures(space, narrow, config.outputs).requires_grad_(False)
         self.predictor = RandomFeatures(space, narrow, config.outputs)
@@ -124,17 +124,18 @@ class RND(IntrinsicReward):
     def _moments(self, key: str) -> RunningMoments:
         return cast(RunningMoments, self.moments[key])
 
-    def _numbers(self, key: str, observation: Tensor) -> Tensor:
-        """Images and vectors as floats, symbols as ones and zeros (..., n * C)."""
-        if key in self.symbols:
-            return self.symbols[key].one_hot(observation).flatten(-2)
-        return observation.float()
+    def _numbers(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Images and vectors as floats, symbols as ones and zeros (..., n * C), objects in a row."""
+        seen = {**observations, **flat_rows(self.objects, observations)}
+        for key in self.symbols:
+            seen[key] = self.symbols[key].one_hot(observations[key]).flatten(-2)
+        return {key: seen[key].float() for key in self.moments}
 
     def normalise(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Observations by running moments, clipped to `clip` deviations."""
         return {
-            key: self._moments(key)(self._numbers(key, observations[key])).clamp(-self.clip, self.clip)
-            for key in self.moments
+            key: self._moments(key)(numbers).clamp(-self.clip, self.clip)
+            for key, numbers in self._numbers(observations).items()
         }
 
     def _error(self, observations: Mapping[str, Tensor]) -> Tensor:
@@ -145,8 +146,8 @@ class RND(IntrinsicReward):
 
     def take_in(self, rows: Mapping[str, Tensor]) -> None:
         """Move the observations' moments."""
-        for key in self.moments:
-            self._moments(key).update(self._numbers(key, rows[key].flatten(0, 1)))
+        for key, numbers in self._numbers(rows).items():
+            self._moments(key).update(numbers.flatten(0, 1))
 
     def reward_of(self, x: Sequences) -> Tensor:
         """Prediction error of the rows' observations, (B, T)."""

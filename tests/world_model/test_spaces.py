@@ -3,6 +3,7 @@ import pytest
 from gymnasium import spaces
 
 from expedition import UserError
+from expedition.pointing import Pointing
 from world_model import (
     action_factors,
     action_width,
@@ -10,6 +11,7 @@ from world_model import (
     to_env_actions,
     to_learner_actions,
 )
+from world_model.spaces import action_pointers
 
 
 def test_images_vectors_and_symbols_are_told_apart():
@@ -20,7 +22,24 @@ def test_images_vectors_and_symbols_are_told_apart():
             "cells": spaces.MultiDiscrete([3, 2], dtype=np.uint8),
         }
     )
-    assert split_observations(space) == ({"image": (64, 48, 3)}, {"vector": 5}, {"cells": (3, 2)})
+    assert split_observations(space) == ({"image": (64, 48, 3)}, {"vector": 5}, {"cells": (3, 2)}, {})
+
+
+def test_sets_of_objects_come_with_the_mask_that_fits():
+    two = spaces.MultiDiscrete([2, 2, 2], dtype=np.uint8)
+    rows = spaces.Box(-1, 1, (3, 4), np.float32)
+    space = spaces.Dict(
+        {"blocks": rows, "blocks_mask": two, "tools": rows, "tools_mask": spaces.MultiDiscrete([2, 3])}
+    )
+    observed = split_observations(space)
+    assert observed.objects == {"blocks": (3, 4, "blocks_mask"), "tools": (3, 4, None)}
+    assert observed.symbols == {"tools_mask": (2, 3)}
+
+
+def test_factors_that_point():
+    assert action_pointers(Pointing([2, 3], {1: "blocks"})) == (None, "blocks")
+    assert action_pointers(spaces.MultiDiscrete([2, 3])) == (None, None)
+    assert action_pointers(spaces.Box(-1, 1, (3,))) == ()
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class Residual(nn.Module):
 class Features(BaseFeaturesExtractor):
     """Images through residual sections (Espeholt et al. 2018, fig. 3, right), beside all else as it is.
 
-    Symbols come one-hot from Stable-Baselines3's own preprocessing.
+    Symbols come one-hot from Stable-Baselines3's own preprocessing; objects are flattened, row by row.
 
     Stable-Baselines3's own network cannot read images of 32 pixels.
     """
@@ -100,9 +100,9 @@ class Features(BaseFeaturesExtractor):
         )
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Images (N, c, h, w) in [0, 1], vectors (N, d) and one-hot symbols (N, d) -> (N, features)."""
+        """Images (N, c, h, w) in [0, 1], vectors and one-hot symbols (N, d), objects (N, n, d) in one row."""
         seen = [net(observations[key]) for key, net in self.images.items()]
-        return torch.cat([*seen, *(observations[key] for key in self.others)], 1)
+        return torch.cat([*seen, *(observations[key].flatten(1) for key in self.others)], 1)
 
 
 def _image_net(shape: tuple[int, int, int], channels: Sequence[int], width: int) -> nn.Sequential:
@@ -140,12 +140,13 @@ def build_ppo(
         device: where to compute.
         left: share of the budget that is left, for annealing.
     """
+    observed = split_observations(bridge.envs.observation_space)
     moments = VecNormalize(
         bridge,
         norm_obs=config.normalise_vectors,
         norm_reward=config.normalise_reward,
         gamma=config.discount,
-        norm_obs_keys=list(split_observations(bridge.envs.observation_space).vectors),
+        norm_obs_keys=[*observed.vectors, *observed.objects],
     )
     share = left if config.anneal else (lambda: 1.0)
     warnings.filterwarnings("ignore", "You have specified a mini-batch size")  # ours are even: `RealSteps`

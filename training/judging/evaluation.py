@@ -14,7 +14,6 @@ from training.config import RunConfig
 from training.logging.sinks import JUDGED
 from world_model import WorldModel, action_factors, action_width, to_env_actions, to_learner_actions
 from world_model.decoder import Decoder
-from world_model.distributions import symexp
 from world_model.symbols import negative_log_likelihood
 
 PARALLEL = 8
@@ -237,14 +236,14 @@ def open_loop(
     rows = {key: torch.as_tensor(value, device=device) for key, value in heldout.items()}
     generator = torch.Generator(device).manual_seed(seed)
     predictions = decoder(model.open_loop(rows, context, generator))
+    hidden = {key: rows[key][:, context:] for key in predictions}
     errors, rights, nats = [], [], []
     for key, prediction in predictions.items():
-        predicted, truth = prediction[:, context:], rows[key][:, context:]
+        predicted, truth = prediction[:, context:], hidden[key]
+        error = decoder.difference(key, predicted, hidden)
         if key in decoder.symbols:
             rights.append((predicted.argmax(-1) == truth).float().mean())
             nats.append(negative_log_likelihood(predicted, truth).mean())
-            predicted = predicted.exp()
-        error = predicted - decoder.target(key, truth)
         errors.append(error.square().flatten(2).mean((0, 2)))
     by_horizon = torch.stack(errors).mean(0)
     symbols = {"accuracy": rights, "nats": nats} if rights else {}
@@ -270,10 +269,7 @@ def _film(
         return _frames(decoder.target(key, truth[key][shown]), predictions[key][shown])
     if draw is None:
         return None
-    most_likely = {
-        key: value[shown].argmax(-1) if key in decoder.symbols else symexp(value[shown])
-        for key, value in predictions.items()
-    }
+    most_likely = {key: decoder.observed(key, value[shown]) for key, value in predictions.items()}
     return _frames(
         _drawn({key: value[shown] for key, value in truth.items()}, draw), _drawn(most_likely, draw)
     )

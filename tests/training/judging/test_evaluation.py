@@ -147,6 +147,7 @@ class Oracle:
     def __init__(self, agent, offset):
         decoder = agent.world_model.decoder
         self.images, self.symbols, self.target = decoder.images, decoder.symbols, decoder.target
+        self.difference, self.observed = decoder.difference, decoder.observed
         self.offset = offset
 
     def __call__(self, features):
