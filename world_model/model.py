@@ -155,11 +155,12 @@ class WorldModel(Filter):
         return losses
 
     def reward_loss(self, features: Tensor, reward: Tensor) -> Tensor:
-        """Two-hot loss (B, T) of the reward head; `reward` (B, T) is NaN where it is not known.
+        """Weighted two-hot loss (B, T) of the reward head; `reward` (B, T) is NaN where it is not known.
 
         Rows carried from phase 1 have no reward.
         """
-        return ~reward.isnan() * twohot_loss(self.reward(features), reward.nan_to_num())
+        loss = twohot_loss(self.reward(features), reward.nan_to_num())
+        return self.config.scale_reward * ~reward.isnan() * loss
 
     def _continue_loss(self, features: Tensor, is_terminal: Tensor) -> Tensor:
         """Cross-entropy of the continuation head; the target holds the discount (DreamerV3's contdisc)."""

@@ -27,6 +27,7 @@ LOSS_SETTINGS = (
     "free_nats",
     "scale_dynamics",
     "scale_representation",
+    "scale_reward",
     "horizon",
     "predicts",
     "prediction",
@@ -117,6 +118,9 @@ class WorldModelConfig:
     """Weight of the KL that trains the prior."""
     scale_representation: float = 0.1
     """Weight of the KL that trains the posterior."""
+    scale_reward: float = 1.0
+    """Weight of the reward's loss. Rewards are rare and their nats few beside an observation's: at 1 a model
+    of few updates does not see what pays (docs/performance.md; Ma et al. 2024, arXiv 2310.00344)."""
     horizon: int = 333
     """Effective discount horizon in steps: the discount is 1 - 1 / horizon."""
     predicts: Predicts | str = "reconstruction"
@@ -128,7 +132,7 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         within(self, "agent.model", "deter hidden stoch classes blocks units depth vector_layers", least=1)
-        within(self, "agent.model", "free_nats scale_dynamics scale_representation", least=0)
+        within(self, "agent.model", "free_nats scale_dynamics scale_representation scale_reward", least=0)
         within(self, "agent.model", "unimix", least=0, below=1)
         within(self, "agent.model", "horizon", least=1)
         if self.deter % self.blocks:

@@ -79,7 +79,7 @@ class TestLoss:
 
     def test_terms_by_hand(self):
         model, batch = (
-            make(scale_dynamics=0.7, scale_representation=0.2, free_nats=0.05),
+            make(scale_dynamics=0.7, scale_representation=0.2, scale_reward=3.0, free_nats=0.05),
             rows(KINDS["vector"]),
         )
         losses, latents, _, _ = model.loss(batch, noise())
@@ -88,7 +88,8 @@ class TestLoss:
         torch.testing.assert_close(losses["dynamics_kl"], 0.7 * kl)
         torch.testing.assert_close(losses["representation_kl"], 0.2 * kl)
         features = latents.features
-        torch.testing.assert_close(losses["reward"], twohot_loss(model.reward(features), batch["reward"]))
+        reward = twohot_loss(model.reward(features), batch["reward"])
+        torch.testing.assert_close(losses["reward"], 3 * reward)
         going = model.predict_continue(features)
         target = torch.full((2, 6), 1 - 1 / 333)
         target[0, 3] = 0
