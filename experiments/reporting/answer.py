@@ -86,7 +86,7 @@ def _sentence(
         return f"{told}: every seed gave the same, so not decided; more evaluation episodes would tell."
     if found.low > 0 or found.high < 0:
         gain = (found.mean > 0) == metric.higher_is_better
-        return f"{told}: {'an effect' if gain else 'an effect, and a loss'}."
+        return f"{told}: {'an effect' if gain else 'a loss'}."
     return f"{told}: the interval holds zero, not decided{_needed(pairs)}."
 
 

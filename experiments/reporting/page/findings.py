@@ -9,7 +9,7 @@ from experiments.reporting.metrics import METRICS, PRETRAINING, Metric, metric_o
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.report import decimals
 
-EFFECT, LOSS, OPEN = "an effect", "an effect, and a loss", "not decided"
+EFFECT, LOSS, OPEN = "an effect", "a loss", "not decided"
 FEW, SAME = "too few seeds", "every seed gave the same, so not decided"
 """What a finding can be; the last two where there is no interval, or one without width."""
 

@@ -48,8 +48,7 @@ def test_an_effect_with_its_interval(tmp_path, write_study):
 def test_a_loss_is_called_one(tmp_path, write_study):
     sentence = answer(study_of(write_study, tmp_path, [0.4, 0.5, 0.6], [0, 0, 0]))["sentence"]
     assert sentence.endswith(
-        "worth -0.50 return an episode over scratch (95 % interval -0.75 to -0.25, 3 seeds): "
-        "an effect, and a loss."
+        "worth -0.50 return an episode over scratch (95 % interval -0.75 to -0.25, 3 seeds): a loss."
     )
 
 

@@ -17,9 +17,9 @@ from experiments.reporting.summary import summarise
     ("measure", "low", "mean", "high", "verdict"),
     [
         ("return", 0.1, 0.2, 0.3, "an effect"),
-        ("return", -0.3, -0.2, -0.1, "an effect, and a loss"),
+        ("return", -0.3, -0.2, -0.1, "a loss"),
         ("open_loop_error_end", -0.3, -0.2, -0.1, "an effect"),  # lower is better
-        ("open_loop_error_end", 0.1, 0.2, 0.3, "an effect, and a loss"),
+        ("open_loop_error_end", 0.1, 0.2, 0.3, "a loss"),
         ("return", -0.1, 0.1, 0.3, "not decided"),
         ("return", 0.0, 0.1, 0.2, "not decided"),
         ("return", 0.25, 0.25, 0.25, "every seed gave the same, so not decided"),
