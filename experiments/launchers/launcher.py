@@ -249,7 +249,7 @@ class Launcher:
     def _write_study(self) -> None:
         environments = self.study.finetune_envs
         crafter = set(environments) == {"crafter"}
-        factorial = self.study.crossed()
+        factorial, curve = self.study.crossed(), self.study.curved()
         record: dict[str, Any] = {
             "name": self.study.name,
             "command": self.command,
@@ -258,6 +258,7 @@ class Launcher:
             "environment": ", ".join(environments),
             "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
             "factorial": None if factorial is None else factorial.as_dict(),
+            "curve": None if curve is None else curve.as_dict(),
             "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
             "question": None if self.study.question is None else dataclasses.asdict(self.study.question),
             "wall_seconds": self.wall_seconds,
