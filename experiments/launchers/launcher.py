@@ -23,7 +23,7 @@ from training.logging.wandb_login import resolve_wandb_mode
 from training.process.runtime import TAKEN_AWAY, StopSignal, choose_device
 from training.storage.folder import only_process, read_json
 from training.storage.state_tree import disk_errors, publish_json
-from transfer.plan import COMPONENTS, parse_plan
+from transfer.plan import COMPONENTS, TAUGHT, parse_plan
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 120.0
@@ -285,8 +285,8 @@ class Launcher:
 def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]:
     """Runs by the process that carries them out: each by itself, or with `fused` the seeds of a condition.
 
-    What goes by each run's own step keeps a run by itself: a policy prior, a component frozen for a while.
-    So do plans that teach the actor, which are not batched over seeds.
+    What goes by each run's own step keeps a run by itself: a policy prior or a clone, a component frozen for
+    a while. So do plans that teach the actor, which are not batched over seeds.
     """
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
@@ -295,7 +295,7 @@ def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]
         alone |= agent.search.update != "imagination"
         if run.plan is not None:
             plan = parse_plan(run.plan)
-            alone |= plan["actor"] == "prior" or any(plan.thaw_step(name) is not None for name in COMPONENTS)
+            alone |= plan["actor"] in TAUGHT or any(plan.thaw_step(name) is not None for name in COMPONENTS)
         alike = dataclasses.replace(run.config, seed=0)
         key = run.id if alone else fingerprint({"run": to_dict(alike), "condition": run.condition})
         groups.setdefault(key, []).append(run)
