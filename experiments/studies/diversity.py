@@ -80,7 +80,7 @@ def _study(family: str, size: str, steps: tuple[int, int], seeds: int, training:
     many = tuple(dataclasses.replace(cell, at=None) for cell in _cells(MANY))
     return Study(
         name="diversity",
-        description="From how many levels should a model and a policy be carried to new ones?",
+        description="Model and policy, carried from one level, from some, from all.",
         env=f"{family},num_levels={MANY}",
         intrinsic="rnd",
         size=size,
