@@ -171,7 +171,7 @@ def _curve_rows(
             name = f"{effect.name}, {study.curve.over}: {told_value(at)}"
             row = {"component": " ".join(effect.components), "effect": effect.kind, "name": name}
             if cell:
-                yield row | head | _csv_cell(cell)
+                yield {**row, **head, **_csv_cell(cell)}
 
 
 def _csv_cell(cell: Mapping[str, Any]) -> dict[str, Any]:

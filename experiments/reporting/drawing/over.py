@@ -10,7 +10,7 @@ from experiments.reporting.metrics import metric_of
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.report import is_curved
 from transfer.contributions import Effect, told_value
-from transfer.statistics import Results
+from transfer.statistics import Results, Value
 
 _PARTS = ("#0072B2", "#D55E00", "#A8518A", "#B07D00")
 _TOTAL = "#00805E"
@@ -42,7 +42,7 @@ def curve_lines(study: StudyRecord) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def _points(study: StudyRecord, effect: Effect, values: Results) -> dict[int, Mapping[int, float]]:
+def _points(study: StudyRecord, effect: Effect, values: Results) -> dict[int, Mapping[int, Value]]:
     """Place on the axis -> seed -> gain, of the places where the effect has a value."""
     assert study.curve is not None
     places = study.curve.places()
