@@ -7,7 +7,7 @@ from agents.dreamer import DreamerAgent
 from agents.learning.optimizer import LaProp
 from agents.learning.returns import PercentileScale, lambda_returns, vtrace
 from agents.model_free import ModelFreeAgent
-from agents.prior import PolicyPrior, PriorConfig
+from agents.prior import Guidance, GuidanceConfig, PolicyPrior, PriorConfig
 from agents.programs.program import FINITE
 from agents.registry import AGENTS, make_agent
 
@@ -19,6 +19,8 @@ __all__ = [
     "FINITE",
     "Agent",
     "AgentConfig",
+    "Guidance",
+    "GuidanceConfig",
     "Kind",
     "DreamerAgent",
     "LaProp",

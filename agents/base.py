@@ -18,7 +18,7 @@ from agents.distributions import policy_noise, uniform_actions
 from agents.learning.freezing import Freezer
 from agents.learning.optimizer import LaProp
 from agents.noise import Noise
-from agents.prior import PREFIX, PolicyPrior, PriorState
+from agents.prior import PREFIX, PriorState, Teacher
 from agents.programs.program import Mode as RunMode
 from agents.programs.program import Program, make_program
 from exploration import IntrinsicReward, make_intrinsic
@@ -85,7 +85,7 @@ class Agent(nn.Module, abc.ABC):
                 self.intrinsic = make_intrinsic(
                     intrinsic, observation_space, self.world_model, config.intrinsic
                 )
-        self.prior: PolicyPrior | None = None
+        self.prior: Teacher | None = None
         self._make_planners()
         self.to(device)
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -135,7 +135,7 @@ class Agent(nn.Module, abc.ABC):
             eps=config.eps,
         )
 
-    def attach_prior(self, prior: PolicyPrior) -> None:
+    def attach_prior(self, prior: Teacher) -> None:
         """Put a frozen teacher beside the agent."""
         self.prior = prior.to(self.device)
 
@@ -172,7 +172,7 @@ class Agent(nn.Module, abc.ABC):
     def record_spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of what `act` adds to each row while training."""
         spec: dict[str, tuple[tuple[int, ...], np.dtype]] = {LOG_PROB: ((), np.dtype(np.float32))}
-        if self.prior is None:
+        if self.prior is None or not self.prior.pulls:
             return spec
         names = ("logits",) if self.behaviour.factors else ("mean", "std")
         width = self.behaviour.choices or self.world_model.dynamics.actions
@@ -213,10 +213,11 @@ class Agent(nn.Module, abc.ABC):
             now = torch.tensor(float(env_step), device=self.device)
             teacher, prior_state = self.prior.follow(batch, state.prior, state.generator, now)
             led = teacher.sample(self._choice_noise(len(action), state.generator))
-            led, acting = self._bounded(led), prior_state.acting
+            led, acting = self._bounded(led), prior_state.acting > 0
             action = torch.where(acting[:, None], led, action)
             record[LOG_PROB] = torch.where(acting, teacher.log_prob_clipped(led), record[LOG_PROB])
-            record |= {PREFIX + name: value for name, value in teacher.parameters().items()}
+            if self.prior.pulls:
+                record |= {PREFIX + name: value for name, value in teacher.parameters().items()}
         next_state = ActState(latent, action, prior_state, state.generator)
         kept = {name: value.float().cpu().numpy() for name, value in record.items()}
         return action.float().cpu().numpy(), next_state, kept

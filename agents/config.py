@@ -6,10 +6,10 @@ import dataclasses
 from typing import Literal, get_args
 
 from agents.actor_critic import ActorCriticConfig
-from agents.prior import PriorConfig
+from agents.prior import GuidanceConfig, PriorConfig
 from agents.search.config import SearchConfig
 from expedition.errors import UserError, unknown_name
-from expedition.ranges import within
+from expedition.ranges import later, within
 from exploration import IntrinsicConfig
 from world_model import WorldModelConfig, for_size
 
@@ -123,6 +123,7 @@ class AgentConfig:
     model_free: ModelFreeConfig = ModelFreeConfig()
     ppo: PPOConfig = PPOConfig()
     prior: PriorConfig = PriorConfig()
+    guidance: GuidanceConfig = later(GuidanceConfig())
     search: SearchConfig = SearchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     precision: Precision = "fp32"

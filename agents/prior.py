@@ -1,13 +1,15 @@
-"""A frozen teacher beside the agent: how a policy is carried without its world model.
+"""A frozen teacher beside the agent: how a policy is carried without its world model, or cloned from data.
 
-The pre-trained agent keeps its own encoder, recurrent core and actor. It acts for a decaying share of the
-time, and the new actor is pulled towards its action distribution on real states, as in kickstarting
-(Schmitt et al. 2018, arXiv 1803.03835) and the mixed acting of jump-start RL (Uchendu et al. 2022,
-arXiv 2204.02372).
+Encoder and recurrent core are those of the pre-trained agent. With its actor the teacher is a `PolicyPrior`:
+it acts for a decaying share of the time, and the new actor is pulled towards its action distribution on real
+states, as in kickstarting (Schmitt et al. 2018, arXiv 1803.03835) and the mixed acting of jump-start RL
+(Uchendu et al. 2022, arXiv 2204.02372). With an actor that was cloned from data it is a `Guidance`: it begins
+episodes, and the agent ends them, as in jump-start RL and in Zhao et al. 2025 (arXiv 2502.19544).
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -43,41 +45,82 @@ class PriorConfig:
         within(self, "agent.prior", "stretch", least=1)
 
 
+@dataclasses.dataclass(frozen=True)
+class GuidanceConfig:
+    """How a policy is cloned from data, and how long it acts where it begins an episode."""
+
+    share: float = 0.5
+    """Share of the episodes that it begins, at the start of the run."""
+    decay: float = 0.5
+    """Part of the run after which that share has fallen to zero, linearly."""
+    longest: int = 50
+    """Most steps that it acts in an episode; how many is drawn in each, uniformly from 1 on."""
+    updates: int = 1000
+    """Updates of the clone, before the first step."""
+    batch: int = 16
+    """Sequences in a batch that the clone learns from."""
+    length: int = 16
+    """Rows in such a sequence."""
+    lr: float = 1e-3
+    """Learning rate of the clone's Adam."""
+
+    def __post_init__(self) -> None:
+        within(self, "agent.guidance", "share decay", least=0, most=1)
+        within(self, "agent.guidance", "longest updates batch", least=1)
+        within(self, "agent.guidance", "length", least=2)
+        within(self, "agent.guidance", "lr", above=0)
+
+
 class PriorState(NamedTuple):
-    """The teacher's latent (N, ...) and where it acts (N,) bool."""
+    """The teacher's latent (N, ...), and where it acts (N,): bool, or how many steps more it will."""
 
     latent: Latent
     acting: Tensor
 
 
-class PolicyPrior(nn.Module):
-    """The teacher and its schedule.
+class Teacher(nn.Module, abc.ABC):
+    """A frozen actor with the encoder and dynamics that it reads, and its schedule.
 
     Args:
         world_model: the teacher's; its encoder and dynamics are kept, frozen.
         behaviour: the teacher's; its actor is kept, frozen.
         config: strength.
         steps: environment steps of the whole run.
+
+    Attributes:
+        pulls: whether the new actor is pulled towards it, for which rows keep its distribution.
     """
 
-    def __init__(self, world_model: Filter, behaviour: ActorCritic, config: PriorConfig, steps: int) -> None:
+    pulls = False
+
+    def __init__(
+        self,
+        world_model: Filter,
+        behaviour: ActorCritic,
+        config: PriorConfig | GuidanceConfig,
+        steps: int,
+    ) -> None:
         super().__init__()
         self.encoder = world_model.encoder
         self.dynamics = world_model.dynamics
         self.actor = behaviour.actor
         self.factors, self.pair = behaviour.factors, behaviour.pair
-        self.config = config
+        self.share, self.decay = config.share, config.decay
         self.steps = steps
         self.requires_grad_(False)
 
     def strength(self, env_step: Tensor) -> Tensor:
         """Part of the initial share and scale that is left at `env_step` (scalar), from 1 to 0."""
-        return (1.0 - env_step / max(1.0, self.config.decay * self.steps)).clamp_min(0.0)
+        return (1.0 - env_step / max(1.0, self.decay * self.steps)).clamp_min(0.0)
 
     def initial(self, batch: int) -> PriorState:
         """State before the first row."""
         latent = self.dynamics.initial(batch)
         return PriorState(latent, torch.zeros(batch, dtype=torch.bool, device=latent.deter.device))
+
+    def policy(self, latent: Latent) -> ActionDistribution:
+        """What the teacher does in latents (..., A)."""
+        return from_network(self.actor(latent.features), self.factors, self.pair)
 
     @torch.no_grad()
     def follow(
@@ -94,11 +137,58 @@ class PolicyPrior(nn.Module):
             self.encoder(batch), batch["action"], batch["is_first"], state.latent, noise
         )
         latent = latents.map(lambda x: x[:, 0])
+        share = self.share * self.strength(env_step)
+        acting = self._acting(batch["is_first"][:, 0], state.acting, share, generator)
+        return self.policy(latent), PriorState(latent, acting)
+
+    @abc.abstractmethod
+    def _acting(self, is_first: Tensor, acting: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw who acts in the next step (N,), given who did (N,) and the share that is left (scalar)."""
+
+    def loss(
+        self, policy: ActionDistribution, batch: Mapping[str, Tensor], env_step: Tensor
+    ) -> dict[str, Tensor]:
+        """What pulls the new actor towards the teacher, (B, T) by name; nothing where it does not pull."""
+        return {}
+
+
+class Guidance(Teacher):
+    """A clone that begins episodes: for a number of steps, in a share of the episodes that falls to zero."""
+
+    def __init__(
+        self, world_model: Filter, behaviour: ActorCritic, config: GuidanceConfig, steps: int
+    ) -> None:
+        super().__init__(world_model, behaviour, config, steps)
+        self.longest = config.longest
+
+    def initial(self, batch: int) -> PriorState:
+        """State before the first row."""
+        state = super().initial(batch)
+        return state._replace(acting=state.acting.long())
+
+    def _acting(self, is_first: Tensor, acting: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+        """Steps that the clone acts from here on (N,): drawn where an episode begins, else one less."""
+        shape, device = acting.shape, acting.device
+        begun = torch.rand(shape, device=device, generator=generator) < share
+        drawn = torch.randint(1, self.longest + 1, shape, device=device, generator=generator)
+        return torch.where(is_first, begun * drawn, (acting - 1).clamp_min(0))
+
+
+class PolicyPrior(Teacher):
+    """A pre-trained policy that acts a share of the time, and towards which the new actor is pulled."""
+
+    pulls = True
+
+    def __init__(self, world_model: Filter, behaviour: ActorCritic, config: PriorConfig, steps: int) -> None:
+        super().__init__(world_model, behaviour, config, steps)
+        self.config = config
+
+    def _acting(self, is_first: Tensor, acting: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+        """Whether the teacher acts (N,): drawn where an episode begins, and after a stretch of steps."""
+        shape, device = acting.shape, acting.device
         redraw = torch.rand(shape, device=device, generator=generator) < 1 / self.config.stretch
-        share = self.config.share * self.strength(env_step)
         drawn = torch.rand(shape, device=device, generator=generator) < share
-        acting = torch.where(redraw | batch["is_first"][:, 0], drawn, state.acting)
-        return from_network(self.actor(latent.features), self.factors, self.pair), PriorState(latent, acting)
+        return torch.where(redraw | is_first, drawn, acting)
 
     def loss(
         self, policy: ActionDistribution, batch: Mapping[str, Tensor], env_step: Tensor

@@ -14,13 +14,29 @@ from typing import Any, Literal, TypeVar
 from agents import AgentConfig
 from envs import environment_words
 from expedition.errors import UserError, unknown_name
-from expedition.ranges import LATER, within
+from expedition.ranges import LATER, later, within
 from exploration import CoverageConfig
 from world_model import SIZES
 
 T = TypeVar("T")
 
 MAX_SEED = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RehearsalConfig:
+    """Which trajectories are retrieved from carried data, and how often they are rehearsed."""
+
+    share: float = 0.25
+    """Share of the sequences of a batch that come from retrieved trajectories, in the mean over batches."""
+    trajectories: int = 64
+    """How many are retrieved: the nearest; all where there are fewer."""
+    starts: int = 16
+    """First observations of the task to which they are near."""
+
+    def __post_init__(self) -> None:
+        within(self, "training.rehearsal", "share", above=0, below=1)
+        within(self, "training.rehearsal", "trajectories starts", least=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +58,7 @@ class TrainingConfig:
     offline_updates: int = 0
     """Updates on carried and relabelled rows before the first environment step of phase 2; in phase 1 all
     updates of a run on data of others."""
+    rehearsal: RehearsalConfig = later(RehearsalConfig())
     replay_gib: float = 4.0
     """Most memory (or disk) that the replay may take, in GiB."""
     log_every: int = 1000

@@ -158,6 +158,56 @@ class Factorial:
         return {carried: (-1) ** len(chosen - carried) / scale for carried in self.subsets()}
 
 
+@dataclass(frozen=True)
+class Curve:
+    """The same factorial for several values of something that is varied: a dose and its responses.
+
+    Raises:
+        UserError: fewer than two values, one below 0, or values whose components differ.
+    """
+
+    over: str
+    """What is varied, in words."""
+    factorials: Mapping[int, Factorial]
+    """By its value, in order; 0 stands for all there are."""
+
+    def __post_init__(self) -> None:
+        if len(self.factorials) < 2 or min(self.factorials) < 0:
+            raise UserError(
+                f"A curve needs cells at two values or more, none below 0, not at {list(self.factorials)}."
+            )
+        if len({factorial.components for factorial in self.factorials.values()}) > 1:
+            raise UserError(
+                "A curve crosses the same components at each value: name the same in the same order."
+            )
+
+    @classmethod
+    def named(cls, over: str, points: Mapping[str, Mapping[str, Any]]) -> Curve:
+        """Return it from what `as_dict` gave."""
+        return cls(over, {int(at): Factorial.named(p["components"], p["cells"]) for at, p in points.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        points = {str(at): factorial.as_dict() for at, factorial in self.factorials.items()}
+        return {"over": self.over, "points": points}
+
+    def effects(self) -> list[Effect]:
+        """Return the effects at any value: they have the same names and kinds at all."""
+        every = [effect for factorial in self.factorials.values() for effect in factorial.effects()]
+        return list({effect.name: effect for effect in every}.values())
+
+    def places(self) -> dict[int, int]:
+        """Return where each value lies on a logarithmic axis: all there are, one step beyond the largest."""
+        known = sorted(at for at in self.factorials if at)
+        beyond = known[-1] * known[-1] // known[-2] if len(known) > 1 else 10 * known[-1]
+        return {at: at or beyond for at in self.factorials}
+
+
+def told_value(at: int) -> str:
+    """Return a value of a curve as it is written."""
+    return str(at) if at else "all"
+
+
 def default_factorial(conditions: Iterable[str]) -> Factorial:
     """Return the factorial of model and policy over a study's conditions by their plans' names.
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
-from agents import Agent, PolicyPrior, make_agent
+from agents import Agent, Guidance, PolicyPrior, make_agent
 from agents.base import LOG_PROB
 from agents.prior import PREFIX
 from envs import TASK
@@ -31,11 +32,16 @@ from training.storage.folder import read_settings
 from training.storage.hub import located
 from training.storage.replay import RowSpec, saved_rows
 from training.storage.shared import origin
+from transfer.cloning import clone
 from transfer.data.pretraining import laid_rows
+from transfer.data.sources import RunData
 from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
-from transfer.plan import CARRIED, COMPONENTS, TransferPlan
+from transfer.plan import CARRIED, COMPONENTS, TAUGHT, TransferPlan
 from transfer.relabel import recorded_reward
+from transfer.retrieval import Retrieved, embedding, first_observations, lay_beside, retrieve
 
+CLONED = ("action", "is_first", "is_last", "is_terminal")
+"""What a clone learns from, beside observations."""
 PREDICTING = ("decoder", "reward", "continue")
 """Components that a model-free agent does not have."""
 
@@ -117,6 +123,7 @@ class Transfer:
             )
         self._check_weights()
         self._check_kinds()
+        self._check_replay()
         check_thaws(plan, config.training)
 
     def _check_weights(self) -> None:
@@ -144,7 +151,7 @@ class Transfer:
                 f"Plan '{self.plan.name}' carries components, and {baselines[self.config.agent.kind]} has no "
                 "place for them: use the plan scratch."
             )
-        if self.config.agent.kind == "model-free" and self.plan["replay"] == "copy":
+        if self.config.agent.kind == "model-free" and self.plan["replay"] in ("copy", "retrieve"):
             raise UserError(
                 f"Plan '{self.plan.name}' carries the replay without its rewards, from which a model-free "
                 "agent learns nothing: leave the replay out, or fine-tune with --agent.kind model-based."
@@ -155,11 +162,23 @@ class Transfer:
                 "to predict: copy them."
             )
 
+    def _check_replay(self) -> None:
+        """Refuse to retrieve from a source that has no replay."""
+        asks = self.plan["replay"] == "retrieve" or self.plan["actor"] == "clone"
+        if asks and self.source is not None and "replay" not in self.source.checkpoint.sections:
+            raise UserError(
+                f"Plan '{self.plan.name}' retrieves trajectories from the source's replay, and "
+                f"{self.source.run_dir} has none (it was exported without): give --from the run itself, or "
+                "export it with its replay."
+            )
+
     @property
     def carried_rows(self) -> int:
         """Rows of each environment that the carried replay may hold."""
         if self.source is None or self.plan["replay"] == "fresh":
             return 0
+        if self.plan["replay"] == "retrieve":
+            return laid_rows(RunData(self.source.run_dir).rows, self.config.training.num_envs)
         num_envs = self.source.config.training.num_envs
         laid = [laid_rows(entry["rows"], num_envs) for entry in self.source.data.get("data", {}).values()]
         return most_rows(self.source.checkpoint.step, num_envs) + sum(laid)
@@ -181,7 +200,7 @@ class Transfer:
             here = describe_spaces(agent.observation_space, agent.action_space)
             source, metadata = self.source.config, self.source.checkpoint.metadata
             check_spaces(self.plan, source.env, metadata, here, source.agent.model.objects.kind)
-        if self.plan["actor"] == "prior":
+        if self.plan["actor"] in TAUGHT:
             assert self.source is not None
             teacher = make_agent(
                 agent.observation_space,
@@ -191,9 +210,14 @@ class Transfer:
                 self.config.seed,
                 agent.device,
             )
-            settings = self.config.agent.prior
+            parts, here, steps = (
+                (teacher.world_model, teacher.behaviour),
+                self.config.agent,
+                self.config.steps,
+            )
+            guides = self.plan["actor"] == "clone"
             agent.attach_prior(
-                PolicyPrior(teacher.world_model, teacher.behaviour, settings, self.config.steps)
+                Guidance(*parts, here.guidance, steps) if guides else PolicyPrior(*parts, here.prior, steps)
             )
         for component in COMPONENTS:
             if self.plan[component] == "freeze" and not self._absent(component):
@@ -221,9 +245,16 @@ class Transfer:
             if self._absent(name):
                 manifest["components"][name] = {"mode": "absent", "sha256": {}}
                 continue
-            told = {}
+            told: dict[str, Any] = {}
             if mode == "prior":
-                parts = self._load_prior(agent)
+                parts = self._load_prior(agent, ("encoder", "dynamics", "actor"))
+            elif mode == "clone":
+                parts = self._load_prior(agent, ("encoder", "dynamics"))
+                parts["replay"] = checkpoint.section_hash("replay")
+                told = self._clone(agent)
+            elif mode == "retrieve":
+                told = self._rehearse(agent, replay)
+                parts = {"replay": checkpoint.section_hash("replay")}
             elif name == "replay":
                 reward = self._load_replay(replay)
                 told = {} if reward is None else {"reward": reward}
@@ -258,14 +289,42 @@ class Transfer:
                 "on an environment with the same observations and actions, and with the source's settings."
             ) from error
 
-    def _load_prior(self, agent: Agent) -> dict[str, str]:
-        """Load the teacher's encoder, dynamics and actor; returns their hashes."""
+    def _load_prior(self, agent: Agent, names: Sequence[str]) -> dict[str, str]:
+        """Load parts of the teacher; returns their hashes."""
         assert self.source is not None
+        for name in names:
+            self._load_module(getattr(agent.prior, name), name)
+        return {name: self.source.checkpoint.section_hash(name) for name in names}
+
+    def _clone(self, agent: Agent) -> dict[str, Any]:
+        """Fit the teacher's actor to retrieved trajectories; returns what is told of it."""
         assert agent.prior is not None
-        parts = {"encoder": agent.prior.encoder, "dynamics": agent.prior.dynamics, "actor": agent.prior.actor}
-        for name, module in parts.items():
-            self._load_module(module, name)
-        return {name: self.source.checkpoint.section_hash(name) for name in parts}
+        found = self._retrieve(agent, agent.prior.encoder)
+        seen = (*agent.observation_space.keys(), *CLONED)
+        rows = {name: values for name, values in found.rows.items() if name in seen}
+        loss = clone(agent.prior, rows, self.config.agent.guidance, self.config.seed, agent.device)
+        return {**found.told(), "loss": loss}
+
+    def _retrieve(self, agent: Agent, encoder: nn.Module) -> Retrieved:
+        """The source's trajectories that begin nearest to this run's environment."""
+        assert self.source is not None
+        settings = self.config.training.rehearsal
+        embed = embedding(encoder, list(agent.observation_space.keys()), agent.device)
+        starts = embed(first_observations(self.config, settings.starts))
+        found = retrieve(RunData(self.source.run_dir), embed, starts, settings.trajectories)
+        if found is None:
+            raise UserError(
+                f"The replay of {self.source.run_dir} holds no beginning of an episode, so nothing can be "
+                "retrieved from it: explore for longer, or leave replay=retrieve and actor=clone out."
+            )
+        return found
+
+    def _rehearse(self, agent: Agent, replay: Replay) -> dict[str, Any]:
+        """Lay retrieved trajectories into the replay, with their share; returns what is told of them."""
+        found = self._retrieve(agent, agent.world_model.encoder)
+        rows = _as_replayed(found.rows, replay.row_spec, None, _unknown(replay.row_spec, found.rows, None))
+        lay_beside(replay, rows, self.config)
+        return found.told()
 
     def _reward_name(self, saved: Mapping[str, Any]) -> str | None:
         """Name in the saved rows of the reward that the plan relabels them with; None: it does not."""
@@ -291,13 +350,7 @@ class Transfer:
             )
         saved = checkpoint.load("replay")
         reward = self._reward_name(saved)
-        unknown = [
-            name
-            for name in replay.row_spec
-            if (name == "reward" and reward is None)
-            or name.startswith(PREFIX)
-            or (name.startswith((TASK, LOG_PROB)) and name not in saved["head"])
-        ]
+        unknown = _unknown(replay.row_spec, saved["head"], reward)
         try:
             for _, rows in saved_rows(saved, checkpoint.whole_files()):
                 replay.extend(_as_replayed(rows, replay.row_spec, reward, unknown))
@@ -309,10 +362,21 @@ class Transfer:
         return reward
 
 
+def _unknown(row_spec: RowSpec, saved: Mapping[str, Any], reward: str | None) -> list[str]:
+    """Names in `row_spec` of which carried rows tell nothing; `reward` is their name for the task's."""
+    return [
+        name
+        for name in row_spec
+        if (name == "reward" and reward is None)
+        or name.startswith(PREFIX)
+        or (name.startswith((TASK, LOG_PROB)) and name not in saved)
+    ]
+
+
 def _as_replayed(
     rows: Mapping[str, np.ndarray], row_spec: RowSpec, reward: str | None, unknown: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Carried rows (B, n, ...): the recorded `reward` in its place, NaN for what is unknown.
+    """Carried rows (..., n, ...): the recorded `reward` in its place, NaN for what is unknown.
 
     Task rewards and what was earned by goals are left out where this run does not store them.
     """

@@ -22,11 +22,15 @@ COMPONENTS = (
 )
 """What a plan can speak of. `intrinsic` stays behind: phase 2 has no intrinsic reward."""
 
-MODES = ("fresh", "copy", "freeze", "prior", "relabel")
-"""What can become of a component. `freeze:N` thaws at environment step N of phase 2; `relabel` is the replay
-with the rewards of the task, `relabel:NAME` with those that phase 1 recorded as `task/NAME`."""
+MODES = ("fresh", "copy", "freeze", "prior", "clone", "relabel", "retrieve")
+"""What can become of a component. `freeze:N` thaws at environment step N of phase 2; `clone` is an actor
+cloned from the replay, which begins episodes; `relabel` is the replay with the rewards of the task,
+`relabel:NAME` with those that phase 1 recorded as `task/NAME`; `retrieve` is of the replay what begins near
+to where the task begins, without rewards."""
 
 CARRIED = ("copy", "freeze")
+TAUGHT = ("prior", "clone")
+"""Modes of an actor that stays beside the new agent as a frozen teacher."""
 
 # Component -> what it reads, which must be carried with it to mean anything.
 _READS = {
@@ -40,9 +44,18 @@ _READS = {
 }
 
 
+# Mode -> the only component that can have it, and how that is said.
+_OWNED = {
+    "prior": ("actor", "a prior"),
+    "clone": ("actor", "cloned"),
+    "relabel": ("replay", "relabelled"),
+    "retrieve": ("replay", "retrieved from"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class TransferPlan:
-    """Each component's mode: `fresh`, `copy`, `freeze` or `freeze:N`, `prior` (actor), `relabel` (replay).
+    """Each component's mode, one of `MODES`.
 
     `plan[component]` is the mode's name alone.
 
@@ -111,17 +124,21 @@ class TransferPlan:
     def _check(self) -> None:
         """Refuse what would run without meaning anything."""
         for component in COMPONENTS:
-            if self[component] == "prior" and component != "actor":
-                raise UserError(f"Plan '{self.name}': only the actor can be a prior, not the {component}.")
-            if self[component] == "relabel" and component != "replay":
-                raise UserError(
-                    f"Plan '{self.name}': only the replay can be relabelled, not the {component}."
-                )
+            for mode, (owner, told) in _OWNED.items():
+                if self[component] == mode and component != owner:
+                    raise UserError(
+                        f"Plan '{self.name}': only the {owner} can be {told}, not the {component}."
+                    )
         if self["replay"] == "freeze":
             raise UserError(f"Plan '{self.name}': a replay is copied or fresh; it has no weights to freeze.")
         if self["normalizers"] == "freeze":
             raise UserError(
                 f"Plan '{self.name}': normalizers follow the returns; copy them or leave them fresh."
+            )
+        if self["replay"] == "retrieve" and self["encoder"] not in CARRIED:
+            raise UserError(
+                f"Plan '{self.name}' retrieves trajectories by distances in the encoder, which mean nothing "
+                "in a fresh one: carry the encoder too."
             )
         for component, reads in _READS.items():
             missing = [name for name in reads if self[name] not in CARRIED]
@@ -152,6 +169,16 @@ PLANS: dict[str, tuple[str, TransferPlan]] = {
             "model+policy+relabel",
             "model and actor copied, and the data with the task's rewards",
             {**_MODEL, "actor": "copy", "replay": "relabel"},
+        ),
+        (
+            "rehearsal",
+            "the model, and the data that begin near to the task, rehearsed",
+            {**_MODEL, "replay": "retrieve"},
+        ),
+        (
+            "guidance",
+            "the model, and a policy cloned from such data, which begins episodes",
+            {**_MODEL, "actor": "clone"},
         ),
     )
 }

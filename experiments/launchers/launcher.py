@@ -24,7 +24,7 @@ from training.logging.wandb_login import resolve_wandb_mode
 from training.process.runtime import TAKEN_AWAY, StopSignal, choose_device
 from training.storage.folder import only_process, read_json
 from training.storage.state_tree import disk_errors, publish_json
-from transfer.plan import COMPONENTS, parse_plan
+from transfer.plan import COMPONENTS, TAUGHT, parse_plan
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 120.0
@@ -274,7 +274,7 @@ class Launcher:
     def _write_study(self) -> None:
         environments = self.study.finetune_envs
         crafter = set(environments) == {"crafter"}
-        factorial = self.study.crossed()
+        factorial, curve = self.study.crossed(), self.study.curved()
         record: dict[str, Any] = {
             "name": self.study.name,
             "command": self.command,
@@ -283,6 +283,7 @@ class Launcher:
             "environment": ", ".join(environments),
             "suite_metrics": ["crafter_score", "achievements"] if crafter else [],
             "factorial": None if factorial is None else factorial.as_dict(),
+            "curve": None if curve is None else curve.as_dict(),
             "contrasts": [dataclasses.asdict(contrast) for contrast in self.study.contrasts] or None,
             "question": None if self.study.question is None else dataclasses.asdict(self.study.question),
             "wall_seconds": self.wall_seconds,
@@ -309,8 +310,8 @@ class Launcher:
 def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]:
     """Runs by the process that carries them out: each by itself, or with `fused` the seeds of a condition.
 
-    What goes by each run's own step keeps a run by itself: a policy prior, a component frozen for a while.
-    So do plans that teach the actor, which are not batched over seeds.
+    What goes by each run's own step keeps a run by itself: a policy prior or a clone, a component frozen for
+    a while. So do plans that teach the actor, which are not batched over seeds.
     """
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
@@ -319,7 +320,7 @@ def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]
         alone |= agent.search.update != "imagination"
         if run.plan is not None:
             plan = parse_plan(run.plan)
-            alone |= plan["actor"] == "prior" or any(plan.thaw_step(name) is not None for name in COMPONENTS)
+            alone |= plan["actor"] in TAUGHT or any(plan.thaw_step(name) is not None for name in COMPONENTS)
         alike = dataclasses.replace(run.config, seed=0)
         key = run.id if alone else fingerprint({"run": to_dict(alike), "condition": run.condition})
         groups.setdefault(key, []).append(run)

@@ -23,13 +23,13 @@ from experiments.reporting.runs import (
 )
 from experiments.studies.conditions import Contrast, Question, usual_question
 from training.storage.folder import read_json
-from transfer.contributions import Factorial, default_factorial
+from transfer.contributions import Curve, Factorial, default_factorial
 from transfer.statistics import Value
 
 RARE = 5.0
 """Percent of episodes: where no condition solves as many, success tells nothing apart."""
 CONTRAST = ("label", "better", "baseline", "task", "less_on")
-"""What study.json says of a contrast."""
+"""What study.json says of a contrast, beside `less`."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class StudyRecord:
         factorial: which condition carries which components.
         contrasts: pairs of conditions to compare.
         question: what is answered first; None where nothing is compared.
+        curve: factorials over what is varied; None where nothing is.
         scales: with several tasks, the returns of each that count as 0 and 1; see `scales`.
         wall_seconds: how long the study took, all its sittings together; None where it wasn't noted.
         failed: id of a run that failed -> why.
@@ -64,6 +65,7 @@ class StudyRecord:
     factorial: Factorial
     contrasts: tuple[Contrast, ...]
     question: Question | None = None
+    curve: Curve | None = None
     scales: Mapping[str | None, Scale] = field(default_factory=dict)
     wall_seconds: float | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -146,13 +148,17 @@ class StudyRecord:
         return _table(finished, metric)
 
     def explorers(self) -> dict[str, list[RunRecord]]:
-        """Return all runs of phase 1 by reward and kind of agent, such as `disagreement, model-based`."""
+        """Return all runs of phase 1 by what told them apart, such as `disagreement, model-based`.
+
+        That is reward, kind of agent and, where they differ in it, environment.
+        """
         groups: dict[str, list[RunRecord]] = {}
-        for run in self.runs:
-            if run.phase == "pretrain":
-                own = None if run.predicts == "reconstruction" else run.predicts
-                name = ", ".join(part for part in (run.intrinsic, run.kind, own) if part) or "pretrain"
-                groups.setdefault(name, []).append(run)
+        runs = [run for run in self.runs if run.phase == "pretrain"]
+        where = told_apart([run.env or "" for run in runs])
+        for run in runs:
+            own = None if run.predicts == "reconstruction" else run.predicts
+            parts = (run.intrinsic, run.kind, own, where[run.env or ""])
+            groups.setdefault(", ".join(part for part in parts if part) or "pretrain", []).append(run)
         return groups
 
     def missing(self) -> list[str]:
@@ -181,7 +187,7 @@ class StudyRecord:
     def _unmatched(self) -> Iterator[str]:
         planned = {run.condition for run in self.runs}
         for contrast in self.contrasts:
-            names = [f"'{name}'" for name in contrast.conditions if name not in planned]
+            names = [f"'{name}'" for name in contrast.named if name not in planned]
             if names:
                 yield f"Contrast '{contrast.label}' is left out: the study has no {' and '.join(names)}."
 
@@ -216,6 +222,7 @@ def read_study(folder: Path | str) -> StudyRecord:
             factorial=factorial,
             contrasts=contrasts,
             question=_read_question(head, contrasts),
+            curve=Curve.named(**head["curve"]) if head.get("curve") else None,
             scales=by_task,
             wall_seconds=head.get("wall_seconds"),
             failed={str(run): str(why) for run, why in (head.get("failed") or {}).items()},
@@ -234,6 +241,13 @@ def _read_factorial(head: Mapping[str, Any]) -> Factorial:
     return Factorial.named(map(str, given["components"]), {str(k): str(v) for k, v in given["cells"].items()})
 
 
+def told_apart(envs: Iterable[str]) -> dict[str, str]:
+    """Return each environment's id without the parts that all of them have: `num_levels=3`."""
+    parts = {env: env.split(",") for env in envs}
+    shared = set.intersection(*map(set, parts.values())) if parts else set()
+    return {env: ",".join(part for part in own if part not in shared) for env, own in parts.items()}
+
+
 def _text(value: Any) -> Any:
     return None if value is None else str(value)
 
@@ -241,7 +255,10 @@ def _text(value: Any) -> Any:
 def _read_contrasts(head: Mapping[str, Any], baseline: str | None) -> tuple[Contrast, ...]:
     """Return the study's own contrasts, or else each condition over the one that carries nothing."""
     if head.get("contrasts") is not None:
-        return tuple(Contrast(**{key: _text(c.get(key)) for key in CONTRAST}) for c in head["contrasts"])
+        return tuple(
+            Contrast(**{key: _text(c.get(key)) for key in CONTRAST}, less=tuple(map(str, c.get("less", ()))))
+            for c in head["contrasts"]
+        )
     names = dict.fromkeys(
         str(e["condition"]) for e in head["runs"] if e["condition"] is not None and e.get("kind") != RANDOM
     )

@@ -24,6 +24,7 @@ from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import DECODER, PROBE
 from experiments.reporting.summary import contributions_csv, summarise
 from training.storage.state_tree import publish_bytes, publish_json
+from transfer.contributions import told_value
 from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
 
 WIDTH = 100
@@ -65,6 +66,10 @@ def format_table(summary: Mapping[str, Any]) -> str:
     if gains:
         title = "What each carried part was worth, as differences between conditions paired by seed:"
         parts.append(f"{title}\n" + block("contribution", gains, columns, places, signed=True))
+    points = curve_rows(summary["curve"])
+    if points:
+        title = f"What was carried was worth, over {summary['curve']['over']}:"
+        parts.append(f"{title}\n" + block("contribution", points, columns, places, signed=True))
     contrasts = summary["contrasts"]
     if contrasts:
         parts += _contrasts(contrasts, columns, places, own=not _is_default(summary))
@@ -97,6 +102,23 @@ def shown_effects(gains: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[s
     """Return the effects; of two components without main effects, which then equal Shapley values."""
     repeated = sum(name.endswith(": Shapley value") for name in gains) == 2
     return {name: row for name, row in gains.items() if not (repeated and name.endswith(": main effect"))}
+
+
+def curve_rows(curve: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return what each part alone and all together were worth, a row for each value of what is varied."""
+    points = {} if curve is None else curve["points"]
+    names = dict.fromkeys(name for effects in points.values() for name in effects if is_curved(name))
+    return {
+        f"{name}: {told_value(int(at))}": effects[name]
+        for name in names
+        for at, effects in points.items()
+        if name in effects
+    }
+
+
+def is_curved(effect: str) -> bool:
+    """Say whether an effect is one that a curve shows: a part alone, or all together."""
+    return effect == "total gain" or effect.endswith(" alone")
 
 
 def _is_default(summary: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metr
 from experiments.reporting.planning import planning_worth
 from experiments.reporting.records import StudyRecord
 from experiments.studies.conditions import Contrast
-from transfer.contributions import contributions
+from transfer.contributions import Factorial, contributions, told_value
 from transfer.statistics import (
     Results,
     estimate,
@@ -63,7 +63,6 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
     judged = searches({name for run in study.finetuning for name in run.metrics})
     tables = {name: study.values(name) for name in dict.fromkeys((*METRICS, *study.suite_metrics, *judged))}
     explored = {name: study.explored(name) for name in PRETRAINING}
-    gains = {name: contributions(values, study.factorial) for name, values in tables.items()}
     factorial, labels = study.factorial, [c.label for c in study.contrasts]
     contrasts = {m: contrasted(study, study.contrasts, m, t) for m, t in tables.items()}
     early = {m: contrasted(study, _of_phase_1(study), m, t) for m, t in explored.items()}
@@ -71,10 +70,8 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         "answer": answer(study),
         "conditions": _estimates(tables, study),
         "tasks": _by_task(study, list(tables)) if len(study.tasks) > 1 else {},
-        "contributions": _by_row(
-            {m: {name: e.as_dict() for name, e in found.items()} for m, found in gains.items()},
-            [effect.name for effect in factorial.effects()],
-        ),
+        "contributions": _worth(tables, factorial),
+        "curve": _curve(study, tables),
         "contrasts": _by_row(contrasts, labels),
         "planning": planning_worth(study, tables),
         "pretraining_contrasts": _by_row(early, labels),
@@ -97,6 +94,21 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         "command": study.command,
         "version": study.version,
     }
+
+
+def _worth(tables: Mapping[str, Results], factorial: Factorial) -> dict[str, dict[str, Any]]:
+    """Return effect -> measure -> estimate."""
+    gains = {name: contributions(values, factorial) for name, values in tables.items()}
+    found = {m: {name: e.as_dict() for name, e in effects.items()} for m, effects in gains.items()}
+    return _by_row(found, [effect.name for effect in factorial.effects()])
+
+
+def _curve(study: StudyRecord, tables: Mapping[str, Results]) -> dict[str, Any] | None:
+    """Return what is varied, and the effects at each of its values; None where nothing is varied."""
+    if study.curve is None:
+        return None
+    points = {str(at): _worth(tables, factorial) for at, factorial in study.curve.factorials.items()}
+    return {"over": study.curve.over, "points": points}
 
 
 def _estimates(tables: Mapping[str, Results], study: StudyRecord) -> dict[str, dict[str, Any]]:
@@ -139,11 +151,27 @@ def csv_rows(study: StudyRecord, summary: Mapping[str, Any]) -> Iterator[dict[st
                 ", ".join(study.factorial.missing(effect, values)) or "a seed that all its conditions have"
             )
             yield head | (_csv_cell(cell) if cell else {"n": 0, "note": f"missing: {lacking}"})
+        yield from _curve_rows(study, summary, {"measure": measure, "better": better})
         for contrast in study.contrasts:
             cell = summary["contrasts"].get(contrast.label, {}).get(measure)
             head = {"effect": "contrast", "name": contrast.label, "measure": measure, "better": better}
             if cell:
                 yield head | _csv_cell(cell)
+
+
+def _curve_rows(
+    study: StudyRecord, summary: Mapping[str, Any], head: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Yield what is known of a curve in one measure: a row for each effect and value of what is varied."""
+    if study.curve is None:
+        return
+    for at, factorial in study.curve.factorials.items():
+        for effect in factorial.effects():
+            cell = summary["curve"]["points"][str(at)].get(effect.name, {}).get(head["measure"])
+            name = f"{effect.name}, {study.curve.over}: {told_value(at)}"
+            row = {"component": " ".join(effect.components), "effect": effect.kind, "name": name}
+            if cell:
+                yield {**row, **head, **_csv_cell(cell)}
 
 
 def _csv_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,9 +204,12 @@ def contrasted(
         if contrast.less_on is not None:
             others = paired_contrast(study.values_on(contrast.less_on, measure), weights)
             pairs = {seed: pairs[seed] - others[seed] for seed in pairs if seed in others}
+        if contrast.less:
+            others = paired_contrast(there, dict(zip(contrast.less, (1, -1), strict=True)))
+            pairs = {seed: pairs[seed] - others[seed] for seed in pairs if seed in others}
         if contrast.better == contrast.baseline or not pairs:
             continue
-        odds = _odds(there, contrast, measure) if contrast.less_on is None else {}
+        odds = {} if contrast.less_on is not None or contrast.less else _odds(there, contrast, measure)
         found[contrast.label] = estimate(pairs.values()).as_dict() | odds
     return found
 
@@ -226,7 +257,7 @@ def _missing_contrasts(study: StudyRecord, found: Set[str]) -> Iterator[str]:
     """Say which contrasts of planned conditions have no number; those of others are told by `missing`."""
     planned = {run.condition: run.needs for run in study.runs if run.condition is not None}
     for contrast in study.contrasts:
-        if contrast.label in found or not planned.keys() >= set(contrast.conditions):
+        if contrast.label in found or not planned.keys() >= set(contrast.named):
             continue
         early = contrast.of_phase_1
         without = [f"'{name}'" for name in contrast.conditions if early and planned[name] is None]

@@ -11,6 +11,7 @@ from agents import Kind
 from agents.search import VARIANTS, Variant
 from expedition.errors import UserError, unknown_name
 from exploration import check_intrinsic
+from transfer.contributions import Curve, Factorial
 from transfer.plan import TransferPlan, parse_plan
 from world_model import Predicts, check_predicts
 
@@ -30,6 +31,8 @@ class Condition:
     """What is carried: the name of a plan, or a plan spelled out."""
     intrinsic: str | None = None
     """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
+    explores: str | None = None
+    """Environment of phase 1, where it is not the study's."""
     explorer: Kind = "model-based"
     """Agent of phase 1."""
     learner: Kind = "model-based"
@@ -60,6 +63,11 @@ class Condition:
             raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
         if self.learner == "ppo" and self.transfer.carries:
             raise UserError(f"Condition '{self.name}': PPO can take nothing over; give it the plan scratch.")
+        if self.explores is not None and not self.transfer.carries:
+            raise UserError(
+                f"Condition '{self.name}' explores '{self.explores}' and carries nothing of it: leave "
+                "explores out, or give it a plan that carries something."
+            )
         if self.steps is not None and self.steps < 1:
             raise UserError(f"Condition '{self.name}': steps must be at least 1, not {self.steps}.")
         self._check_random()
@@ -108,8 +116,11 @@ class Contrast:
     """Task of phase 2 on which they are compared; None for the mean over all."""
     less_on: str | None = None
     """Another task, whose difference is taken off: by how much more is gained on `task` (an interaction)."""
+    less: tuple[str, ...] = ()
+    """Two other conditions, whose difference is taken off: by how much more is gained by these two."""
 
     def __post_init__(self) -> None:
+        self._check_less()
         if self.less_on is not None and self.task in (None, self.less_on):
             raise UserError(
                 f"Contrast '{self.label}' takes off the gain on '{self.less_on}': name another `task` from "
@@ -125,6 +136,18 @@ class Contrast:
         if self.better == self.baseline:
             raise UserError(f"Contrast '{self.label}' compares '{self.better}' with itself: name another.")
 
+    def _check_less(self) -> None:
+        if self.less and (len(set(self.less)) != 2 or set(self.less) == {self.better, self.baseline}):
+            raise UserError(
+                f"Contrast '{self.label}' takes off the difference of two other conditions: name both in "
+                f"`less`, the better first, not {list(self.less)}."
+            )
+        if self.less and (self.less_on is not None or self.of_phase_1):
+            raise UserError(
+                f"Contrast '{self.label}' takes off the difference of two conditions of phase 2: leave "
+                f"`less` out, or `less_on` and '{EXPLORED}'."
+            )
+
     @property
     def of_phase_1(self) -> bool:
         """Whether pre-training runs are compared."""
@@ -134,6 +157,11 @@ class Contrast:
     def conditions(self) -> tuple[str, str]:
         """Names of the two conditions, whichever phase is compared."""
         return self.better.removeprefix(EXPLORED), self.baseline.removeprefix(EXPLORED)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Names of all conditions that it needs: the two, and those whose difference is taken off."""
+        return (*self.conditions, *self.less)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,12 +198,14 @@ def usual_question(conditions: Collection[str], contrasts: Iterable[Contrast]) -
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """Which condition carries a set of components, in a factorial."""
+    """Which condition carries a set of components, in a factorial or in one of those of a curve."""
 
     condition: str
     """The condition."""
     carries: str = ""
     """What it carries of the components that are crossed, as `model+replay`; empty: none of them."""
+    at: int | None = None
+    """In a curve, the value of what is varied, 0 for all there are; None for a cell of every value."""
 
     def __post_init__(self) -> None:
         parts = self.carries.split("+") if self.carries else []
@@ -189,3 +219,29 @@ class Cell:
     def components(self) -> tuple[str, ...]:
         """What it carries."""
         return tuple(self.carries.split("+")) if self.carries else ()
+
+
+def crossed(cells: Iterable[Cell]) -> Factorial:
+    """The factorial of cells, components in the order in which they are named.
+
+    Raises:
+        UserError: no component, two cells of one set of components, or of one condition.
+    """
+    cells = list(cells)
+    components = dict.fromkeys(part for cell in cells for part in cell.components)
+    found = {frozenset(cell.components): cell.condition for cell in cells}
+    if len(found) < len(cells):
+        told = ", ".join(cell.carries or "nothing" for cell in cells)
+        raise UserError(f"A factorial names each set of components once, not {told}.")
+    return Factorial(tuple(components), found)
+
+
+def curved(over: str, cells: Iterable[Cell]) -> Curve:
+    """The curve of cells: a factorial for each value that they name, in its order.
+
+    Raises:
+        UserError: as `crossed`, or fewer than two values.
+    """
+    cells = list(cells)
+    values = dict.fromkeys(cell.at for cell in cells if cell.at is not None)
+    return Curve(over, {at: crossed(cell for cell in cells if cell.at in (None, at)) for at in values})

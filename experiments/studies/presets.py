@@ -11,8 +11,10 @@ from typing import Any
 from expedition.errors import unknown_name
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
 from experiments.studies.conditions import Question
+from experiments.studies.diversity import DIVERSITY
+from experiments.studies.overlaying import overlaid, study_file
 from experiments.studies.planning import PLANNING
-from experiments.studies.study import Study, overlaid, study_file
+from experiments.studies.study import Study
 from experiments.studies.walker2023 import WALKER2023, carried, curious
 
 BUDGETS = ("laptop", "gpu", "paper")
@@ -85,7 +87,7 @@ def presets() -> Mapping[str, Preset]:
     small = {study.name: study for study in (_quickstart(), _minutes_of_crafter())}
     return {
         **{name: Preset(study.description, {"laptop": study}) for name, study in small.items()},
-        **{name: _preset(make) for name, make in (WALKER2023 | PLANNING).items()},
+        **{name: _preset(make) for name, make in (WALKER2023 | DIVERSITY | PLANNING).items()},
     }
 
 

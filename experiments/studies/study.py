@@ -5,37 +5,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Collection, Iterable, Mapping, Set
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable
 
 from agents import AgentConfig, Kind, PPOConfig
 from agents.search import SearchConfig, Variant, as_variant
 from envs import environment_info
 from expedition.errors import UserError, unknown_name
 from expedition.ranges import within
-from experiments.settings import (
-    Setting,
-    agent_preset,
-    as_settings,
-    finetune_preset,
-    overlay,
-    possible,
-    ppo_preset,
-    read_settings,
-    training_preset,
-    with_settings,
-)
+from experiments.settings import Setting, possible, ppo_preset, with_settings
 from experiments.studies.conditions import (
     RANDOM_POLICY,
     Cell,
     Condition,
     Contrast,
     Question,
+    crossed,
+    curved,
 )
 from exploration import check_intrinsic
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
-from transfer.contributions import Factorial
+from transfer.contributions import Curve, Factorial
 from transfer.fitting import check_predictions, check_thaws, misfits
 from world_model import SIZES, WorldModelConfig
 
@@ -77,6 +66,10 @@ class Study:
     """Comparisons that the report prints beside the contributions; none for each condition over scratch."""
     factorial: tuple[Cell, ...] = ()
     """What the contributions cross; none for model and policy, by the names of their plans."""
+    curve: tuple[Cell, ...] = ()
+    """Factorials over something that is varied: cells with its value `at`, and those of every value."""
+    over: str = ""
+    """What a curve varies, in words: levels explored."""
     finetune_agent: tuple[Setting, ...] = ()
     """Settings of phase 2 alone, laid over `agent`. In a file: a group of settings like `agent`."""
     question: Question | None = None
@@ -97,7 +90,7 @@ class Study:
         within(self, "", "first_seed", least=0)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
-        for env in (self.env, *self.tasks):
+        for env in (self.env, *self.tasks, *(c.explores for c in self.conditions if c.explores)):
             environment_info(env)
         self._check_named([*names, RANDOM_POLICY])
         self._check_phase_2()
@@ -134,8 +127,9 @@ class Study:
     def _check_named(self, known: Collection[str]) -> None:
         asked = () if self.question is None else (self.question.contrast,)
         compared = (*self.contrasts, *asked)
-        named = [("contrast", name) for contrast in compared for name in contrast.conditions]
+        named = [("contrast", name) for contrast in compared for name in contrast.named]
         named += [("factorial", cell.condition) for cell in self.factorial]
+        named += [("curve", cell.condition) for cell in self.curve]
         for where, name in named:
             if name not in known:
                 raise unknown_name(f"condition in a {where}", name, known)
@@ -146,6 +140,7 @@ class Study:
         self._check_explored(compared)
         self._check_foresight()
         self.crossed()
+        self.curved()
 
     def _check_explored(self, contrasts: Iterable[Contrast]) -> None:
         """Refuse contrasts of phase 1 that have no two different runs to compare."""
@@ -160,7 +155,10 @@ class Study:
                         f"Contrast '{contrast.label}' compares phase 1 of '{side.name}', which carries "
                         "nothing and has none: name a condition that carries something."
                     )
-            one, other = ((side.intrinsic or self.intrinsic, self.explorer_of(side)) for side in sides)
+            one, other = (
+                (side.explores or self.env, side.intrinsic or self.intrinsic, self.explorer_of(side))
+                for side in sides
+            )
             if one == other:
                 raise UserError(
                     f"Contrast '{contrast.label}': '{sides[0].name}' and '{sides[1].name}' carry from the "
@@ -203,19 +201,24 @@ class Study:
         return _as_told(self.finetuning_agent, condition.learner, condition.predicts, condition.search)
 
     def crossed(self) -> Factorial | None:
-        """Its own factorial, components in the order in which they are named; None where it has none.
+        """Its own factorial; None where it has none.
 
         Raises:
-            UserError: no component, two cells of one set of components, or of one condition.
+            UserError: as `conditions.crossed`, or a cell has the value of a curve.
         """
-        if not self.factorial:
-            return None
-        components = dict.fromkeys(part for cell in self.factorial for part in cell.components)
-        cells = {frozenset(cell.components): cell.condition for cell in self.factorial}
-        if len(cells) < len(self.factorial):
-            told = ", ".join(cell.carries or "nothing" for cell in self.factorial)
-            raise UserError(f"A factorial names each set of components once, not {told}.")
-        return Factorial(tuple(components), cells)
+        if any(cell.at is not None for cell in self.factorial):
+            raise UserError("A cell with a value `at` belongs to a study's curve, not to its factorial.")
+        return crossed(self.factorial) if self.factorial else None
+
+    def curved(self) -> Curve | None:
+        """Its factorials over what is varied; None where nothing is.
+
+        Raises:
+            UserError: as `conditions.curved`, or it does not say what is varied.
+        """
+        if self.curve and not self.over:
+            raise UserError(f"Study '{self.name}' has a curve: say in `over` what is varied.")
+        return curved(self.over, self.curve) if self.curve else None
 
     @functools.cached_property
     def finetuning_agent(self) -> AgentConfig:
@@ -292,9 +295,8 @@ def _explored(study: Study, condition: Condition, seed: int) -> PlannedRun:
     """The run of phase 1 that a condition carries from."""
     intrinsic = condition.intrinsic or study.intrinsic
     agent, training = study.explorer_of(condition), study.probing(study.pretrain)
-    config = RunConfig(
-        study.env, "pretrain", intrinsic, study.size, study.pretrain_steps, seed, agent, training
-    )
+    env, steps = condition.explores or study.env, study.pretrain_steps
+    config = RunConfig(env, "pretrain", intrinsic, study.size, steps, seed, agent, training)
     told = [] if intrinsic == study.intrinsic else [intrinsic]
     told += [] if condition.explorer == "model-based" else [condition.explorer]
     told += [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
@@ -332,62 +334,3 @@ def _measured_at_random(study: Study, condition: Condition, env: str, seed: int)
     config = RunConfig(env, "finetune", None, study.size, 0, seed, AgentConfig(kind="random"), training)
     run = f"random-policy-s{seed}-{fingerprint(to_dict(config))}"
     return PlannedRun(run, config, seed, condition.name, condition.plan)
-
-
-def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
-    """A study with other settings; a size brings its own, and a plan's name stands for a condition.
-
-    Raises:
-        UserError: a setting is not known or of another kind.
-    """
-    values = dict(values)
-    if "size" in values and values["size"] != base.size:
-        size = str(values["size"])
-        base = dataclasses.replace(
-            base,
-            agent=agent_preset(size),
-            finetune_agent=finetune_preset(size),
-            pretrain=training_preset(size),
-            finetune=training_preset(size),
-        )
-    if "finetune_agent" in values:
-        values["finetune_agent"] = [to_dict(s) for s in _own(base, values["finetune_agent"])]
-    if isinstance(values.get("conditions"), list):
-        values["conditions"] = [
-            {"name": item, "plan": item} if isinstance(item, str) else item for item in values["conditions"]
-        ]
-        names = {str(item.get("name")) for item in values["conditions"] if isinstance(item, Mapping)}
-        base = _fitting(base, names)
-    return overlay(base, values)
-
-
-def _own(base: Study, values: Any) -> list[Setting]:
-    """Settings of phase 2 alone: the base's, and over them those of a group in a file."""
-    if not isinstance(values, Mapping):
-        raise UserError("The setting 'finetune_agent' is a group: indent its settings below it.")
-    overlay(base.agent, values)  # refuses what no agent has
-    found = {setting.name: setting for setting in (*base.finetune_agent, *as_settings(values))}
-    return [found[name] for name in sorted(found)]
-
-
-def _fitting(study: Study, names: Set[str]) -> Study:
-    """The study without the contrasts, cells and question that name other conditions than these."""
-    names = names | {RANDOM_POLICY}
-    contrasts = tuple(c for c in study.contrasts if set(c.conditions) <= names)
-    cells = tuple(cell for cell in study.factorial if cell.condition in names)
-    cells = cells if any(cell.carries for cell in cells) else ()
-    asked = study.question
-    if asked is not None and not set(asked.contrast.conditions) <= names:
-        asked = None
-    return dataclasses.replace(study, contrasts=contrasts, factorial=cells, question=asked)
-
-
-def study_file(path: Path) -> dict[str, Any]:
-    """Settings of a study's file, `base` among them where it says on which study it is based.
-
-    Raises:
-        UserError: a missing or unreadable file.
-    """
-    values = {str(key).replace("-", "_"): value for key, value in read_settings(path).items()}
-    values.setdefault("name", path.stem)
-    return values

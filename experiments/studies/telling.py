@@ -20,10 +20,13 @@ def told_phase_2(explorer: AgentConfig, learner: AgentConfig) -> str:
 def told_runs(runs: Sequence[PlannedRun]) -> list[str]:
     """Say what will be run, a line for all seeds of a condition on a task."""
     by_id = {run.id: run for run in runs}
+    several = len({run.config.env for run in runs if run.plan is None}) > 1
     groups: dict[str, list[int]] = {}
     for run in runs:
         steps = f"{run.config.steps:,} steps" if run.config.steps else "only evaluated"
-        after = f", after {by_id[run.needs].kind}" if run.needs else ""
+        source = by_id[run.needs] if run.needs else None
+        after = f", after {source.kind}" if source else ""
+        after += f" on {source.config.env}" if source and several else ""
         groups.setdefault(f"{run.kind}: {run.config.env}, {steps}{after}", []).append(run.seed)
     return [f"{told}; seed{'s' * (len(seeds) > 1)} {_span(seeds)}" for told, seeds in groups.items()]
 

@@ -18,6 +18,8 @@ EXPECTED = {
     "relabel": {"replay": "relabel"},
     "model+relabel": {**MODEL, "replay": "relabel"},
     "model+policy+relabel": {**MODEL, "actor": "copy", "replay": "relabel"},
+    "rehearsal": {**MODEL, "replay": "retrieve"},
+    "guidance": {**MODEL, "actor": "clone"},
 }
 
 

@@ -75,6 +75,7 @@ class Replay:
         self._added = 0  # rows ever added for each environment
         self._first = 0  # the oldest of them that is held
         self._stretches: tuple[Stretch, ...] = ()
+        self._growing: float | None = None  # share of the rows that are added after the stretches
         self._written: dict[int, Path] = {}
 
     @property
@@ -141,6 +142,13 @@ class Replay:
         self._stretches = (*self._stretches, stretch)
         return stretch
 
+    def grow(self, share: float) -> None:
+        """Let the rows that are added from here on be a stretch of their own, which the ring must hold too.
+
+        Until it holds a sequence, all are drawn from the stretches that were laid before.
+        """
+        self._growing = share
+
     def fill(self, env: int, start: int, rows: Mapping[str, np.ndarray]) -> None:
         """Write laid rows (n, ...) of one environment, of which the first has the number `start`."""
         at = start % self.capacity
@@ -152,7 +160,11 @@ class Replay:
         return length >= 1 and any(span.starts(self._first, length) for span in self._spans())
 
     def _spans(self) -> tuple[Stretch, ...]:
-        return self._stretches or (Stretch(self._first, self._added, 1.0),)
+        if not self._stretches:
+            return (Stretch(self._first, self._added, 1.0),)
+        if self._growing is None:
+            return self._stretches
+        return (*self._stretches, Stretch(self._stretches[-1].end, self._added, self._growing))
 
     def sample(
         self, batch: int, length: int, rng: np.random.Generator, out: Mapping[str, np.ndarray] | None = None
@@ -220,8 +232,10 @@ class Replay:
         """Return counters and the rows that are in no complete chunk (copies, (B, rows, ...))."""
         low, high = self._chunk_range()
         stretches = {"stretches": [[*stretch] for stretch in self._stretches]} if self._stretches else {}
+        growing = {} if self._growing is None else {"growing": self._growing}
         return {
             **stretches,
+            **growing,
             "num_envs": self.num_envs,
             "added": self._added,
             "first": self._first,
@@ -244,6 +258,7 @@ class Replay:
         saved, added = saved_rows(state, chunk_files), int(state["added"])
         self._added, self._first = added, max(int(state["first"]), added - self.capacity)
         self._stretches = tuple(Stretch(*stretch) for stretch in state.get("stretches", ()))
+        self._growing = state.get("growing")
         for start, rows in saved:
             self._check_saved(rows)
             self._put(start, rows)

@@ -14,6 +14,7 @@ from experiments.reporting.answer import answer, in_lines
 from experiments.reporting.drawing.foresight import draw_dreams, draw_horizon, films, has_horizon
 from experiments.reporting.drawing.learning import draw_curves, has_curves
 from experiments.reporting.drawing.marks import STYLE
+from experiments.reporting.drawing.over import draw_curve, has_curve
 from experiments.reporting.drawing.planning import draw_searches, has_searches
 from experiments.reporting.drawing.spectrum import draw_achievements, has_achievements
 from experiments.reporting.drawing.worth import (
@@ -47,6 +48,7 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
     rows: list[tuple[list[Panel], float]] = [  # each with its height in inches
         ([p for p, data in ((draw_curves, has_curves), (draw_horizon, has_horizon)) if data(study)], 1.75),
         ([draw_contributions] if shown_measures(study) else [], 1.75),
+        ([draw_curve] if has_curve(study) else [], 1.75),
         ([draw_profile, draw_odds] if has_odds(study) else [], max(1.4, 0.55 + 0.12 * _lines(study))),
         ([draw_searches] if has_searches(study) else [], 1.75),
         ([draw_dreams] if films(study) else [], 1.45),

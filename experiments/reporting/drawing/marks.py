@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import SubFigure
+from matplotlib.ticker import NullLocator
 
 from experiments.reporting.records import StudyRecord
 from experiments.studies.conditions import RANDOM_POLICY
@@ -72,6 +73,13 @@ def band(
         found = [estimate(column) for column in lines.T]
         low, high = (np.array([getattr(e, end) for e in found], dtype=float) for end in ("low", "high"))
         axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
+
+
+def log_ticks(axes: Axes, ticks: Mapping[int, str]) -> None:
+    """Make the horizontal axis logarithmic, with these places named and no others."""
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(list(ticks), list(ticks.values()))
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
-from matplotlib.ticker import NullLocator
 
-from experiments.reporting.drawing.marks import band, label_ends, note, title
+from experiments.reporting.drawing.marks import band, label_ends, log_ticks, note, title
 from experiments.reporting.metrics import metric_of, searches
 from experiments.reporting.records import StudyRecord
 
@@ -79,9 +78,7 @@ def _draw(
         name, colour = _NONE
         band(axes, np.array([ticks[0], ticks[-1]]), np.repeat(none, 2, axis=1), colour, (0, (3, 1.5)))
         ends[name] = (float(none.mean()), colour)
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    log_ticks(axes, {tick: str(tick) for tick in ticks})
     axes.set_title(_PLACES[place], fontsize=7.8)
     note(axes, axis)
     return ends

@@ -34,6 +34,7 @@ from experiments.reporting.drawing.foresight import (
     has_phase_1,
 )
 from experiments.reporting.drawing.learning import draw_curves, has_curves, is_evaluated, mean_lines
+from experiments.reporting.drawing.over import curve_lines, curve_measure, draw_curve, has_curve
 from experiments.reporting.drawing.planning import draw_searches, has_searches, judged_with_search, lines
 from experiments.reporting.drawing.spectrum import draw_achievements, has_achievements, success_table
 from experiments.reporting.drawing.worth import (
@@ -48,6 +49,7 @@ from experiments.reporting.metrics import METRICS, error_unit, metric_of
 from experiments.reporting.page.findings import Finding
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import PROBE
+from transfer.contributions import told_value
 from transfer.statistics import estimate
 
 Row = dict[str, Any]
@@ -101,6 +103,7 @@ def figures(study: StudyRecord, summary: Mapping[str, Any], found: Sequence[Find
         _curves(study) if has_curves(study) else None,
         _contrasts(study, found) if found else None,
         *(_worth(study, summary, name) for name in shown_measures(study)),
+        _curve(study) if has_curve(study) else None,
         _profile(study, summary) if has_odds(study) else None,
         _odds(study, summary) if has_odds(study) and summary["contrasts"] else None,
         _searches(study) if has_searches(study) else None,
@@ -176,6 +179,24 @@ def _worth(study: StudyRecord, summary: Mapping[str, Any], name: str) -> Figure:
     title = f"Contributions: {metric.label}, {metric.unit}"
     told = f"{_listed(values)}."
     return Figure(f"worth_{name}", title, text, told, panel, 0.75 + 0.27 * len(shown), rows)
+
+
+def _curve(study: StudyRecord) -> Figure:
+    assert study.curve is not None
+    drawn, metric = curve_lines(study), metric_of(curve_measure(study))
+    names = {place: told_value(at) for at, place in study.curve.places().items()}
+    rows = [
+        {**row, "at": names[row["at"]]}
+        for name, (places, gains) in drawn.items()
+        for row in _bands("at", places, gains * metric.scale, {"contribution": name})
+    ]
+    values = {f"{row['contribution']} at {row['at']}": _number(row["mean"]) for row in rows}
+    text = (
+        f"What was carried was worth in {metric.label} ({metric.unit}), over {study.curve.over}, paired by "
+        f"seed{_with(rows, '; bands: 95 %')}."
+    )
+    told = f"{_listed(values)}."
+    return Figure("curve", f"Gain over {study.curve.over}", text, told, draw_curve, 2.7, rows)
 
 
 def _profile(study: StudyRecord, summary: Mapping[str, Any]) -> Figure:

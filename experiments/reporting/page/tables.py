@@ -9,7 +9,7 @@ from typing import Any
 from experiments.reporting.metrics import PRETRAINING, Metric
 from experiments.reporting.page.findings import signed
 from experiments.reporting.planning import comparisons
-from experiments.reporting.report import decimals, shown_effects, shown_metrics
+from experiments.reporting.report import curve_rows, decimals, shown_effects, shown_metrics
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -54,6 +54,7 @@ def tables(summary: Mapping[str, Any]) -> list[Table]:
         made.append(_table(f"On {task}{_scale(found['scale'])}", "condition", found["conditions"], None))
     made += [
         _table("What each carried part was worth", "contribution", gains, columns, True),
+        _table(_over(summary["curve"]), "contribution", curve_rows(summary["curve"]), columns, True),
         _table("Contrasts", "contrast", summary["contrasts"], columns, True),
         _table("What planning added when the same policies were judged", "condition", summary["planning"],
                pairs, True),
@@ -65,6 +66,10 @@ def tables(summary: Mapping[str, Any]) -> list[Table]:
 
 def _has(rows: Rows, name: str) -> bool:
     return any(name in row for row in rows.values())
+
+
+def _over(curve: Mapping[str, Any] | None) -> str:
+    return "" if curve is None else f"What was carried was worth, over {curve['over']}"
 
 
 def _scale(scale: Sequence[float] | None) -> str:
