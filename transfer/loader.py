@@ -210,14 +210,16 @@ class Transfer:
                 self.config.seed,
                 agent.device,
             )
-            parts, here, steps = (
+            parts, settings, steps = (
                 (teacher.world_model, teacher.behaviour),
                 self.config.agent,
                 self.config.steps,
             )
             guides = self.plan["actor"] == "clone"
             agent.attach_prior(
-                Guidance(*parts, here.guidance, steps) if guides else PolicyPrior(*parts, here.prior, steps)
+                Guidance(*parts, settings.guidance, steps)
+                if guides
+                else PolicyPrior(*parts, settings.prior, steps)
             )
         for component in COMPONENTS:
             if self.plan[component] == "freeze" and not self._absent(component):
