@@ -1,4 +1,4 @@
-"""What the engine itself takes of a study: `python -m benchmarks.engine --runs 200`.
+"""What the engine itself takes of a study: `python -m benchmarks.studies.engine --runs 200`.
 
 The runs are dummies: whoever carries one out writes a result and is done. What is left is expanding the
 study, printing what it will do, starting each run when what it needs is there, and noting its end.

@@ -1,4 +1,4 @@
-"""Seconds of a report: `python -m benchmarks.report [--seeds 14] [--episodes 2000]`.
+"""Seconds of a report: `python -m benchmarks.studies.report [--seeds 14] [--episodes 2000]`.
 
 The study is made up: five runs a seed (one pre-training run, four conditions), each with so many episodes and
 as many lines of metrics. The report is written by the command, in a process of its own.

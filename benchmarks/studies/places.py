@@ -1,4 +1,4 @@
-"""A study on a Ray cluster of two nodes against the same study here: `python -m benchmarks.places`.
+"""A study on a Ray cluster of two nodes against the same study here: `python -m benchmarks.studies.places`.
 
 Both have two cores: the cluster's nodes lie on this machine and have one each. The two take turns, the other
 one first in every second round, because other work on the machine disturbs whoever is its neighbour.
@@ -61,7 +61,7 @@ def cpu_seconds(pid: int, living: bool) -> float:
 def seconds_of(study: Study, folder: Path, name: str, place: str) -> tuple[float, float]:
     """Seconds that a study takes at a place, on the clock and of CPU."""
     clock, cpu = time.perf_counter(), cpu_seconds(os.getpid(), name == "ray")
-    launcher = Launcher(study, folder, NODES, QUIET, "benchmarks.places", lambda _: None, place=place)
+    launcher = Launcher(study, folder, NODES, QUIET, "benchmarks.studies.places", lambda _: None, place=place)
     if code := launcher.run():
         raise SystemExit(code)
     return time.perf_counter() - clock, cpu_seconds(os.getpid(), name == "ray") - cpu

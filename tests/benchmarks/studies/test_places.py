@@ -8,7 +8,7 @@ import threading
 import pytest
 
 pytest.importorskip("ray")
-places = pytest.importorskip("benchmarks.places")
+places = pytest.importorskip("benchmarks.studies.places")
 
 BUSY = "import time\nwhile time.process_time() < 0.4: pass\nprint('done', flush=True)\ninput()"
 
