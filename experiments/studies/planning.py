@@ -130,7 +130,7 @@ def _anand(budget: str) -> Study:
         conditions=PREDICTING,
         contrasts=(*overall, *gains),
         question=Question("spr", "none", "return_unseen"),
-        training={"evaluation_episodes": 40, "unseen": f"{family},start_level=100000"},
+        training={"evaluation_episodes": 40, "unseen": f"{family},num_levels=1000,start_level=100000"},
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from envs import make
 from expedition import UserError
 from experiments.settings import agent_preset, training_preset
 from experiments.studies.conditions import Cell, Condition, Question
@@ -49,6 +50,24 @@ def test_contrasts_compare_conditions_that_there_are():
             for contrast in study.contrasts:
                 assert set(contrast.conditions) <= set(names(study))
                 assert len(set(contrast.conditions)) == 2
+
+
+def named_levels(study):
+    """Environments of a study that are a set of numbered levels, cheap to make."""
+    judged = [training.unseen for training in (study.pretrain, study.finetune) if training.unseen]
+    explored = [condition.explores for condition in study.conditions if condition.explores]
+    ids = {study.env, *study.tasks, *judged, *explored}
+    return {env for env in ids if "level" in env and not env.startswith("construction")}
+
+
+def test_every_set_of_levels_that_a_study_names_can_be_played():
+    pytest.importorskip("procgen")
+    studies = [study for preset in presets().values() for study in preset.budgets.values()]
+    ids = set().union(*map(named_levels, studies))
+    assert any(env.startswith("procgen") for env in ids)
+    assert any(env.startswith("mazes") for env in ids)
+    for env in sorted(ids):
+        make(env).close()
 
 
 def test_the_mazes_cross_agents_on_a_laptop():
