@@ -9,10 +9,9 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import NullLocator
 
 from experiments.reporting.drawing.marks import band, label_ends, note, title
-from experiments.reporting.metrics import metric_of, searches
+from experiments.reporting.metrics import SEARCHED, metric_of, place_of, searches
 from experiments.reporting.records import StudyRecord
 
-_PLACES = {"": "levels of training", "_unseen": "unseen levels"}
 _KINDS = {"search": ("in its model", "#0072B2"), "simulator": ("in the true one", "#00805E")}
 _NONE = ("as usual", "#666666")
 
@@ -40,7 +39,7 @@ def draw_searches(part: SubFigure, study: StudyRecord) -> None:
     """Draw the mean over conditions: over simulations by place, and over depth where that was judged."""
     judged = judged_with_search(study)
     panels: list[tuple[str, str]] = []
-    for place in _PLACES:
+    for place in dict.fromkeys(match[1] or "" for match in map(SEARCHED.fullmatch, judged) if match):
         for axis in ("simulations", "depth"):
             if any(_counts(judged, place, kind, axis) for kind in _KINDS):
                 panels.append((place, axis))
@@ -57,7 +56,7 @@ def draw_searches(part: SubFigure, study: StudyRecord) -> None:
 def _counts(judged: Sequence[str], place: str, kind: str, axis: str) -> dict[int, str]:
     """Measures of a place and kind, by what is varied."""
     varied = r"(\d+)" if axis == "simulations" else r"\d+_depth(\d+)"
-    found = [re.fullmatch(f"return{place}_{kind}{varied}", name) for name in judged]
+    found = [re.fullmatch(f"return{re.escape(place)}_{kind}{varied}", name) for name in judged]
     return {int(match[1]): match[0] for match in found if match is not None}
 
 
@@ -82,6 +81,6 @@ def _draw(
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set_title(_PLACES[place], fontsize=7.8)
+    axes.set_title(place_of(place), fontsize=7.8)
     note(axes, axis)
     return ends
