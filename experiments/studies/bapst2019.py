@@ -1,4 +1,4 @@
-"""Building with blocks: what graphs of objects, actions in relation to them, and search add (Bapst et al. 2019).
+"""Building with blocks: what graphs of objects, actions in relation to them, and search add.
 
 Bapst, Sanchez-Gonzalez et al. 2019, arXiv 1904.03177, figures 3 to 5, with our agent in the place of theirs.
 """

@@ -81,8 +81,9 @@ def test_it_builds_and_searches_in_its_model_and_in_the_true_scene(actions, kind
     few = dataclasses.replace(
         TRAINING,
         learning_starts=16,
+        train_ratio=40.0,
         evaluation_episodes=1,
-        unseen=f"construction-silhouette,actions={actions},size=1.5",
+        unseen="size=1.5",
         searches=(2,),
         simulator=True,
         open_loop=2,
@@ -94,4 +95,4 @@ def test_it_builds_and_searches_in_its_model_and_in_the_true_scene(actions, kind
     found = ended.result["metrics"]
     assert ended.result["updates"] > 0
     ends = ["", "_search2", "_simulator2"]
-    assert {f"return{place}{end}" for place in ("", "_unseen") for end in ends} <= set(found)
+    assert {f"return{place}{end}" for place in ("", "_at_size=1.5") for end in ends} <= set(found)
