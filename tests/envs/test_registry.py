@@ -381,7 +381,7 @@ def test_options_of_gymnasiums_own_reach_the_constructor():
 
 def test_options_are_laid_over_those_of_an_id():
     assert with_options("mazes-collect", "size=7") == "mazes-collect,size=7"
-    assert with_options("mazes-collect,size=9,limit=50", "limit=20,size=7") == "mazes-collect,size=7,limit=20"
+    assert with_options("mazes-collect,size=9,limit=50", "limit=20,size=7") == "mazes-collect,limit=20,size=7"
     with pytest.raises(UserError, match="gives 'size' twice"):
         with_options("mazes-collect", "size=7,size=9")
     with pytest.raises(UserError, match="has 'size' after a comma"):

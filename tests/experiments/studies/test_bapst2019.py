@@ -6,10 +6,12 @@ import json
 import pytest
 
 from expedition import UserError
+from experiments import estimate
 from experiments.reporting.records import read_study
 from experiments.studies.conditions import RANDOM_POLICY, Condition
 from experiments.studies.presets import presets
 from experiments.studies.study import planned_runs
+from experiments.trial import Trial
 
 BUDGETS = presets()["bapst2019"].budgets
 LAPTOP = BUDGETS["laptop"]
@@ -69,10 +71,10 @@ def test_what_no_condition_can_have_is_refused():
         )
 
 
-def test_it_runs_from_end_to_end(cli, study_file, tmp_path):
+def test_it_runs_from_end_to_end(cli, study_file, tmp_path, monkeypatch):
     pytest.importorskip("pymunk")
     base = json.loads(study_file().read_text())
-    judged = {"evaluation_episodes": 1, "searches": [2], "learning_starts": 16, "probe_updates": 0}
+    judged = {"evaluation_episodes": 1, "searches": [2], "learning_starts": 16, "heldout": 2}
     path = study_file(
         base="bapst2019",
         env="construction-silhouette,difficulty=0",
@@ -80,13 +82,16 @@ def test_it_runs_from_end_to_end(cli, study_file, tmp_path):
         contrasts=[{"label": "both", "better": "graph, relative", "baseline": "plain, absolute"}],
         question={"better": "graph, relative", "baseline": "plain, absolute"},
         conditions=[dataclasses.asdict(c) for c in (LAPTOP.conditions[0], LAPTOP.conditions[-1])],
-        finetune_steps=24,
+        finetune_steps=20,
         finetune={**base["finetune"], **judged},
     )
     flags = ("--jobs", 1, "--wandb", "off", "--compile", "off", "--out", tmp_path / "out")
+    tried = []
+    monkeypatch.setattr(estimate, "_tried", lambda run, *_: tried.append(run) or Trial(0, 0, 0, 0, 1, 1))
     code, out, err = cli("study", path, "--seeds", 1, "--plan-only", *flags)
     assert code == 0, err
-    assert "graph, relative: construction-silhouette,difficulty=0,actions=relative, 24 steps" in out + err
+    assert "graph, relative: construction-silhouette,difficulty=0,actions=relative, 20 steps" in out + err
+    assert [run.agent.model.objects.kind for run in tried] == ["plain", "graph"]
     code, out, err = cli("study", path, "--seeds", 1, *flags)
     assert code == 0, err
     study = read_study(tmp_path / "out")
