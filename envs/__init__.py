@@ -16,7 +16,7 @@ from envs.registry import (
 from envs.stepping.lane import REACHED, TASK, Rows
 from envs.stepping.vector import SerialVectorEnv, VectorEnv
 from envs.stepping.workers import WorkerVectorEnv, choose_workers, cores, make_vector
-from envs.suite import Chart, Option, Suite, Task
+from envs.suite import Chart, Option, Suite, Task, with_options
 
 __all__ = [
     "Adapter",
@@ -50,4 +50,5 @@ __all__ = [
     "shown_actions",
     "shown_observations",
     "suites",
+    "with_options",
 ]

@@ -214,6 +214,18 @@ def split_id(env_id: str) -> tuple[str, dict[str, str]]:
     return name, options
 
 
+def with_options(env_id: str, options: str) -> str:
+    """Return an id with `options`, such as "size=1.5,limit=50", laid over its own; they come last.
+
+    Raises:
+        UserError: an option has no value, or stands twice.
+    """
+    name, own = split_id(env_id)
+    _, laid = split_id(f"{name},{options}")
+    kept = {key: value for key, value in own.items() if key not in laid}
+    return ",".join([name, *(f"{key}={value}" for key, value in (kept | laid).items())])
+
+
 def read_value(text: str) -> Value:
     """Return the bool, int or float that `text` stands for, else the text."""
     if text.lower() in _WORDS:

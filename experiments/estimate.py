@@ -60,13 +60,13 @@ def estimate_study(
         say(f"  trying {', '.join(kind)} ...")
         its = dataclasses.replace(logistics, threads=threads[kind[0]])
         trial = _warm_trial(members[0].config, its, min(jobs, len(members)))
-        tried.setdefault(kind[3], trial)
+        tried |= {task: trial for run in members if (task := _task(run)) not in tried}
         seconds |= {run.id: run_seconds(run.config, trial) for run in members}
         memory = max(memory, trial.peak + max(_replay_bytes(run.config, trial) for run in members))
         disk += sum(_replay_bytes(run.config, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
         spent = sum(seconds[run.id] for run in members)
         lines.append(f"{len(members):>4} x {', '.join(kind[:3])}: {_told(members, trial)}: {duration(spent)}")
-    seconds |= {run.id: run_seconds(run.config, tried[run.config.env]) for run in runs if _is_random(run)}
+    seconds |= {run.id: run_seconds(run.config, tried[_task(run)]) for run in runs if _is_random(run)}
     whole = duration(until_all_end(runs, seconds, jobs))
     total = (
         f"About {whole} with {jobs} at a time (evaluation counted, with episodes as long as a new policy's; "
@@ -75,14 +75,20 @@ def estimate_study(
     return "\n".join([*lines, total])
 
 
+def _task(run: PlannedRun) -> str:
+    """The study's environment, whose own options a condition may have laid over it."""
+    return run.task or run.config.env
+
+
 def _is_random(run: PlannedRun) -> bool:
     return run.config.agent.kind == "random"
 
 
 def _learner(agent: AgentConfig) -> str:
-    """What decides how long its steps take: the kind of agent, what it predicts, where it plans."""
+    """What decides how long its steps take: the kind of agent, what it reads and predicts, where it plans."""
     search = agent.search
     told: list[str] = [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
+    told += [] if agent.model.objects.kind == "graph" else [agent.model.objects.kind]
     told += [] if search.update == "imagination" else [search.update]
     told += ["search to act"] if search.act else []
     told += ["search when judged"] if search.evaluate else []

@@ -72,7 +72,8 @@ class TrainingConfig:
     """Environment steps between evaluations during training, on those same episodes; 0 for none."""
     unseen: str | None = None
     """Another environment of the same spaces, on which the final policy is judged too and nothing is learned:
-    levels that it never met. Its measures end with `_unseen`."""
+    levels that it never met. Its measures end with `_unseen`. Or options alone, laid over those of the run's
+    environment: with `size=1.5` larger scenes, whose measures end with `_at_size=1.5`."""
     searches: tuple[int, ...] = ()
     """Simulations of tree search with which the final policy is judged too, each in its model: measures end
     with `_search16`."""

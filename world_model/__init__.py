@@ -5,6 +5,7 @@ from world_model.model import WorldModel
 from world_model.rssm import RSSM, Latent
 from world_model.sizes import (
     SIZES,
+    ObjectsKind,
     PredictionConfig,
     Predicts,
     WorldModelConfig,
@@ -24,6 +25,7 @@ __all__ = [
     "SIZES",
     "Filter",
     "Latent",
+    "ObjectsKind",
     "PredictionConfig",
     "Predicts",
     "WorldModel",

@@ -295,7 +295,7 @@ class Launcher:
                     "condition": run.condition,
                     "seed": run.seed,
                     "plan": run.plan,
-                    "env": run.config.env,
+                    "env": run.task or run.config.env,
                     "intrinsic": run.config.intrinsic,
                     "kind": run.config.agent.kind,
                     "predicts": run.config.agent.model.predicts,

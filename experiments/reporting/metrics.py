@@ -84,17 +84,51 @@ PRETRAINING: dict[str, Metric] = {
 """What is shown of phase 1; the task's return there is what the agent didn't see."""
 
 
-SEARCHED = re.compile(r"return(_unseen)?_(search|simulator)(\d+)(?:_depth(\d+))?")
+SEARCHED = re.compile(r"return(_unseen|_at_.+?)?_(search|simulator)(\d+)(?:_depth(\d+))?")
 """Returns of a policy that planned when judged: where, in what, with how many simulations, how deep."""
+
+
+ELSEWHERE = re.compile(r"(return|lost|success)_at_((?!.*_(?:search|simulator)\d).+)")
+"""Measures of the final policy in the run's environment with other options, such as size=1.5."""
+LOST = "lost_at_"
+"""Before those options: by how much less is returned there."""
+
+
+def place_of(end: str) -> str:
+    """Return where a policy was judged, in words, by the end of its measures' names."""
+    return "levels of training" if not end else "unseen levels" if end == "_unseen" else end[len("_at_") :]
+
+
+def place_unit(end: str | None) -> str:
+    """Return what stands below a return's label, by the end of its name."""
+    return {"": "per episode", "_unseen": "unseen"}.get(end or "", place_of(end or ""))
+
+
+def elsewhere(names: Iterable[str]) -> list[str]:
+    """Return the names among them that tell of other options, without search."""
+    return sorted(filter(ELSEWHERE.fullmatch, names), key=lambda name: (name.partition("_at_")[2], name))
+
+
+def _elsewhere(name: str, kind: str, options: str) -> Metric:
+    """How a measure with other options is shown."""
+    if kind == "success":
+        return Metric(name, "success", f"%, {options}", 100, words=f"% of episodes solved with {options}")
+    if kind == "lost":
+        words = f"return an episode lost with {options}"
+        return Metric(name, "lost", f"to {options}", higher_is_better=False, words=words)
+    return Metric(name, "return", options, words=f"return an episode with {options}")
 
 
 def metric_of(name: str) -> Metric:
     """Return how a metric is shown; one that only a suite knows is shown by its name."""
     searched = SEARCHED.fullmatch(name)
     if searched is not None:
-        unseen, where, simulations, depth = searched.groups()
+        end, where, simulations, depth = searched.groups()
         deep = f", depth {depth}" if depth else ""
-        return Metric(name, f"{where} {simulations}{deep}", "unseen" if unseen else "per episode")
+        return Metric(name, f"{where} {simulations}{deep}", place_unit(end))
+    moved = ELSEWHERE.fullmatch(name)
+    if moved is not None:
+        return _elsewhere(name, moved[1], moved[2])
     return METRICS.get(name) or PRETRAINING.get(name) or Metric(name, name.replace("_", " "))
 
 
@@ -102,6 +136,12 @@ def searches(names: Iterable[str]) -> list[str]:
     """Return the names among them that tell of a search, by place, kind, simulations and depth."""
     found = [match for match in map(SEARCHED.fullmatch, names) if match is not None]
     return [m[0] for m in sorted(found, key=lambda m: (m[1] or "", m[2], int(m[3]), int(m[4] or 0)))]
+
+
+def unsearched(judged: Iterable[str]) -> list[str]:
+    """Return the measures of the same policies without search in the places where they were judged so."""
+    ends = dict.fromkeys(match[1] or "" for match in map(SEARCHED.fullmatch, judged) if match is not None)
+    return [f"return{end}" for end in ends if end]
 
 
 def error_unit(observed: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.reporting.metrics import SEARCHED, Metric, searches
+from experiments.reporting.metrics import SEARCHED, Metric, place_unit, searches
 from experiments.reporting.records import StudyRecord
 from transfer.statistics import Results, estimate
 
@@ -21,12 +21,13 @@ class Comparison(NamedTuple):
     label: str
     better: str
     baseline: str
-    unseen: bool
+    place: str
+    """The end of the measures' names that says where it was judged."""
 
     @property
     def metric(self) -> Metric:
         """How it is shown."""
-        return Metric(self.key, self.label, "unseen" if self.unseen else "per episode")
+        return Metric(self.key, self.label, place_unit(self.place))
 
     @property
     def key(self) -> str:
@@ -44,15 +45,15 @@ def comparisons(measures: list[str]) -> Iterator[Comparison]:
                 counts.setdefault(match[2], []).append(match[3])
         for kind, simulations in counts.items():
             least, most = simulations[0], simulations[-1]
-            name, unseen = f"return{place}_{kind}", bool(place)
+            name = f"return{place}_{kind}"
             for count in simulations if kind == "search" else (most,):
-                yield Comparison(f"{kind} {count} over usual", name + count, f"return{place}", unseen)
+                yield Comparison(f"{kind} {count} over usual", name + count, f"return{place}", place)
             if least != most:
-                yield Comparison(f"{kind} {most} over {least}", name + most, name + least, unseen)
+                yield Comparison(f"{kind} {most} over {least}", name + most, name + least, place)
         if counts.keys() >= {"search", "simulator"}:
             most = counts["search"][-1]
             pair = f"return{place}_simulator{most}", f"return{place}_search{most}"
-            yield Comparison(f"simulator over model, {most}", *pair, bool(place))
+            yield Comparison(f"simulator over model, {most}", *pair, place)
 
 
 def planning_worth(study: StudyRecord, tables: Mapping[str, Results]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from expedition.errors import UserError
 from experiments.reporting.curves import area, first_passage, smoothed
-from experiments.reporting.metrics import NORMALISED, RAW
+from experiments.reporting.metrics import LOST, NORMALISED, RAW, elsewhere
 from training.storage.folder import read_json
 
 ANEW = "run the study again to write it anew"
@@ -150,7 +150,8 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         return RunRecord(*fixed, state=state, env_step=step, wall_seconds=wall_seconds, **said)
     result = read_json(folder / "result.json", ANEW)
     coverage = result.get("coverage") or {}
-    metrics = _with_success({str(name): _number(value) for name, value in result["metrics"].items()})
+    told = {str(name): _number(value) for name, value in result["metrics"].items()}
+    metrics = _with_lost(_with_success(told))
     return RunRecord(
         *fixed,
         state=state,
@@ -181,6 +182,14 @@ def _with_success(metrics: dict[str, float]) -> dict[str, float]:
     if "success" in metrics:
         metrics["success_rate"] = 100 * metrics.pop("success")
     return metrics
+
+
+def _with_lost(metrics: dict[str, float]) -> dict[str, float]:
+    """Add by how much less is returned where the environment has other options: `lost_at_size=1.5`."""
+    moved = [name for name in elsewhere(metrics) if name.startswith("return")]
+    return metrics | {
+        LOST + name.partition("_at_")[2]: metrics.get("return", math.nan) - metrics[name] for name in moved
+    }
 
 
 def with_learning(runs: Sequence[RunRecord], baseline: str | None) -> Iterator[RunRecord]:

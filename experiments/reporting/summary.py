@@ -9,7 +9,7 @@ import numpy as np
 
 from expedition.errors import UserError
 from experiments.reporting.answer import answer
-from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, metric_of, searches
+from experiments.reporting.metrics import METRICS, NORMALISED, PRETRAINING, elsewhere, metric_of, searches
 from experiments.reporting.planning import planning_worth
 from experiments.reporting.records import StudyRecord
 from experiments.studies.conditions import Contrast
@@ -60,7 +60,8 @@ def summarise(study: StudyRecord, wall_seconds: float | None = None) -> dict[str
         raise UserError(
             f"No fine-tuning run of {study.folder} is finished: run the study again to resume it."
         )
-    judged = searches({name for run in study.finetuning for name in run.metrics})
+    every = {name for run in study.finetuning for name in run.metrics}
+    judged = [*elsewhere(every), *searches(every)]
     tables = {name: study.values(name) for name in dict.fromkeys((*METRICS, *study.suite_metrics, *judged))}
     explored = {name: study.explored(name) for name in PRETRAINING}
     factorial, labels = study.factorial, [c.label for c in study.contrasts]

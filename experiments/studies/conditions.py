@@ -9,11 +9,12 @@ from typing import get_args
 
 from agents import Kind
 from agents.search import VARIANTS, Variant
+from envs import with_options
 from expedition.errors import UserError, unknown_name
 from exploration import check_intrinsic
 from transfer.contributions import Curve, Factorial
 from transfer.plan import TransferPlan, parse_plan
-from world_model import Predicts, check_predicts
+from world_model import ObjectsKind, Predicts, check_predicts
 
 RANDOM_POLICY = "random policy"
 """Name of the condition that every study measures beside its own: it learns nothing."""
@@ -33,6 +34,8 @@ class Condition:
     """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
     explores: str | None = None
     """Environment of phase 1, where it is not the study's."""
+    options: str | None = None
+    """Options of the environments of both phases, laid over the study's: `actions=relative`."""
     explorer: Kind = "model-based"
     """Agent of phase 1."""
     learner: Kind = "model-based"
@@ -40,6 +43,8 @@ class Condition:
     predicts: Predicts | str | None = None
     """What the models of both phases predict, where it is not what the study's agent does. A study whose
     conditions say it probes all its models, so that they compare."""
+    objects: ObjectsKind | None = None
+    """How the agents of both phases read sets of objects, where it is not as the study's agent does."""
     search: Variant | None = None
     """How the agent of phase 2 plans, where it is not as the study's agent says: dreamer, one-step, learn,
     data, learn+data, learn+data+eval or eval."""
@@ -58,6 +63,8 @@ class Condition:
                 raise unknown_name(role, kind, get_args(Kind))
         if self.predicts is not None:
             check_predicts(self.predicts)
+        if self.objects is not None and self.objects not in get_args(ObjectsKind):
+            raise unknown_name("way to read objects", self.objects, get_args(ObjectsKind))
         self._check_search()
         if self.explorer == "ppo":
             raise UserError(f"Condition '{self.name}': PPO explores nothing; choose another explorer.")
@@ -95,6 +102,10 @@ class Condition:
                 f"Condition '{self.name}': the learner random belongs to the condition '{RANDOM_POLICY}' "
                 "alone, with the plan scratch, which every study measures: leave it out."
             )
+
+    def in_env(self, env: str) -> str:
+        """The environment of the study as this condition has it."""
+        return env if self.options is None else with_options(env, self.options)
 
     @property
     def transfer(self) -> TransferPlan:

@@ -29,7 +29,7 @@ WHERE_PLANNING_HELPS = (
 PREDICTING = tuple(Condition(kind, "scratch", predicts=kind) for kind in get_args(Predicts))
 
 
-def _from_scratch(name: str, told: str, tasks: tuple[str, ...], size: str, **settings: Any) -> Study:
+def from_scratch(name: str, told: str, tasks: tuple[str, ...], size: str, **settings: Any) -> Study:
     """A study without a first phase: what differs is how the agent learns."""
     training: dict[str, Any] = settings.pop("training")
     agent: AgentConfig = settings.pop("agent", agent_preset(size))
@@ -57,7 +57,7 @@ def _hamrick(budget: str) -> Study:
         "gpu": ("minipacman,num_levels=100,limit=600", "1m", 200_000, 5),
         "paper": ("minipacman,limit=600", "50m", 10_000_000, 10),
     }[budget]
-    return _from_scratch(
+    return from_scratch(
         "hamrick2021",
         "Planning while learning, or in the moment? In mazes.",
         (family,),
@@ -90,7 +90,7 @@ def _hamrick_control(budget: str) -> Study:
         "gpu": (tuple(f"dmc-{task},observe=state" for task in CONTROL[1:]), "1m", 200_000, 5),
         "paper": (tuple(f"dmc-{task}" for task in CONTROL), "50m", 10_000_000, 10),
     }[budget]
-    return _from_scratch(
+    return from_scratch(
         "hamrick2021-control",
         "Planning while learning, or in the moment? On control.",
         tasks,
@@ -120,7 +120,7 @@ def _anand(budget: str) -> Study:
     kinds = [kind for kind in get_args(Predicts) if kind != "none"]
     overall = [Contrast(f"{kind} over none", kind, "none") for kind in kinds]
     gains = [Contrast(f"{kind} over none, all levels less ten", kind, "none", most, few) for kind in kinds]
-    return _from_scratch(
+    return from_scratch(
         "anand2022",
         "What should a model predict, and from how many levels?",
         tasks,

@@ -10,6 +10,7 @@ from typing import Any
 
 from expedition.errors import unknown_name
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
+from experiments.studies.bapst2019 import BAPST2019
 from experiments.studies.conditions import Question
 from experiments.studies.diversity import DIVERSITY
 from experiments.studies.overlaying import overlaid, study_file
@@ -87,7 +88,7 @@ def presets() -> Mapping[str, Preset]:
     small = {study.name: study for study in (_quickstart(), _minutes_of_crafter())}
     return {
         **{name: Preset(study.description, {"laptop": study}) for name, study in small.items()},
-        **{name: _preset(make) for name, make in (WALKER2023 | DIVERSITY | PLANNING).items()},
+        **{name: _preset(make) for name, make in (WALKER2023 | DIVERSITY | PLANNING | BAPST2019).items()},
     }
 
 

@@ -90,7 +90,8 @@ class Study:
         within(self, "", "first_seed", least=0)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
-        for env in (self.env, *self.tasks, *(c.explores for c in self.conditions if c.explores)):
+        explored = [c.explores for c in self.conditions if c.explores]
+        for env in {c.in_env(env) for c in self.measured for env in (self.env, *self.tasks, *explored)}:
             environment_info(env)
         self._check_named([*names, RANDOM_POLICY])
         self._check_phase_2()
@@ -156,7 +157,11 @@ class Study:
                         "nothing and has none: name a condition that carries something."
                     )
             one, other = (
-                (side.explores or self.env, side.intrinsic or self.intrinsic, self.explorer_of(side))
+                (
+                    side.in_env(side.explores or self.env),
+                    side.intrinsic or self.intrinsic,
+                    self.explorer_of(side),
+                )
                 for side in sides
             )
             if one == other:
@@ -194,11 +199,15 @@ class Study:
 
     def explorer_of(self, condition: Condition) -> AgentConfig:
         """The agent of phase 1 of a condition."""
-        return _as_told(self.agent, condition.explorer, condition.predicts, None)
+        return _as_told(self.agent, condition.explorer, condition, None)
+
+    def explored_by(self, condition: Condition) -> str:
+        """The environment of phase 1 of a condition."""
+        return condition.in_env(condition.explores or self.env)
 
     def learner_of(self, condition: Condition) -> AgentConfig:
         """The agent of phase 2 of a condition."""
-        return _as_told(self.finetuning_agent, condition.learner, condition.predicts, condition.search)
+        return _as_told(self.finetuning_agent, condition.learner, condition, condition.search)
 
     def crossed(self) -> Factorial | None:
         """Its own factorial; None where it has none.
@@ -236,12 +245,14 @@ class Study:
         return self.tasks or (self.env,)
 
 
-def _as_told(agent: AgentConfig, kind: Kind, predicts: str | None, search: Variant | None) -> AgentConfig:
+def _as_told(agent: AgentConfig, kind: Kind, told: Condition, search: Variant | None) -> AgentConfig:
     """The agent of a kind; only a model-based one predicts and plans, so the others share their runs."""
+    objects = dataclasses.replace(agent.model.objects, kind=told.objects or agent.model.objects.kind)
+    model = dataclasses.replace(agent.model, objects=objects)
     if kind != "model-based":
-        model = dataclasses.replace(agent.model, predicts=WorldModelConfig.predicts)
+        model = dataclasses.replace(model, predicts=WorldModelConfig.predicts)
         return dataclasses.replace(agent, kind=kind, model=model, search=SearchConfig())
-    model = dataclasses.replace(agent.model, predicts=predicts or agent.model.predicts)
+    model = dataclasses.replace(model, predicts=told.predicts or agent.model.predicts)
     uses = agent.search if search is None else as_variant(agent.search, search)
     return dataclasses.replace(agent, model=model, search=uses)
 
@@ -259,6 +270,8 @@ class PlannedRun:
     """None in phase 1."""
     needs: str | None = None
     """Id of the pre-training run that it carries from."""
+    task: str | None = None
+    """Environment of the study that a condition's own options are laid over; None in phase 1."""
 
     @property
     def kind(self) -> str:
@@ -295,21 +308,23 @@ def _explored(study: Study, condition: Condition, seed: int) -> PlannedRun:
     """The run of phase 1 that a condition carries from."""
     intrinsic = condition.intrinsic or study.intrinsic
     agent, training = study.explorer_of(condition), study.probing(study.pretrain)
-    env, steps = condition.explores or study.env, study.pretrain_steps
+    env, steps = study.explored_by(condition), study.pretrain_steps
     config = RunConfig(env, "pretrain", intrinsic, study.size, steps, seed, agent, training)
     told = [] if intrinsic == study.intrinsic else [intrinsic]
     told += [] if condition.explorer == "model-based" else [condition.explorer]
     told += [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
+    told += [] if condition.objects is None else [condition.objects]
     label = "-".join(["pretrain", *told])
     return PlannedRun(f"{label}-s{seed}-{fingerprint(to_dict(config))}", config, seed)
 
 
 def _finetuned(
-    study: Study, condition: Condition, env: str, seed: int, source: PlannedRun | None
+    study: Study, condition: Condition, task: str, seed: int, source: PlannedRun | None
 ) -> PlannedRun:
     """The run of phase 2 of a condition on one task."""
     if condition.learner == "random":
-        return _measured_at_random(study, condition, env, seed)
+        return _measured_at_random(study, condition, task, seed)
+    env = condition.in_env(task)
     steps = condition.steps or study.finetune_steps
     agent = study.learner_of(condition)
     if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
@@ -319,9 +334,8 @@ def _finetuned(
     needs = None if source is None else source.id
     identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
     label = re.sub(r"[^\w.+]+", "-", condition.name) if "=" not in condition.name else "custom"
-    return PlannedRun(
-        f"{label}-s{seed}-{fingerprint(identity)}", config, seed, condition.name, condition.plan, needs
-    )
+    run = f"{label}-s{seed}-{fingerprint(identity)}"
+    return PlannedRun(run, config, seed, condition.name, condition.plan, needs, task)
 
 
 def _measured_at_random(study: Study, condition: Condition, env: str, seed: int) -> PlannedRun:
@@ -333,4 +347,4 @@ def _measured_at_random(study: Study, condition: Condition, env: str, seed: int)
     )
     config = RunConfig(env, "finetune", None, study.size, 0, seed, AgentConfig(kind="random"), training)
     run = f"random-policy-s{seed}-{fingerprint(to_dict(config))}"
-    return PlannedRun(run, config, seed, condition.name, condition.plan)
+    return PlannedRun(run, config, seed, condition.name, condition.plan, task=env)

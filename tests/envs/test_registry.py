@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
-from envs import Adapter, adapt, environment_info, environments, make, registry, suites
+from envs import Adapter, adapt, environment_info, environments, make, registry, suites, with_options
 from envs.adapter import shown_actions
 from envs.registry import ENTRY_POINTS
 from expedition import UserError
@@ -377,3 +377,12 @@ def test_bad_options_get_one_sentence(entry_points, given, message):
 
 def test_options_of_gymnasiums_own_reach_the_constructor():
     assert make("CartPole-v1,sutton_barto_reward=true").unwrapped._sutton_barto_reward is True
+
+
+def test_options_are_laid_over_those_of_an_id():
+    assert with_options("mazes-collect", "size=7") == "mazes-collect,size=7"
+    assert with_options("mazes-collect,size=9,limit=50", "limit=20,size=7") == "mazes-collect,limit=20,size=7"
+    with pytest.raises(UserError, match="gives 'size' twice"):
+        with_options("mazes-collect", "size=7,size=9")
+    with pytest.raises(UserError, match="has 'size' after a comma"):
+        with_options("mazes-collect", "size")

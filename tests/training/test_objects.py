@@ -72,3 +72,27 @@ def test_a_program_sees_them(tmp_path):
     dream = explorer.dream(3)
     assert dream.observations["objects"].shape == (4, 4, 2)
     assert set(dream.observations["objects_mask"].flatten().tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("kind", ["graph", "plain"])
+@pytest.mark.parametrize("actions", ["relative", "absolute"])
+def test_it_builds_and_searches_in_its_model_and_in_the_true_scene(actions, kind, tmp_path):
+    pytest.importorskip("pymunk")
+    few = dataclasses.replace(
+        TRAINING,
+        learning_starts=16,
+        train_ratio=40.0,
+        evaluation_episodes=1,
+        unseen="size=1.5",
+        searches=(2,),
+        simulator=True,
+        open_loop=2,
+    )
+    plans = dataclasses.replace(PLANS, gumbel=GumbelConfig(simulations=2, sampled_actions=2))
+    made = config(20, training=few, kind=kind, search=plans)
+    made = dataclasses.replace(made, env=f"construction-silhouette,actions={actions}")
+    ended = execute(made, tmp_path / "run", QUIET)
+    found = ended.result["metrics"]
+    assert ended.result["updates"] > 0
+    ends = ["", "_search2", "_simulator2"]
+    assert {f"return{place}{end}" for place in ("", "_at_size=1.5") for end in ends} <= set(found)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from agents import DreamerAgent
 from agents.search import SearchConfig
-from envs import Simulator
+from envs import Simulator, with_options
 from expedition import UserError
 from training.config import RunConfig
 from training.judging.evaluation import Check, MakeEnvs, Policy, evaluate_policy, summarise_episodes
@@ -34,12 +34,12 @@ def check_beyond(config: RunConfig, logistics: Logistics) -> None:
             "out."
         )
     if training.simulator:
-        for env in _judged(config):
+        for env in _judged(config).values():
             Simulator(env, training.image_size).close()
     if training.unseen is None:
         return
     found = []
-    for env in (config.env, training.unseen):
+    for env in _judged(config).values():
         envs = env_factory(dataclasses.replace(config, env=env), logistics)(1)
         found.append(describe_spaces(envs.observation_space, envs.action_space))
         envs.close()
@@ -77,8 +77,7 @@ def each_beyond(
         judge: given the environment's id and what makes it.
     """
     found: dict[str, T] = {}
-    for env in _judged(config):
-        place = "" if env == config.env else "_unseen"
+    for place, env in _judged(config).items():
         make_envs = env_factory(dataclasses.replace(config, env=env), logistics)
         if place:
             found[place] = judge(env, make_envs)
@@ -93,9 +92,14 @@ def each_beyond(
     return found
 
 
-def _judged(config: RunConfig) -> tuple[str, ...]:
+def _judged(config: RunConfig) -> dict[str, str]:
+    """The environments in which the policy is judged, by the end of the measures' names."""
     unseen = config.training.unseen
-    return (config.env,) if unseen is None else (config.env, unseen)
+    if unseen is None:
+        return {"": config.env}
+    if "=" in unseen.partition(",")[0]:  # options, which no id begins with
+        return {"": config.env, f"_at_{unseen}": with_options(config.env, unseen)}
+    return {"": config.env, "_unseen": unseen}
 
 
 def _searches(config: RunConfig) -> Iterator[tuple[str, SearchConfig]]:

@@ -8,15 +8,27 @@ import gymnasium
 import torch
 from torch import Tensor, nn
 
+from expedition import UserError
 from world_model.objects.places import CODE, place_codes
 from world_model.sizes import WorldModelConfig
 from world_model.spaces import action_factors, action_pointers
 
 
 def pointed_factors(space: gymnasium.Space, config: WorldModelConfig) -> tuple[str | None, ...]:
-    """Return at which set each factor of an action points; at none where sets are not read as graphs."""
+    """Return at which set each factor of an action points; at none where sets are not read as graphs.
+
+    Raises:
+        UserError: it points at objects whose rows the graph does not tell.
+    """
     pointers = action_pointers(space)
-    return pointers if config.objects.kind == "graph" else (None,) * len(pointers)
+    if config.objects.kind != "graph":
+        return (None,) * len(pointers)
+    if any(pointers) and not config.objects.numbered:
+        raise UserError(
+            "Actions point at the rows of objects, which a graph without agent.model.objects.numbered cannot "
+            "tell apart: leave that true, or choose an environment whose actions point at nothing."
+        )
+    return pointers
 
 
 class PointedActions(nn.Module):

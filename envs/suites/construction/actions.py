@@ -10,6 +10,8 @@ from envs.suites.construction.shapes import Rectangle, corners, span
 
 ROWS = 14
 """Rows of the grid in which a block can be put."""
+OBJECT = 1
+"""The factor of a relative action that is the number of an object's row."""
 OFFSETS = 15
 """Places along an object, from its left to its right."""
 GAP = 0.02

@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from envs.adapter import shown_observations
 from envs.suite import Draw, Option, Suite, Task
-from envs.suites.construction.actions import OFFSETS, ROWS, absolute, placed, relative
+from envs.suites.construction.actions import OBJECT, OFFSETS, ROWS, absolute, placed, relative
 from envs.suites.construction.blocks import Block
 from envs.suites.construction.scenes import COLUMNS, Scene
 from envs.suites.construction.seen import FEATURES, LARGEST, Objects, draw
@@ -62,7 +62,7 @@ class Construction(gymnasium.Env[Any, Any]):
 
     Actions: MultiDiscrete, (block at hand, column, row, sticky) or (block at hand, object, offset, sticky),
     as `actions.absolute` and `actions.relative` read them. A choice that cannot be made costs a step and
-    changes nothing.
+    changes nothing. Where rows of objects are seen, the object is a pointer at them (`pointers`).
 
     On the last step `info["episode_metrics"]` holds `progress` (share of the best score), `success`, how many
     blocks were `placed`, how many of them `sticky`, and whether the episode ended because a block
@@ -115,6 +115,8 @@ class Construction(gymnasium.Env[Any, Any]):
         self._state: State | None = None
         self.observation_space = spaces.Dict(_entries(observe, self._objects.count, image_size))
         self.action_space = _choices(self._objects, self._relative)
+        shows = self._relative and observe in ("objects", "both")
+        self.pointers = {OBJECT: "objects"} if shows else {}
 
     def level(self, number: int) -> Scene:
         """Return what a level's number stands for."""

@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from experiments.reporting.drawing.marks import band, label_ends, log_ticks, note, title
-from experiments.reporting.metrics import metric_of, searches
+from experiments.reporting.metrics import SEARCHED, metric_of, place_of, searches
 from experiments.reporting.records import StudyRecord
 
-_PLACES = {"": "levels of training", "_unseen": "unseen levels"}
 _KINDS = {"search": ("in its model", "#0072B2"), "simulator": ("in the true one", "#00805E")}
 _NONE = ("as usual", "#666666")
 
@@ -39,7 +38,7 @@ def draw_searches(part: SubFigure, study: StudyRecord) -> None:
     """Draw the mean over conditions: over simulations by place, and over depth where that was judged."""
     judged = judged_with_search(study)
     panels: list[tuple[str, str]] = []
-    for place in _PLACES:
+    for place in dict.fromkeys(match[1] or "" for match in map(SEARCHED.fullmatch, judged) if match):
         for axis in ("simulations", "depth"):
             if any(_counts(judged, place, kind, axis) for kind in _KINDS):
                 panels.append((place, axis))
@@ -56,7 +55,7 @@ def draw_searches(part: SubFigure, study: StudyRecord) -> None:
 def _counts(judged: Sequence[str], place: str, kind: str, axis: str) -> dict[int, str]:
     """Measures of a place and kind, by what is varied."""
     varied = r"(\d+)" if axis == "simulations" else r"\d+_depth(\d+)"
-    found = [re.fullmatch(f"return{place}_{kind}{varied}", name) for name in judged]
+    found = [re.fullmatch(f"return{re.escape(place)}_{kind}{varied}", name) for name in judged]
     return {int(match[1]): match[0] for match in found if match is not None}
 
 
@@ -79,6 +78,6 @@ def _draw(
         band(axes, np.array([ticks[0], ticks[-1]]), np.repeat(none, 2, axis=1), colour, (0, (3, 1.5)))
         ends[name] = (float(none.mean()), colour)
     log_ticks(axes, {tick: str(tick) for tick in ticks})
-    axes.set_title(_PLACES[place], fontsize=7.8)
+    axes.set_title(place_of(place), fontsize=7.8)
     note(axes, axis)
     return ends

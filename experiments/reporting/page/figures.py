@@ -45,7 +45,7 @@ from experiments.reporting.drawing.worth import (
     shown_effects,
     shown_measures,
 )
-from experiments.reporting.metrics import METRICS, error_unit, metric_of
+from experiments.reporting.metrics import METRICS, error_unit, metric_of, unsearched
 from experiments.reporting.page.findings import Finding
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.runs import PROBE
@@ -233,7 +233,8 @@ def _odds(study: StudyRecord, summary: Mapping[str, Any]) -> Figure:
 
 
 def _searches(study: StudyRecord) -> Figure:
-    names = ["return", "return_unseen", *judged_with_search(study)]
+    judged = judged_with_search(study)
+    names = ["return", *unsearched(judged), *judged]
     there = {name: values for name in names if (values := lines(study, [name])).size}
     rows = [r for name, values in there.items() for r in _bands("of", np.zeros(1), values, {"measure": name})]
     rows = [{key: value for key, value in row.items() if key != "of"} for row in rows]

@@ -1,6 +1,6 @@
 """How measures are shown: those of a search by place and simulations."""
 
-from experiments.reporting.metrics import metric_of, searches
+from experiments.reporting.metrics import elsewhere, metric_of, searches
 from experiments.reporting.records import read_study
 from experiments.reporting.report import format_table
 from experiments.reporting.summary import summarise
@@ -31,3 +31,34 @@ def test_a_report_shows_them_with_their_contrasts(tmp_path, write_study, add_met
     told = format_table(found)
     assert "simulator 16" in told
     assert "in the true" in " ".join(told.split())
+
+
+MOVED = ["return_at_size=1.5", "return_at_size=1.5_search4", "return_at_size=1.5_simulator4"]
+
+
+def test_other_options_are_called_by_their_name():
+    names = [*reversed(MOVED), "return", "success_at_size=1.5", "success_at_size=1.5_search4", "lost"]
+    assert elsewhere(names) == ["return_at_size=1.5", "success_at_size=1.5"]
+    assert searches(names) == MOVED[1:]
+    shown = [metric_of(name) for name in (*MOVED[:2], "lost_at_size=1.5")]
+    assert [(m.title, m.unit) for m in shown] == [
+        ("return ↑", "size=1.5"),
+        ("search 4 ↑", "size=1.5"),
+        ("lost ↓", "to size=1.5"),
+    ]
+
+
+def test_what_is_lost_there_is_a_measure_with_contrasts_and_contributions(tmp_path, write_study, add_metrics):
+    def metrics(condition, seed):
+        there = seed + (2.0 if condition == "model" else 0.5)
+        return {"return": 3.0 + seed, "return_at_size=1.5": there, "return_at_size=1.5_search4": there + 1}
+
+    found = summarise(read_study(add_metrics(write_study(tmp_path, seeds=(0, 1, 2)), metrics)))
+    assert found["conditions"]["model"]["lost_at_size=1.5"]["mean"] == 1.0
+    assert found["contrasts"]["model over scratch"]["lost_at_size=1.5"]["mean"] == -1.5
+    assert found["contributions"]["model alone"]["lost_at_size=1.5"]["mean"] == -1.5
+    worth = found["planning"]["scratch"]["return_at_size=1.5_search4 - return_at_size=1.5"]
+    assert worth["mean"] == 1.0
+    told = " ".join(format_table(found).split())
+    assert "to size=1.5" in told
+    assert "search 4 over usual" in told

@@ -31,9 +31,18 @@ def test_every_judgement_stands_under_its_name_and_changes_no_other(tmp_path):
     assert set(beyond) - added == set(plain)
 
 
+def test_options_alone_are_laid_over_those_of_the_run(tmp_path):
+    named = run(tmp_path / "named", unseen=UNSEEN)
+    options = run(tmp_path / "options", unseen="start_level=1000")
+    assert options["return_at_start_level=1000"] == named["return_unseen"]
+    assert not any(name.endswith("_unseen") for name in options)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"unseen": "sise=9"}, "did you mean 'size'"),
+        ({"unseen": "size=9"}, "cannot be judged on 'size=9', .* the same spaces"),
         ({"unseen": "CartPole-v1"}, "choose training.unseen with the same spaces"),
         ({"unseen": "mazes-colect"}, "did you mean"),
         ({"searches": (4,), "simulator": True, "unseen": "CartPole-v1"}, "has no true simulator"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from expedition import UserError
 from expedition.pointing import Pointing
 from world_model import WorldModelConfig
 from world_model.objects import PointedActions, place_codes, pointed_actions, pointed_factors
@@ -43,3 +44,12 @@ def test_more_objects_leave_the_code_as_it_is():
 def test_who_points(space, config, pointed):
     assert pointed_factors(space, config) == pointed
     assert (pointed_actions(space, config) is None) == (not any(pointed))
+
+
+def test_rows_that_are_pointed_at_need_their_numbers():
+    blind = dataclasses.replace(GRAPH, objects=ObjectsConfig(numbered=False))
+    with pytest.raises(UserError, match=r"numbered cannot tell apart: leave that true, or choose"):
+        pointed_factors(Pointing([2, 5], {1: "blocks"}), blind)
+    assert pointed_factors(spaces.MultiDiscrete([2, 5]), blind) == (None, None)
+    plain = dataclasses.replace(GRAPH, objects=ObjectsConfig(kind="plain", numbered=False))
+    assert pointed_factors(Pointing([2, 5], {1: "blocks"}), plain) == (None, None)

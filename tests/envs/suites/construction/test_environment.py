@@ -6,12 +6,14 @@ import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
-from envs import SerialVectorEnv, Simulator, branches, environment_info, make_vector
+from envs import SerialVectorEnv, Simulator, branches, environment_info, make, make_vector
 from envs.suites.construction.environment import METRICS, SUITE, Construction
 from envs.suites.construction.scenes import Scene
+from envs.suites.construction.seen import FEATURES
 from envs.suites.construction.shapes import Box
 from envs.suites.construction.tasks import RULES
 from expedition import UserError
+from expedition.pointing import Pointing
 
 pytest.importorskip("pymunk")
 
@@ -326,6 +328,32 @@ def test_gymnasiums_checker_passes(task, observe):
         warnings.filterwarnings("error")
         warnings.filterwarnings("ignore", message=".*spec.*")
         check_env(SUITE.make(task, {"observe": observe, "actions": "relative"}, 32))
+
+
+@pytest.mark.parametrize("task", RULES)
+@pytest.mark.parametrize("observe", ["objects", "both"])
+def test_relative_actions_point_at_rows(task, observe):
+    env = make(f"construction-{task},observe={observe},actions=relative")
+    supply, count, *rest = env.action_space.nvec.tolist()
+    assert env.action_space == Pointing([supply, count, *rest], {1: "objects"})
+    assert env.observation_space["objects"].shape[0] == count
+    larger = make(f"construction-{task},observe={observe},actions=relative,size=1.5")
+    assert larger.action_space == env.action_space
+
+
+@pytest.mark.parametrize(
+    "options", ["actions=absolute", "actions=relative,observe=flat", "actions=relative,observe=pixels"]
+)
+def test_nothing_else_points(options):
+    assert not isinstance(make(f"construction-covering,{options}").action_space, Pointing)
+
+
+def test_the_row_that_is_pointed_at_is_what_is_built_on():
+    env = Given("silhouette", targets(TARGET, Box(2.1, 0.35, 0.7, 0.7)), actions="relative")
+    seen = env._observe(env.clone())
+    rows = np.flatnonzero(seen["objects"][:, FEATURES.index("target")])
+    assert seen["objects_mask"][rows].tolist() == [1, 1]
+    assert play(env, (SMALL, rows[1], 7, 0))[0] == [(1.0, *ON)]
 
 
 def test_views_show_the_same():
