@@ -20,7 +20,7 @@ from envs.suites.construction.scenes import COLUMNS, Scene
 from envs.suites.construction.seen import FEATURES, LARGEST, Objects, draw
 from envs.suites.construction.shapes import overlap
 from envs.suites.construction.tasks import RULES, Room
-from envs.suites.grids.levels import DRAWN, END, Dice, means
+from envs.suites.levels import DRAWN, END, Dice, Levelled, means
 from expedition import UserError
 
 METRICS = ("progress", "success", "placed", "sticky", "hit_obstacle", "overlapped")
@@ -53,7 +53,7 @@ class State(NamedTuple):
     score: float
 
 
-class Construction(gymnasium.Env[Any, Any]):
+class Construction(Levelled):
     """One of the four tasks, whose true simulator a planner can branch: `clone`, `restore`.
 
     Observation: `objects` float32 (N, 12), the rows of `seen.Objects` by `seen.FEATURES`, with
@@ -112,7 +112,6 @@ class Construction(gymnasium.Env[Any, Any]):
         self._levels = (start_level, num_levels or END - start_level)
         self._objects = Objects(_room(task, size, steps))
         self._shown, self._relative = observe, actions == "relative"
-        self._state: State | None = None
         self.observation_space = spaces.Dict(_entries(observe, self._objects.count, image_size))
         self.action_space = _choices(self._objects, self._relative)
         shows = self._relative and observe in ("objects", "both")
@@ -121,22 +120,6 @@ class Construction(gymnasium.Env[Any, Any]):
     def level(self, number: int) -> Scene:
         """Return what a level's number stands for."""
         return _level(number, *self._key)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode in a level drawn from the seed, which `info["level"]` names.
-
-        Without a seed the dice of the episode before go on.
-        """
-        super().reset(seed=seed)
-        if seed is None:
-            seed = int(self.np_random.integers(2**63)) if self._state is None else self._state.luck
-        dice = Dice(seed)
-        first, count = self._levels
-        level = first + dice.below(count)
-        self._state = State(level, dice.state, 0, False, 0, (), 0.0)
-        return self._observe(self._state), {"level": level}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Put one block and let all come to rest. `info["level"]` is the level's number."""
@@ -162,28 +145,12 @@ class Construction(gymnasium.Env[Any, Any]):
         self._state = state
         return self._observe(state), reward, terminated, truncated, info
 
-    def clone(self) -> State:
-        """Return the present state, all that the future depends on; it never changes.
-
-        Raises:
-            ResetNeeded: there was no reset yet.
-        """
-        if self._state is None:
-            raise gymnasium.error.ResetNeeded("Call reset first: there is no level yet.")
-        return self._state
-
-    def restore(self, state: State, seed: int | None = None) -> None:
-        """Go on from a state that `clone` gave, of this or of an equally made environment.
-
-        Args:
-            state: from `clone`.
-            seed: of the dice that draw the next level; nothing within an episode is chance.
-        """
-        self._state = state if seed is None else state._replace(luck=seed)
-
     def render(self) -> np.ndarray | None:
         """Return a (256, 256, 3) uint8 picture, or None without a render mode."""
         return None if self.render_mode is None else draw(self._table(self.clone())[0], LARGE)
+
+    def _begin(self, level: int, dice: Dice) -> State:
+        return State(level, dice.state, 0, False, 0, (), 0.0)
 
     def _play(self, state: State, scene: Scene, action: np.ndarray) -> tuple[State, str]:
         """Return the state after an action, and how it failed; what cannot be done changes nothing."""

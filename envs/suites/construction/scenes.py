@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from envs.suites.construction.shapes import Box
-from envs.suites.grids.levels import Dice
+from envs.suites.levels import Dice
 
 WIDTH = 14.0
 HALF = WIDTH / 2

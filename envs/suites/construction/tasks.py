@@ -8,7 +8,7 @@ from envs.suites.construction import scenes
 from envs.suites.construction.blocks import Block
 from envs.suites.construction.scenes import FEW, KINDS, Scene, grown
 from envs.suites.construction.shapes import covered, holds, overlap
-from envs.suites.grids.levels import Dice
+from envs.suites.levels import Dice
 
 FILLED = 0.9
 """The share of a target's area that a block of its size must fill."""

@@ -1,4 +1,4 @@
-"""What the procedural grid worlds share: dice, mazes from level numbers, pictures, `clone` and `restore`.
+"""What the procedural grid worlds share: mazes from level numbers, pictures, the turn of a game.
 
 A game's state is an immutable tuple of a few numbers and its board, with the dice in it. A step makes the
 next one, so a planner keeps, compares and takes up again as many states as it likes at no cost.
@@ -7,7 +7,7 @@ next one, so a planner keeps, compares and takes up again as many states as it l
 import functools
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,60 +15,18 @@ from gymnasium import spaces
 
 from envs.suite import Chart, Option
 from envs.suites.grids.symbols import symbols
+from envs.suites.levels import END, Dice, Levelled, Observation
 from expedition import UserError
 
-Observation = dict[str, np.ndarray]
 State = Any
 """A game's own NamedTuple, with the fields `level` (its number), `luck` (of the dice), `steps`, `over` and
 `visited` (bit c is set once the agent stood on cell c)."""
-T = TypeVar("T")
 
 WALL, FLOOR = 0, 1  # the first two codes of every board; the others are each game's own
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """(rows, columns) of up, down, left and right; the opposite of direction d is d ^ 1."""
-END = 2**31
-"""Levels are numbered from 0 to one below this."""
 CHARTED = 100
 """Levels that are charted at most."""
-LARGE, DRAWN = 256, 128  # pixels a side of what `render` returns, and of drawn symbols
-_WORD = 2**64 - 1
-
-
-class Dice:
-    """SplitMix64 (Steele et al. 2014): its whole state is one number, the same draws on every machine.
-
-    Attributes:
-        state: 64 bits, all that later draws depend on.
-    """
-
-    __slots__ = ("state",)
-
-    def __init__(self, state: int) -> None:
-        self.state = state & _WORD
-
-    def bits(self) -> int:
-        """Draw 64 bits."""
-        self.state = z = (self.state + 0x9E3779B97F4A7C15) & _WORD
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _WORD
-        return z ^ (z >> 31)
-
-    def below(self, n: int) -> int:
-        """Draw a whole number from 0 to n - 1."""
-        return self.bits() * n >> 64
-
-    def chance(self, p: float) -> bool:
-        """Draw True with probability `p`."""
-        return self.bits() < p * 2.0**64
-
-    def choice(self, items: Sequence[T]) -> T:
-        """Draw one item."""
-        return items[self.below(len(items))]
-
-    def sample(self, items: Sequence[T], n: int) -> list[T]:
-        """Draw `n` different items, in random order."""
-        left = list(items)
-        return [left.pop(self.below(len(left))) for _ in range(n)]
 
 
 class Maze:
@@ -188,7 +146,7 @@ OPTIONS: Mapping[str, Option] = {
 """Options of every game here."""
 
 
-class LevelGame(gymnasium.Env[Any, Any]):
+class LevelGame(Levelled):
     """A game on levels by number, whose true simulator a planner can branch: `clone`, `restore`.
 
     A child draws the first state of a level (`_begin`), plays its rules (`_play`), and shows a state.
@@ -221,27 +179,11 @@ class LevelGame(gymnasium.Env[Any, Any]):
         self._canvas, self._large, self._pixels = canvas, large, observe == "pixels"
         self._levels, self._limited = (start_level, num_levels or END - start_level), num_levels > 0
         self._limit, self._num_actions = limit, num_actions
-        self._state: State = None
         entries: dict[str, spaces.Space[Any]] = {name: symbols(size) for name, size in sizes.items()}
         if self._pixels:
             entries = {"image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)}
         self.observation_space = spaces.Dict(entries)
         self.action_space = spaces.Discrete(num_actions)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode in a level drawn from the seed, which `info["level"]` names.
-
-        Without a seed the dice of the episode before go on.
-        """
-        super().reset(seed=seed)
-        if seed is None:
-            seed = int(self.np_random.integers(2**63)) if self._state is None else self._state.luck
-        dice = Dice(seed)
-        first, count = self._levels
-        self._state = self._begin(first + dice.below(count), dice)
-        return self._observe(self._state), {"level": self._state.level}
 
     def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Act once. `info["level"]` is the level's number.
@@ -265,25 +207,6 @@ class LevelGame(gymnasium.Env[Any, Any]):
                 info["reached"] = [f"{state.level}:{cell}" for cell in cells if state.visited >> cell & 1]
         self._state = state
         return self._observe(state), reward, terminated, truncated, info
-
-    def clone(self) -> State:
-        """Return the present state, all that the future depends on; it never changes.
-
-        Raises:
-            ResetNeeded: there was no reset yet.
-        """
-        if self._state is None:
-            raise gymnasium.error.ResetNeeded("Call reset first: there is no level yet.")
-        return self._state
-
-    def restore(self, state: State, seed: int | None = None) -> None:
-        """Go on from a state that `clone` gave, of this or of an equally made environment.
-
-        Args:
-            state: from `clone`.
-            seed: of new dice, for a planner that must not know how the old ones fall.
-        """
-        self._state = state if seed is None else state._replace(luck=seed)
 
     def render(self) -> np.ndarray | None:
         """Return a (256, 256, 3) uint8 picture of the whole board, or None without a render mode."""
@@ -314,9 +237,6 @@ class LevelGame(gymnasium.Env[Any, Any]):
         return {"cells": np.frombuffer(self._seen(state), np.uint8).copy()}
 
     @abstractmethod
-    def _begin(self, level: int, dice: Dice) -> State: ...
-
-    @abstractmethod
     def _play(self, state: State, action: int) -> tuple[State, float, bool, dict[str, Any]]: ...
 
     @abstractmethod
@@ -328,9 +248,3 @@ class LevelGame(gymnasium.Env[Any, Any]):
     @abstractmethod
     def _plan(self, level: int) -> tuple[Maze, bytes]:
         """The walls of a level, and its board with what lies there in every episode."""
-
-
-def means(episodes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, float]:
-    """Return the mean of each metric over the episodes that have them, for `Suite.summarise`."""
-    told = [episode for episode in episodes if names[0] in episode]
-    return {name: sum(episode[name] for episode in told) / len(told) for name in names if told}

@@ -24,21 +24,8 @@ from envs.suite import Draw, Option, Suite, Task
 from envs.suites.grids.gridworlds import BLUE, GREEN, RED
 from envs.suites.grids.gridworlds import FLOOR as FLOOR_COLOUR
 from envs.suites.grids.gridworlds import WALL as WALL_COLOUR
-from envs.suites.grids.levels import (
-    DRAWN,
-    FLOOR,
-    LARGE,
-    MOVES,
-    OPTIONS,
-    WALL,
-    Canvas,
-    Dice,
-    LevelGame,
-    Maze,
-    carve,
-    means,
-    put,
-)
+from envs.suites.grids.levels import FLOOR, MOVES, OPTIONS, WALL, Canvas, LevelGame, Maze, carve, put
+from envs.suites.levels import DRAWN, LARGE, Dice, means
 from expedition import UserError
 
 CODES = ("wall", "floor", "agent", "goal", "gold", "silver", "red")

@@ -36,22 +36,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.suite import Draw, Option, Suite, Task
-from envs.suites.grids.levels import (
-    DRAWN,
-    FLOOR,
-    LARGE,
-    MOVES,
-    OPTIONS,
-    WALL,
-    Canvas,
-    Dice,
-    LevelGame,
-    Maze,
-    Observation,
-    carve,
-    means,
-    put,
-)
+from envs.suites.grids.levels import FLOOR, MOVES, OPTIONS, WALL, Canvas, LevelGame, Maze, carve, put
+from envs.suites.levels import DRAWN, LARGE, Dice, Observation, means
 
 HEIGHT, WIDTH = 15, 19
 FOOD, PILL, PACMAN, GHOST = 2, 3, 4, 5  # codes on a board; a ghost's is GHOST + power

@@ -2,7 +2,7 @@ import pytest
 
 from envs.suites.construction.scenes import COLUMNS, HALF, PITCH, ROW, Place, grown, stand
 from envs.suites.construction.tasks import RULES
-from envs.suites.grids.levels import Dice
+from envs.suites.levels import Dice
 
 EVERY = [(task, difficulty) for task, rules in RULES.items() for difficulty in range(rules.hardest + 1)]
 

@@ -9,7 +9,7 @@ from envs.suites.construction.scenes import Scene
 from envs.suites.construction.seen import BLUE, FEATURES, FILLS, OBSTACLE, ORANGE, SKY, Objects, draw, shelf
 from envs.suites.construction.shapes import Box
 from envs.suites.construction.tasks import RULES, Room
-from envs.suites.grids.levels import Dice
+from envs.suites.levels import Dice
 
 SCENE = Scene((Box(-3.5, 1.75, 2.0, 0.35),), (Box(1.4, 0.35, 0.7, 0.7),), (0.7, 2.1), 9)
 BLOCKS = (

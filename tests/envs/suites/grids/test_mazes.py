@@ -6,8 +6,9 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from envs import SerialVectorEnv, environment_info
-from envs.suites.grids.levels import Dice, carve
+from envs.suites.grids.levels import carve
 from envs.suites.grids.mazes import AGENT, CODES, DANGER, FLOOR, GOAL, GOLD, SILVER, SUITE, TILES, WALL, Mazes
+from envs.suites.levels import Dice
 from expedition import UserError
 
 

@@ -11,7 +11,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from envs import SerialVectorEnv, environment_info
-from envs.suites.grids.levels import END, Dice, Maze, carve, put
+from envs.suites.grids.levels import Maze, carve, put
 from envs.suites.grids.minipacman import (
     CODES,
     FLOOR,
@@ -25,6 +25,7 @@ from envs.suites.grids.minipacman import (
     State,
     advance,
 )
+from envs.suites.levels import END, Dice
 from expedition import UserError
 
 ROOT = pathlib.Path(__file__).parents[4]
@@ -35,7 +36,7 @@ RING = ("#######", "#.....#", "#.#.#.#", "#.....#", "#.#.#.#", "#.....#", "#####
 
 FINGERPRINT = """
 import hashlib
-from envs.suites.grids.levels import Dice
+from envs.suites.levels import Dice
 from envs.suites.grids.minipacman import Minipacman
 digest, dice, env = hashlib.sha256(), Dice(0), Minipacman(observe="symbols")
 env.reset(seed=3)
