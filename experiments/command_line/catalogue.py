@@ -91,13 +91,16 @@ def _format_suite(suite: Suite) -> list[str]:
     lines = [f"  {suite.name}  ({state}; {restore})"]
     lines.append(f"      {first.description if len(said) == 1 else f'{len(ids)} environments'}")
     if ids != [suite.name]:
-        lines += textwrap.wrap(
-            " ".join(ids), 104, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
-        )
-    lines.append(f"      {_few(seen)}  ->  {_few(acts)}")
+        lines += _wrapped(" ".join(ids))
+    lines += _wrapped(f"{_few(seen)}  ->  {_few(acts)}")
     for name, option in suite.options.items():
         lines.append(f"      ,{name}={str(option.default).lower()}  {option.help}")
     return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    indent = " " * 6
+    return textwrap.wrap(text, 104, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _few(words: list[str]) -> str:

@@ -88,7 +88,7 @@ def _bapst(budget: str) -> Study:
     tasks = _tasks(budget)
     return from_scratch(
         "bapst2019",
-        "Build with blocks: graphs of objects, relative actions, and search.",
+        "Build with blocks: graphs, relative actions, search.",
         tasks,
         size,
         agent=_agent(size),

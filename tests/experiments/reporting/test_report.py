@@ -23,7 +23,14 @@ def cell(mean, low=None, high=None, n=1):
 def summary(conditions, gains):
     head = {"environment_steps": 24000, "wall_seconds": 492.0, "command": "expedition study quickstart"}
     empty = {"contrasts": {}, "contrast_pairs": {}, "pretraining": {}, "pretraining_contrasts": {}}
-    empty |= {"tasks": {}, "planning": {}, "notes": [], "observed": [], "evaluation_seconds": 0.0}
+    empty |= {
+        "tasks": {},
+        "planning": {},
+        "notes": [],
+        "observed": [],
+        "evaluation_seconds": 0.0,
+        "curve": None,
+    }
     head |= {"version": "0.1.0", "answer": {"sentence": "Carrying it was worth it."}}
     return head | empty | {"conditions": conditions, "contributions": gains}
 
@@ -34,7 +41,7 @@ def test_summary_has_the_promised_form(tmp_path, write_study):
     assert set(found) == {
         "conditions", "contributions", "contrasts", "pretraining", "pretraining_contrasts", "profiles",
         "factorial", "contrast_pairs", "notes", "environment_steps", "wall_seconds", "command", "version",
-        "answer", "tasks", "observed", "evaluation_seconds", "planning",
+        "answer", "tasks", "observed", "evaluation_seconds", "planning", "curve",
     }  # fmt: skip
     assert list(found["conditions"]) == ["scratch", "model", "policy", "model+policy"]
     names = [

@@ -41,7 +41,7 @@ def test_options_alone_are_laid_over_those_of_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"unseen": "sise=9"}, "did you mean 'size'"),
+        ({"unseen": "sise=9"}, "option of mazes 'sise': did you mean size"),
         ({"unseen": "size=9"}, "cannot be judged on 'size=9', .* the same spaces"),
         ({"unseen": "CartPole-v1"}, "choose training.unseen with the same spaces"),
         ({"unseen": "mazes-colect"}, "did you mean"),
