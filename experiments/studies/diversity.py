@@ -64,7 +64,7 @@ def _diversity(budget: str) -> Study:
             "mazes-collect,size=9,limit=100,observe=symbols",
             "tiny",
             (32_000, 16_000),
-            6,
+            5,
             {"train_ratio": 8, "evaluation_episodes": 40},
         ),
         "gpu": ("procgen-heist,mode=easy", "1m", (100_000, 30_000), 5, {}),
