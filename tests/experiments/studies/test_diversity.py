@@ -36,7 +36,7 @@ def test_levels_differ_and_nothing_else(budget):
 def test_what_is_planned_says_on_how_many_levels():
     told = told_runs(planned_runs(STUDY))
     (line,) = (line for line in told if line.startswith("policy, all levels: "))
-    assert line.endswith("observe=symbols,num_levels=0; seeds 0 to 5")
+    assert line.endswith("observe=symbols,num_levels=0; seeds 0 to 4")
     assert len(told) == len(LEVELS) * (1 + len(PLANS)) + 2  # and scratch, and the random policy
 
 
