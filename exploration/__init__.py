@@ -7,6 +7,7 @@ from exploration.language import (
     GoalReward,
     Language,
     LanguageConfig,
+    Suggest,
     Vocabulary,
     make_goal_reward,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "RewardScale",
     "Sequences",
     "Sizes",
+    "Suggest",
     "Vocabulary",
     "check_intrinsic",
     "make_goal_reward",

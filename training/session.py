@@ -51,8 +51,11 @@ class Initialiser(Protocol):
         """Change the agent's structure (freeze, attach a prior); done on resume too."""
         ...
 
-    def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
-        """Load weights and rows; returns the manifest that is written to transfer.json."""
+    def load(self, agent: Agent, replay: Replay, check: Callable[[], None]) -> Mapping[str, Any]:
+        """Load weights and rows; returns the manifest that is written to transfer.json.
+
+        What takes long calls `check` now and then, which leaves it where a stop came.
+        """
         ...
 
     @property
@@ -198,7 +201,7 @@ class Session:
     def _start(self) -> None:
         """Load what is carried, judge policy and model as they come, and begin the first episodes."""
         if self.initialiser is not None:
-            manifest = self.initialiser.load(self.agent, self.replay)
+            manifest = self.initialiser.load(self.agent, self.replay, self.stop.check)
             publish_json(self.run_dir / "transfer.json", dict(manifest))
         training = self.config.training
         if training.offline_updates and not self.replay.can_sample(training.length):

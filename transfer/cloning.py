@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +19,12 @@ LAST = 10
 
 
 def clone(
-    teacher: Teacher, rows: dict[str, np.ndarray], config: GuidanceConfig, seed: int, device: torch.device
+    teacher: Teacher,
+    rows: dict[str, np.ndarray],
+    config: GuidanceConfig,
+    seed: int,
+    device: torch.device,
+    check: Callable[[], None],
 ) -> float:
     """Fit the teacher's actor to the actions of rows; its encoder and dynamics stay as they are.
 
@@ -31,6 +38,7 @@ def clone(
         config: of the fit.
         seed: of sequences and latents.
         device: where to compute.
+        check: called at every update; it raises where a stop came.
 
     Returns:
         The mean loss of the last tenth of the updates, in nats.
@@ -41,6 +49,7 @@ def clone(
     teacher.actor.requires_grad_(True)
     losses = []
     for _ in range(config.updates):
+        check()
         batch = replay.sample(config.batch, min(config.length, len(replay)), rng)
         loss = _loss(teacher, rows_on(device, batch), generator)
         optimizer.zero_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +225,13 @@ class Transfer:
             if self.plan[component] == "freeze" and not self._absent(component):
                 agent.freeze(component, self.plan.thaw_step(component))
 
-    def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
+    def load(self, agent: Agent, replay: Replay, check: Callable[[], None]) -> Mapping[str, Any]:
         """Load every carried component and return the manifest of what came from where.
+
+        Args:
+            agent: fresh, and prepared.
+            replay: empty.
+            check: called now and then; it raises where a stop came.
 
         Raises:
             UserError: a component is missing in the checkpoint, or does not fit.
@@ -253,12 +258,12 @@ class Transfer:
             elif mode == "clone":
                 parts = self._load_prior(agent, ("encoder", "dynamics"))
                 parts["replay"] = checkpoint.section_hash("replay")
-                told = self._clone(agent)
+                told = self._clone(agent, check)
             elif mode == "retrieve":
                 told = self._rehearse(agent, replay)
                 parts = {"replay": checkpoint.section_hash("replay")}
             elif name == "replay":
-                reward = self._load_replay(replay)
+                reward = self._load_replay(replay, check)
                 told = {} if reward is None else {"reward": reward}
                 parts = {"replay": checkpoint.section_hash("replay")}
             else:
@@ -298,13 +303,14 @@ class Transfer:
             self._load_module(getattr(agent.prior, name), name)
         return {name: self.source.checkpoint.section_hash(name) for name in names}
 
-    def _clone(self, agent: Agent) -> dict[str, Any]:
+    def _clone(self, agent: Agent, check: Callable[[], None]) -> dict[str, Any]:
         """Fit the teacher's actor to retrieved trajectories; returns what is told of it."""
         assert agent.prior is not None
         found = self._retrieve(agent, agent.prior.encoder)
         seen = (*agent.observation_space.keys(), *CLONED)
         rows = {name: values for name, values in found.rows.items() if name in seen}
-        loss = clone(agent.prior, rows, self.config.agent.guidance, self.config.seed, agent.device)
+        settings, seed = self.config.agent.guidance, self.config.seed
+        loss = clone(agent.prior, rows, settings, seed, agent.device, check)
         return {**found.told(), "loss": loss}
 
     def _retrieve(self, agent: Agent, encoder: nn.Module) -> Retrieved:
@@ -337,7 +343,7 @@ class Transfer:
         asked = self.plan.recorded_reward
         return TASK + recorded_reward(self.source.config.env, self.config.env, recorded, asked)
 
-    def _load_replay(self, replay: Replay) -> str | None:
+    def _load_replay(self, replay: Replay, check: Callable[[], None]) -> str | None:
         """Put phase 1's rows in front of the new ones; what is unknown there is NaN.
 
         Returns:
@@ -355,6 +361,7 @@ class Transfer:
         unknown = _unknown(replay.row_spec, saved["head"], reward)
         try:
             for _, rows in saved_rows(saved, checkpoint.whole_files()):
+                check()
                 replay.extend(_as_replayed(rows, replay.row_spec, reward, unknown))
         except ValueError as error:
             raise UserError(

@@ -296,7 +296,7 @@ class Launcher:
                     "seed": run.seed,
                     "plan": run.plan,
                     "env": run.task or run.config.env,
-                    "intrinsic": run.config.intrinsic,
+                    "intrinsic": run.reward,
                     "kind": run.config.agent.kind,
                     "predicts": run.config.agent.model.predicts,
                     "needs": run.needs,

@@ -11,7 +11,7 @@ from agents import Kind
 from agents.search import VARIANTS, Variant
 from envs import with_options
 from expedition.errors import UserError, unknown_name
-from exploration import check_intrinsic
+from exploration import Suggest, check_intrinsic
 from transfer.contributions import Curve, Factorial
 from transfer.plan import TransferPlan, parse_plan
 from world_model import ObjectsKind, Predicts, check_predicts
@@ -32,6 +32,9 @@ class Condition:
     """What is carried: the name of a plan, or a plan spelled out."""
     intrinsic: str | None = None
     """Intrinsic reward of phase 1, where it is not the study's: `random-data` for the control."""
+    suggest: Suggest | None = None
+    """Who suggests goals where the reward of phase 1 is `language`, and it is not as the study's agent says:
+    ranked, endpoint, all or oracle."""
     explores: str | None = None
     """Environment of phase 1, where it is not the study's."""
     options: str | None = None
@@ -58,6 +61,8 @@ class Condition:
         parse_plan(self.plan)
         if self.intrinsic is not None:
             check_intrinsic(self.intrinsic)
+        if self.suggest is not None and self.suggest not in get_args(Suggest):
+            raise unknown_name("source of goals", self.suggest, get_args(Suggest))
         for role, kind in (("explorer", self.explorer), ("learner", self.learner)):
             if kind not in get_args(Kind):
                 raise unknown_name(role, kind, get_args(Kind))

@@ -13,6 +13,7 @@ from experiments.settings import agent_preset, finetune_preset, merged, training
 from experiments.studies.bapst2019 import BAPST2019
 from experiments.studies.conditions import Question
 from experiments.studies.diversity import DIVERSITY
+from experiments.studies.language import WORDS
 from experiments.studies.overlaying import overlaid, study_file
 from experiments.studies.planning import PLANNING
 from experiments.studies.study import Study
@@ -88,7 +89,10 @@ def presets() -> Mapping[str, Preset]:
     small = {study.name: study for study in (_quickstart(), _minutes_of_crafter())}
     return {
         **{name: Preset(study.description, {"laptop": study}) for name, study in small.items()},
-        **{name: _preset(make) for name, make in (WALKER2023 | DIVERSITY | PLANNING | BAPST2019).items()},
+        **{
+            name: _preset(make)
+            for name, make in (WALKER2023 | DIVERSITY | PLANNING | BAPST2019 | WORDS).items()
+        },
     }
 
 

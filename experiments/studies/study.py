@@ -22,7 +22,7 @@ from experiments.studies.conditions import (
     crossed,
     curved,
 )
-from exploration import check_intrinsic
+from exploration import Suggest, check_intrinsic
 from training import RunConfig, TrainingConfig, fingerprint, to_dict
 from transfer.contributions import Curve, Factorial
 from transfer.fitting import check_predictions, check_thaws, misfits
@@ -199,7 +199,7 @@ class Study:
 
     def explorer_of(self, condition: Condition) -> AgentConfig:
         """The agent of phase 1 of a condition."""
-        return _as_told(self.agent, condition.explorer, condition, None)
+        return _suggested(_as_told(self.agent, condition.explorer, condition, None), condition.suggest)
 
     def explored_by(self, condition: Condition) -> str:
         """The environment of phase 1 of a condition."""
@@ -257,6 +257,14 @@ def _as_told(agent: AgentConfig, kind: Kind, told: Condition, search: Variant | 
     return dataclasses.replace(agent, model=model, search=uses)
 
 
+def _suggested(agent: AgentConfig, suggest: Suggest | None) -> AgentConfig:
+    """The agent as a condition says who suggests its goals."""
+    if suggest is None:
+        return agent
+    language = dataclasses.replace(agent.intrinsic.language, suggest=suggest)
+    return dataclasses.replace(agent, intrinsic=dataclasses.replace(agent.intrinsic, language=language))
+
+
 @dataclasses.dataclass(frozen=True)
 class PlannedRun:
     """One run of a study: its settings, and the run that must be finished before it."""
@@ -279,7 +287,14 @@ class PlannedRun:
         agent = self.config.agent
         told: list[str] = [agent.kind] if agent.kind != "model-based" else []
         told += [agent.model.predicts] if agent.model.predicts != "reconstruction" else []
-        return self.condition or ", ".join([f"pretrain {self.config.intrinsic}", *told])
+        return self.condition or ", ".join([f"pretrain {self.reward}", *told])
+
+    @property
+    def reward(self) -> str | None:
+        """Intrinsic reward of phase 1, with who suggests goals where those are rewarded; None in phase 2."""
+        intrinsic = self.config.intrinsic
+        goals = self.config.agent.intrinsic.language.suggest
+        return f"{intrinsic} ({goals})" if intrinsic == "language" else intrinsic
 
     @property
     def label(self) -> str:
@@ -311,6 +326,7 @@ def _explored(study: Study, condition: Condition, seed: int) -> PlannedRun:
     env, steps = study.explored_by(condition), study.pretrain_steps
     config = RunConfig(env, "pretrain", intrinsic, study.size, steps, seed, agent, training)
     told = [] if intrinsic == study.intrinsic else [intrinsic]
+    told += [condition.suggest] if condition.suggest else []
     told += [] if condition.explorer == "model-based" else [condition.explorer]
     told += [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
     told += [] if condition.objects is None else [condition.objects]

@@ -1,6 +1,6 @@
 """A prior from language: reward for what a suggested goal says, the first time in an episode (ELLM)."""
 
-from exploration.language.config import LanguageConfig
+from exploration.language.config import LanguageConfig, Suggest
 from exploration.language.goals import GoalReward, Vocabulary, goal_reward
 from exploration.language.making import make_goal_reward
 from exploration.language.reward import EARNED, Language
@@ -10,6 +10,7 @@ __all__ = [
     "GoalReward",
     "Language",
     "LanguageConfig",
+    "Suggest",
     "Vocabulary",
     "goal_reward",
     "make_goal_reward",

@@ -14,6 +14,7 @@ from agents.prior import PREFIX
 from envs import make_vector
 from expedition import UserError
 from experiments.sharing.export import export
+from tests.training.test_stops import Alarm
 from tests.transfer import tiny
 from tests.transfer.test_offline import ended, stop_at
 from tests.transfer.tiny import QUIET
@@ -209,13 +210,25 @@ def test_a_clone_does_what_the_data_do(explored):
     }
     rows["action"][:] = np.eye(3, dtype=np.float32)[1] * ~rows["is_first"][:, None]
     before = {name: value.clone() for name, value in guidance.state_dict().items()}
-    loss = clone(guidance, rows, dataclasses.replace(GUIDANCE, updates=150, lr=1e-2), 0, torch.device("cpu"))
+    config, device = dataclasses.replace(GUIDANCE, updates=150, lr=1e-2), torch.device("cpu")
+    loss = clone(guidance, rows, config, 0, device, lambda: None)
     assert -math.log(0.99 + 0.01 / 3) - 1e-6 < loss < 0.1
     changed = {
         name.split(".")[0] for name, value in guidance.state_dict().items() if (value != before[name]).any()
     }
     assert changed == {"actor"}
     assert not any(parameter.requires_grad for parameter in guidance.parameters())
+
+
+@pytest.mark.parametrize(("plan", "at"), [("actor=clone", 3), ("model,replay=copy", 1)])
+def test_a_stop_amid_loading_is_obeyed_at_once(plan, at, explored, tmp_path, monkeypatch):
+    alarm = Alarm(monkeypatch)
+    alarm.set(at)
+    stopped = carried_out(plan, explored, tmp_path / "run")
+    assert (stopped.result, stopped.exit_code, alarm.steps) == (None, 143, at)
+    assert not (tmp_path / "run" / "transfer.json").exists()
+    alarm.set(0)
+    assert carried_out(plan, explored, tmp_path / "run").result is not None
 
 
 def test_the_clone_acts_first_and_then_the_agent():

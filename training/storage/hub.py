@@ -9,7 +9,7 @@ from pathlib import Path
 from expedition import UserError
 from training.storage.exported import check_exported
 from training.storage.folder import RECORD, is_exported
-from training.storage.shared import fetched, is_address
+from training.storage.shared import fetched, is_address, remember
 
 SCHEME = "hf:"
 READ = ("*.safetensors", "*.json")
@@ -53,7 +53,7 @@ def _fetched(source: str) -> Path:
     repository, revision = found["repository"], found["revision"]
     try:
         _check_repository(repository, revision)
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(READ)))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(READ)))
     except errors.RevisionNotFoundError as error:
         raise UserError(
             f"The repository '{repository}' of the hub has no revision '{revision}': name a branch, a tag or "
@@ -71,6 +71,8 @@ def _fetched(source: str) -> Path:
             f"'{source}' cannot be fetched from the hub ({_reason(error)}), and no whole copy is in its "
             "cache: try again when the hub can be reached."
         ) from error
+    remember(folder, f"{SCHEME}{repository}@{folder.name}")  # a snapshot's folder is named after its commit
+    return folder
 
 
 def _check_repository(repository: str, revision: str | None) -> None:

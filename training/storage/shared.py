@@ -39,8 +39,13 @@ def fetched(address: str) -> Path:
     folder = Path(held.name) / PurePosixPath(address).name
     pull(address, folder)
     _held.append(held)
-    _addresses[folder] = address
+    remember(folder, address)
     return folder
+
+
+def remember(folder: Path, address: str) -> None:
+    """Note where a folder was fetched from, which is its `origin`."""
+    _addresses[folder] = address
 
 
 def origin(folder: Path) -> str:

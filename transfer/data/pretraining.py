@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,8 +89,13 @@ class PretrainingData:
         for source in self.sources:
             check_same_spaces(source.name, source.data.spaces, self.config.env, here)
 
-    def load(self, agent: Agent, replay: Replay) -> Mapping[str, Any]:
+    def load(self, agent: Agent, replay: Replay, check: Callable[[], None]) -> Mapping[str, Any]:
         """Lay all rows into the replay; returns what was loaded from where.
+
+        Args:
+            agent: fresh.
+            replay: empty.
+            check: called at every piece; it raises where a stop came.
 
         Raises:
             UserError: the replay is too small for them, or they hold nothing to learn from.
@@ -98,7 +103,7 @@ class PretrainingData:
         self._check_room(replay)
         manifest = {}
         for number, source in enumerate(self.sources, 1):
-            reward = self._lay(source, replay)
+            reward = self._lay(source, replay, check)
             manifest[str(number)] = {
                 "name": source.name,
                 **source.data.identity,
@@ -115,12 +120,13 @@ class PretrainingData:
                 f"allow it more with --training.replay-gib, on disk if need be (--replay-store disk)."
             )
 
-    def _lay(self, source: Source, replay: Replay) -> str | None:
+    def _lay(self, source: Source, replay: Replay, check: Callable[[], None]) -> str | None:
         """Lay one source's rows; returns their name for the reward of this run's task, None if unknown."""
         each = laid_rows(source.data.rows, replay.num_envs)
         stretch = replay.lay(each, source.weight)
         reward: str | None = None
         for place, rows in source.data.pieces():
+            check()
             if self.config.agent.kind == "model-free" and LOG_PROB not in rows:
                 raise UserError(
                     f"The data '{source.name}' do not tell how likely their actions were, without which a "

@@ -82,7 +82,7 @@ def test_fine_tuning_from_the_hub(python, hub, home, pretrained, tmp_path):
     again = python(*command, pretrained, *flags)
     assert "finished already" in again.stderr
     source = json.loads((tmp_path / "run" / "transfer.json").read_text())["source"]
-    assert source["folder"].endswith(f"models--me--explorer/snapshots/{COMMIT}")
+    assert source["folder"] == f"hf:me/explorer@{COMMIT}"  # and no path of this machine's cache
     assert {path.rpartition(".")[2] for path in hub.fetched} == {"json", "safetensors"}  # and no code
 
 

@@ -1,0 +1,78 @@
+"""What a prior from language is worth to an explorer: goals in words beside rewards that read none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from experiments.settings import agent_preset, finetune_preset, training_preset
+from experiments.studies.conditions import EXPLORED, Condition, Contrast, Question
+from experiments.studies.study import Study
+from experiments.studies.walker2023 import RANDOM_MODEL
+from world_model import for_size
+
+LANGUAGE, DISAGREEMENT, ORACLE = "language", "disagreement", "oracle"
+"""Who explored; the oracle's goals are the achievements themselves."""
+EXPLORERS = (
+    Condition(LANGUAGE, "model+policy", intrinsic="language", suggest="ranked"),
+    Condition(ORACLE, "model+policy", intrinsic="language", suggest="oracle"),
+    Condition(DISAGREEMENT, "model+policy", intrinsic="disagreement"),
+)
+ALIKE = Condition("all pairs alike", "model+policy", intrinsic="language", suggest="all")
+"""A control of what is suggested, where there is time for it."""
+
+
+def _explored(better: str, baseline: str) -> Contrast:
+    return Contrast(f"exploring: {better} over {baseline}", EXPLORED + better, EXPLORED + baseline)
+
+
+CONTRASTS = (
+    _explored(LANGUAGE, DISAGREEMENT),
+    _explored(LANGUAGE, RANDOM_MODEL.name),
+    _explored(ORACLE, LANGUAGE),
+    *(Contrast(f"fine-tuning: {c.name} over scratch", c.name, "scratch") for c in (*EXPLORERS, RANDOM_MODEL)),
+    Contrast("fine-tuning: language over disagreement", LANGUAGE, DISAGREEMENT),
+)
+
+
+def _language(budget: str) -> Study:
+    """Crafter explored for goals in words, by disagreement, at random (docs/plans/language.md)."""
+    env, size, steps, seeds, training = {
+        "laptop": ("crafter,observe=symbols", "tiny", (30_000, 20_000), 5, {"train_ratio": 8}),
+        "gpu": ("crafter", "1m", (150_000, 50_000), 3, {}),
+        "paper": ("crafter", "50m", (5_000_000, 1_000_000), 5, {}),
+    }[budget]
+    return _study(env, size, steps, seeds, training, () if budget == "laptop" else (ALIKE,))
+
+
+def _study(
+    env: str,
+    size: str,
+    steps: tuple[int, int],
+    seeds: int,
+    training: dict[str, Any],
+    more: tuple[Condition, ...],
+) -> Study:
+    preset = dataclasses.replace(training_preset(size), **training)
+    return Study(
+        name="language",
+        description="Crafter explored for goals in words, by disagreement, at random.",
+        env=env,
+        intrinsic="language",
+        size=size,
+        pretrain_steps=steps[0],
+        finetune_steps=steps[1],
+        conditions=(Condition("scratch", "scratch"), *EXPLORERS, *more, RANDOM_MODEL),
+        agent=dataclasses.replace(agent_preset(size), model=for_size(size)),
+        finetune_agent=finetune_preset(size),
+        pretrain=dataclasses.replace(preset, evaluation_episodes=16),
+        finetune=preset,
+        seeds=seeds,
+        contrasts=CONTRASTS,
+        question=Question(EXPLORED + LANGUAGE, EXPLORED + DISAGREEMENT, "coverage"),
+    )
+
+
+WORDS: dict[str, Callable[[str], Study]] = {"language": _language}
+"""By name, what makes a study at a budget: laptop, gpu or paper."""
