@@ -128,11 +128,12 @@ def _diversity_explorers(budget: str) -> Study:
 
 def _study(budget: str, **settings: Any) -> Study:
     """What both have in common: levels of phase 2, budgets, settings of both phases."""
-    size, steps, seeds, training = {
+    budgets: dict[str, tuple[str, tuple[int, int], int, dict[str, Any]]] = {
         "laptop": ("tiny", (32_000, 16_000), 6, {"train_ratio": 8, "evaluation_episodes": 40}),
         "gpu": ("1m", (100_000, 30_000), 5, {}),
         "paper": ("50m", (50_000_000, 2_000_000), 10, {}),
-    }[budget]
+    }
+    size, steps, seeds, training = budgets[budget]
     preset = dataclasses.replace(training_preset(size), **training)
     agent, family = agent_preset(size), FAMILIES[budget]
     return Study(

@@ -90,7 +90,8 @@ class Study:
         within(self, "", "first_seed", least=0)
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
-        explored = [told.explores for c in self.conditions for told in (c, *c.data) if told.explores]
+        explored = [c.explores for c in self.conditions if c.explores]
+        explored += [each.explores for c in self.conditions for each in c.data if each.explores]
         for env in {c.in_env(env) for c in self.measured for env in (self.env, *self.tasks, *explored)}:
             environment_info(env)
         self._check_data()
