@@ -46,69 +46,46 @@ class ActionDistribution(Protocol):
 
 
 class Categorical(NamedTuple):
-    """Independent by factor, over their one-hots in a row; `log_probs` (..., A) hold the unimix.
+    """Independent choices, over their one-hots in a row; `log_probs` (..., W) hold the unimix.
 
-    Log-probability, entropy and divergence of a product are sums over its factors, and so over A.
+    A choice is one of the factors, or all pairs of values of two of them: then the other factors come first,
+    and last the pairs, by the first's value and the second's. Log-probability, entropy and divergence of a
+    product are sums over its choices, and so over W.
     """
 
     log_probs: Tensor
     factors: tuple[int, ...]
     """How many values each factor has; they add up to A."""
+    pair: tuple[int, int] | None = None
+    """Places of two factors that are one choice; then W is not A."""
 
     def sample(self, noise: Tensor) -> Tensor:
         """Actions (..., A), a one-hot for each of n factors, from uniform noise (..., n)."""
-        parts = self.log_probs.detach().exp().split(self.factors, -1)
-        drawn = [sample_one_hot(p, u) for p, u in zip(parts, noise.unbind(-1), strict=True)]
-        return torch.cat(drawn, -1)
+        parts = list(self.log_probs.detach().exp().split(paired_sizes(self.factors, self.pair), -1))
+        places = range(len(self.factors))
+        drawn: dict[int, Tensor] = {}
+        if self.pair is not None:
+            first, second = self.pair
+            edge = sample_one_hot(parts.pop(), noise[..., first]).unflatten(-1, (-1, self.factors[second]))
+            drawn = {first: edge.sum(-1), second: edge.sum(-2)}
+        alone = [place for place in places if place not in drawn]
+        for place, part in zip(alone, parts, strict=True):
+            drawn[place] = sample_one_hot(part, noise[..., place])
+        return torch.cat([drawn[place] for place in places], -1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-probability of `action`."""
-        return (self.log_probs * action).sum(-1)
+        return (self.log_probs * self._chosen(action)).sum(-1)
 
-    def log_prob_clipped(self, action: Tensor) -> Tensor:
-        """The same: one-hot actions are never clipped."""
-        return self.log_prob(action)
-
-    def entropy(self) -> Tensor:
-        """Entropy in nats."""
-        return -(self.log_probs.exp() * self.log_probs).sum(-1)
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Log-probabilities."""
-        return {"logits": self.log_probs}
-
-
-class Paired(NamedTuple):
-    """As `Categorical`, but two of the factors are one choice among all pairs of their values.
-
-    `log_probs` (..., W) hold the other factors in a row, then the pairs, by the first's value and the
-    second's.
-    """
-
-    log_probs: Tensor
-    factors: tuple[int, ...]
-    pair: tuple[int, int]
-    """Places of the two factors."""
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Actions (..., A), a one-hot for each of n factors, from uniform noise (..., n)."""
-        first, second = self.pair
-        *others, pairs = self.log_probs.detach().exp().split(paired_sizes(self.factors, self.pair), -1)
-        edge = sample_one_hot(pairs, noise[..., first]).unflatten(-1, (-1, self.factors[second]))
-        drawn = {first: edge.sum(-1), second: edge.sum(-2)}
-        left = iter(others)
-        for place in range(len(self.factors)):
-            if place not in self.pair:
-                drawn[place] = sample_one_hot(next(left), noise[..., place])
-        return torch.cat([drawn[place] for place in range(len(self.factors))], -1)
-
-    def log_prob(self, action: Tensor) -> Tensor:
-        """Log-probability of `action`."""
+    def _chosen(self, action: Tensor) -> Tensor:
+        """One-hots (..., W) of the choices that an action (..., A) stands for."""
+        if self.pair is None:
+            return action
         parts = action.split(self.factors, -1)
         first, second = (parts[place] for place in self.pair)
         edge = (first[..., :, None] * second[..., None, :]).flatten(-2)
         others = [part for place, part in enumerate(parts) if place not in self.pair]
-        return (self.log_probs * torch.cat([*others, edge], -1)).sum(-1)
+        return torch.cat([*others, edge], -1)
 
     def log_prob_clipped(self, action: Tensor) -> Tensor:
         """The same: one-hot actions are never clipped."""
@@ -214,8 +191,7 @@ def from_parameters(
 ) -> ActionDistribution:
     """Inverse of `ActionDistribution.parameters`."""
     if factors:
-        logits = parameters["logits"]
-        return Categorical(logits, factors) if pair is None else Paired(logits, factors, pair)
+        return Categorical(parameters["logits"], factors, pair)
     return BoundedNormal(parameters["mean"], parameters["std"])
 
 
@@ -237,7 +213,7 @@ def uniform_actions(space: gymnasium.Space, count: int, generator: torch.Generat
 
 def kl(left: ActionDistribution, right: ActionDistribution) -> Tensor:
     """KL(left || right) in nats (...), for two distributions of one kind."""
-    if isinstance(left, Categorical | Paired) and isinstance(right, Categorical | Paired):
+    if isinstance(left, Categorical) and isinstance(right, Categorical):
         return (left.log_probs.exp() * (left.log_probs - right.log_probs)).sum(-1)
     assert isinstance(left, BoundedNormal)
     assert isinstance(right, BoundedNormal)

@@ -15,7 +15,7 @@ from agents import AgentConfig
 from expedition import UserError
 from experiments.launchers.worker import Job, Task
 from experiments.reporting.report import duration
-from experiments.studies.study import PlannedRun
+from experiments.studies.runs import PlannedRun
 from experiments.trial import Trial
 from training import Logistics
 from training.budget import evaluations, most_rows, planned_updates
@@ -56,14 +56,15 @@ def estimate_study(
     seconds: dict[str, float] = {}
     tried: dict[str, Trial] = {}
     lines, memory, disk = [], 0, 0
+    kept = _kept_rows(runs)
     for kind, members in _kinds(runs).items():
         say(f"  trying {', '.join(kind)} ...")
         its = dataclasses.replace(logistics, threads=threads[kind[0]])
         trial = _warm_trial(members[0].config, its, min(jobs, len(members)))
         tried |= {task: trial for run in members if (task := _task(run)) not in tried}
         seconds |= {run.id: run_seconds(run.config, trial) for run in members}
-        memory = max(memory, trial.peak + max(_replay_bytes(run.config, trial) for run in members))
-        disk += sum(_replay_bytes(run.config, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
+        memory = max(memory, trial.peak + max(_replay_bytes(run, kept, trial) for run in members))
+        disk += sum(_replay_bytes(run, kept, trial) + 2 * MOMENTS * 4 * trial.parameters for run in members)
         spent = sum(seconds[run.id] for run in members)
         lines.append(f"{len(members):>4} x {', '.join(kind[:3])}: {_told(members, trial)}: {duration(spent)}")
     seconds |= {run.id: run_seconds(run.config, tried[_task(run)]) for run in runs if _is_random(run)}
@@ -134,22 +135,33 @@ def _besides(trial: Trial) -> float:
 
 
 def until_all_end(runs: Sequence[PlannedRun], seconds: Mapping[str, float], jobs: int) -> float:
-    """Return when the last run ends, where each waits for the run that it needs and for a place."""
+    """Return when the last run ends, where each waits for the runs that it needs and for a place."""
     places = [0.0] * jobs
-    ends: dict[str | None, float] = {None: 0.0}
-    waiting: dict[str | None, PlannedRun] = {run.id: run for run in runs}
+    ends: dict[str, float] = {}
+    waiting = {run.id: run for run in runs}
+
+    def may_begin(run: PlannedRun) -> float:
+        return max((ends[source] for source in run.waits_for), default=0.0)
+
     while waiting:
-        run = min((r for r in waiting.values() if r.needs in ends), key=lambda run: ends[run.needs])
+        run = min((r for r in waiting.values() if ends.keys() >= set(r.waits_for)), key=may_begin)
         place = places.index(min(places))
-        ends[run.id] = places[place] = max(places[place], ends[run.needs]) + seconds[run.id]
+        ends[run.id] = places[place] = max(places[place], may_begin(run)) + seconds[run.id]
         del waiting[run.id]
     return max(places)
 
 
-def _replay_bytes(config: RunConfig, trial: Trial) -> int:
-    training = config.training
-    rows = most_rows(config.steps, training.num_envs) * training.num_envs
-    return min(int(training.replay_gib * 2**30), rows * trial.row)
+def _kept_rows(runs: Sequence[PlannedRun]) -> dict[str, int]:
+    """Most rows that the replay of each run may hold: its own, or those of all that it learns from."""
+    own = {
+        run.id: most_rows(run.config.steps, run.config.training.num_envs) * run.config.training.num_envs
+        for run in runs
+    }
+    return {run.id: sum(own[source] for source in run.data) or own[run.id] for run in runs}
+
+
+def _replay_bytes(run: PlannedRun, rows: Mapping[str, int], trial: Trial) -> int:
+    return min(int(run.config.training.replay_gib * 2**30), rows[run.id] * trial.row)
 
 
 def _warm_trial(config: RunConfig, logistics: Logistics, at_once: int) -> Trial:

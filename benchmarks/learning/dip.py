@@ -30,7 +30,8 @@ from expedition import UserError
 from experiments.command_line.flags import grouped_flags
 from experiments.launchers.worker import carry_out
 from experiments.studies.presets import find_study
-from experiments.studies.study import PlannedRun, Study, planned_runs
+from experiments.studies.runs import PlannedRun, planned_runs
+from experiments.studies.study import Study
 
 STUDY = "quickstart"
 PLANS = ("model+policy", "model+policy,actor=freeze:1200")

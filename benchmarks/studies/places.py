@@ -1,15 +1,13 @@
 """A study on a Ray cluster of two nodes against the same study here: `python -m benchmarks.studies.places`.
 
 Both have two cores: the cluster's nodes lie on this machine and have one each. The two take turns, the other
-one first in every second round, because other work on the machine disturbs whoever is its neighbour.
-CPU-seconds are those of all processes of either side, Ray's own among them: they bear such neighbours better
-than the clock.
+one first in every second round, because other work on the machine disturbs whoever is its neighbour. CPU
+time is not counted: Ray's processes are nobody's children here.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -47,24 +45,13 @@ def small_study(folder: Path, steps: int, seeds: int) -> Study:
     return find_study(str(file), None, {"seeds": seeds})
 
 
-def cpu_seconds(pid: int, living: bool) -> float:
-    """CPU-seconds of a process and its children that have ended; if asked, of those that live, too."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    spent = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    if living:
-        for began in Path(f"/proc/{pid}/task").glob("*/children"):
-            with contextlib.suppress(OSError):  # it ended a moment ago
-                spent += sum(cpu_seconds(int(child), living) for child in began.read_text().split())
-    return spent
-
-
-def seconds_of(study: Study, folder: Path, name: str, place: str) -> tuple[float, float]:
-    """Seconds that a study takes at a place, on the clock and of CPU."""
-    clock, cpu = time.perf_counter(), cpu_seconds(os.getpid(), name == "ray")
+def seconds_of(study: Study, folder: Path, place: str) -> float:
+    """Seconds on the clock that a study takes at a place."""
+    began = time.perf_counter()
     launcher = Launcher(study, folder, NODES, QUIET, "benchmarks.studies.places", lambda _: None, place=place)
     if code := launcher.run():
         raise SystemExit(code)
-    return time.perf_counter() - clock, cpu_seconds(os.getpid(), name == "ray") - cpu
+    return time.perf_counter() - began
 
 
 def measure(rounds: int, steps: int, seeds: int) -> dict[str, Any]:
@@ -75,30 +62,21 @@ def measure(rounds: int, steps: int, seeds: int) -> dict[str, Any]:
     for _ in range(NODES):
         cluster.add_node(num_cpus=1, object_store_memory=2**27)
     places = {"local": "local", "ray": f"ray,address={cluster.address}"}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in places}
+    taken: dict[str, list[float]] = {name: [] for name in places}
     try:
         with tempfile.TemporaryDirectory() as folder:
             study = small_study(Path(folder), steps, seeds)
             for number in range(rounds):
                 for name in sorted(places, reverse=bool(number % 2)):
                     where = Path(folder, f"{name}-{number}")
-                    taken[name].append(seconds_of(study, where, name, places[name]))
+                    taken[name].append(seconds_of(study, where, places[name]))
     finally:
         cluster.shutdown()
-    ratios = [
-        [ray / local for ray, local in zip(*both, strict=True)]
-        for both in zip(taken["ray"], taken["local"], strict=True)
-    ]
-    told = {
-        f"{name}_{kind}": [round(spent[place], 1) for spent in taken[name]]
-        for name in places
-        for place, kind in enumerate(("seconds", "cpu_seconds"))
-    }
+    ratios = [ray / local for ray, local in zip(taken["ray"], taken["local"], strict=True)]
     return {
         "runs": len(study.measured) * seeds,
-        **told,
-        "median_ratio": statistics.median(wall for wall, _ in ratios),
-        "median_cpu_ratio": statistics.median(cpu for _, cpu in ratios),
+        **{f"{name}_seconds": [round(seconds, 1) for seconds in taken[name]] for name in places},
+        "median_ratio": statistics.median(ratios),
         "load": os.getloadavg()[0],
     }
 

@@ -19,7 +19,7 @@ from experiments.addresses.leases import RENEW_SECONDS, Leases
 from experiments.addresses.runs import RESULT, STATUS, Hashes, bring, is_light, send, step_here, step_there
 from experiments.launchers.graph import Group
 from experiments.launchers.sharing import is_done
-from experiments.studies.study import PlannedRun
+from experiments.studies.runs import PlannedRun
 from training import fingerprint
 from training.storage.shared import Store
 from training.storage.state_tree import disk_errors, publish_bytes
@@ -194,7 +194,7 @@ class AtAddress:
         return found
 
     def _ask(self, group: Group) -> Found:
-        """Take a group's leases and bring in its runs, and the one that they carry from.
+        """Take a group's leases and bring in its runs, and those that they carry or learn from.
 
         Raises:
             UserError: the address does not answer.
@@ -224,17 +224,17 @@ class AtAddress:
             self.leases.release(run_id)
 
     def _bring(self, run: PlannedRun) -> bool:
-        """Bring in a run that is held, and the one that it carries from; returns whether it is done."""
+        """Bring in a run that is held, and those that it waited for; returns whether it is done."""
         names = list(self.store.sizes(run.id))
         if self._bring_result(run, names):
             return True
         if step_there(names) > step_here(self.folder / run.id):
             bring(self.store, run.id, self.folder / run.id, names)
-        if run.needs is not None:
+        for source in run.waits_for:
             with self._source:
-                names = list(self.store.sizes(run.needs))
-                if step_there(names) > step_here(self.folder / run.needs):
-                    bring(self.store, run.needs, self.folder / run.needs, names)
+                names = list(self.store.sizes(source))
+                if step_there(names) > step_here(self.folder / source):
+                    bring(self.store, source, self.folder / source, names)
         return False
 
     def _bring_result(self, run: PlannedRun, names: Sequence[str]) -> bool:

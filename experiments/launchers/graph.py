@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from experiments.studies.study import PlannedRun
+from experiments.studies.runs import PlannedRun
 
 IN_A_ROW = 5
 """So many failures with no success between them have one cause: nothing else is begun."""
@@ -39,7 +39,7 @@ class Graph:
         """Groups that may begin, in their order."""
         if self._in_a_row >= IN_A_ROW:
             return []
-        return [g for g in self._waiting if all(run.needs in {None, *self.finished} for run in g)]
+        return [g for g in self._waiting if all(self.finished.issuperset(run.waits_for) for run in g)]
 
     def begin(self, group: Group) -> None:
         """A group is being carried out."""

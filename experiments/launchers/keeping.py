@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from experiments.launchers.graph import Group
-from experiments.studies.study import PlannedRun
+from experiments.studies.runs import PlannedRun
 from training.storage.shared import is_address
 
 

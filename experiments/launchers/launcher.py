@@ -17,7 +17,8 @@ from experiments.launchers.places.registry import make_place
 from experiments.launchers.progress import Bar
 from experiments.launchers.sharing import is_done, take_over
 from experiments.launchers.worker import Job, Task
-from experiments.studies.study import PlannedRun, Study, planned_runs
+from experiments.studies.runs import PlannedRun, planned_runs
+from experiments.studies.study import Study
 from experiments.studies.telling import told_phase_2, told_runs
 from training import Logistics, fingerprint, to_dict
 from training.logging.wandb_login import resolve_wandb_mode
@@ -104,7 +105,8 @@ class Launcher:
 
     def announce(self) -> None:
         """Say what will be run, and how much memory its replays may take."""
-        study, config = self.study, self.runs[0].config
+        study = self.study
+        room = max(run.config.training.replay_gib for run in self.runs if run.config.agent.kind != "random")
         self.say(f"Study {study.name}: {study.description}")
         explored = any(run.needs for run in self.runs)
         own = told_phase_2(study.agent, study.finetuning_agent) if explored else ""
@@ -116,7 +118,7 @@ class Launcher:
         self.say(
             f"{len(self.runs)} runs{self._fusion()}, {sum(run.config.steps for run in self.runs):,} steps, "
             f"{at_once} with {self.place.threads['finetune']} thread(s) each; a replay takes at most "
-            f"{config.training.replay_gib:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
+            f"{room:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
             f"{self.keeper.where}"
         )
 
@@ -204,6 +206,7 @@ class Launcher:
                 run.config,
                 run.plan,
                 None if run.needs is None else str(self.folder / run.needs),
+                tuple(f"{self.folder / source}={weight}" for source, weight in run.data.items()),
             )
             for run in runs
         ]
@@ -300,6 +303,9 @@ class Launcher:
                     "kind": run.config.agent.kind,
                     "predicts": run.config.agent.model.predicts,
                     "needs": run.needs,
+                    "data": dict(run.data),
+                    "steps": run.config.steps,
+                    "own_seed": run.config.seed,
                 }
                 for run in self.runs
             ],
@@ -311,12 +317,13 @@ def in_groups(runs: Sequence[PlannedRun], fused: bool) -> list[list[PlannedRun]]
     """Runs by the process that carries them out: each by itself, or with `fused` the seeds of a condition.
 
     What goes by each run's own step keeps a run by itself: a policy prior or a clone, a component frozen for
-    a while. So do plans that teach the actor, which are not batched over seeds.
+    a while. So do plans that teach the actor, and learning from replays alone, which are not batched over
+    seeds.
     """
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:
         agent = run.config.agent
-        alone = not fused or agent.kind in ("ppo", "random") or run.config.training.overlap
+        alone = not fused or bool(run.data) or agent.kind in ("ppo", "random") or run.config.training.overlap
         alone |= agent.search.update != "imagination"
         if run.plan is not None:
             plan = parse_plan(run.plan)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.studies.study import PlannedRun
+from experiments.studies.runs import PlannedRun
 
 LOOK_SECONDS, TELL_SECONDS = 0.5, 20.0
 

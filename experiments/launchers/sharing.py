@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from expedition import UserError, __version__
-from experiments.studies.study import PlannedRun
+from experiments.studies.runs import PlannedRun
 from training.storage.folder import read_config, read_result
 from training.storage.state_tree import disk_errors
 

@@ -27,6 +27,7 @@ class RunStatus:
         steps: environment steps of the whole run; None where it has not begun.
         speed: environment steps a second, as it last said.
         left: seconds left, as it last said.
+        updates: updates so far: all that a run on the replays of others makes.
         why: why it failed; empty otherwise.
     """
 
@@ -36,6 +37,7 @@ class RunStatus:
     steps: int | None = None
     speed: float | None = None
     left: float | None = None
+    updates: int = 0
     why: str = ""
 
 
@@ -74,16 +76,15 @@ def _is_study(path: Path) -> bool:
 
 def _of_run(folder: Path, failed: dict[str, str], works_on: Callable[[Path], bool]) -> RunStatus:
     said = _said(folder / "status.json")
-    done, whole = int(said.get("env_step") or 0), said.get("steps")
+    done, whole, updates = int(said.get("env_step") or 0), said.get("steps"), int(said.get("updates") or 0)
     if (folder / "result.json").is_file():
-        return RunStatus(folder.name, "done", done, whole)
+        return RunStatus(folder.name, "done", done, whole, updates=updates)
     if works_on(folder):
-        return RunStatus(
-            folder.name, "running", done, whole, said.get("steps_per_second"), said.get("seconds_left")
-        )
+        speed, left = said.get("steps_per_second"), said.get("seconds_left")
+        return RunStatus(folder.name, "running", done, whole, speed, left, updates)
     why = failed.get(folder.name, "")
     state: State = "failed" if why else "stopped" if said else "waiting"
-    return RunStatus(folder.name, state, done, whole, why=why)
+    return RunStatus(folder.name, state, done, whole, updates=updates, why=why)
 
 
 def _said(path: Path) -> dict[str, Any]:
@@ -110,6 +111,8 @@ def _detail(run: RunStatus) -> str:
         return f"{run.why}."
     if run.steps is None or run.state == "waiting":
         return ""
+    if run.steps == 0 and run.updates:
+        return f"{run.updates:,} updates"
     detail = f"{run.step:,} of {run.steps:,} steps"
     if run.speed and run.left is not None:
         detail += f", {run.speed:,.0f} steps/s, {run.left / 60:.1f} min left"

@@ -30,7 +30,7 @@ from training import (
 from training.storage.folder import is_held
 from training.storage.state_tree import publish_json
 from transfer.data.pretraining import PretrainingData, data_record
-from transfer.data.sources import Source
+from transfer.data.sources import Source, open_sources
 from transfer.loader import Source as Explored
 from transfer.loader import Transfer, open_source, transfer_record
 from transfer.plan import parse_plan
@@ -43,12 +43,16 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One run: a fine-tuning run has a plan, and a source where that needs one."""
+    """One run: a fine-tuning run has a plan, and a source where that needs one.
+
+    A pre-training run may have data, named as by `pretrain --data`.
+    """
 
     run_dir: str
     config: RunConfig
     plan: str | None = None
     source: str | None = None
+    data: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +93,17 @@ def carry_out(
     return execute(config, run_dir, errand.logistics, errand.record, errand.initialiser, say)
 
 
+def carry_out_task(task: Task, logistics: Logistics, say: Any) -> Outcome:
+    """Carry out one run as a study asks for it.
+
+    Raises:
+        UserError: whatever a user can mend.
+    """
+    source = None if task.source is None else Path(task.source)
+    data = open_sources(task.data, task.config.training.image_size)
+    return carry_out(task.config, Path(task.run_dir), logistics, task.plan, source, say, data)
+
+
 def carry_out_together(tasks: Sequence[Task], logistics: Logistics, say: Any) -> list[Outcome]:
     """Carry out several runs of one shape as one program.
 
@@ -126,9 +141,7 @@ def main() -> int:
             outcomes = carry_out_together(job.tasks, job.logistics, _log.info)
             return max(outcome.exit_code for outcome in outcomes)
         (task,) = job.tasks
-        source = None if task.source is None else Path(task.source)
-        outcome = carry_out(task.config, Path(task.run_dir), job.logistics, task.plan, source, _log.info)
-        return outcome.exit_code
+        return carry_out_task(task, job.logistics, _log.info).exit_code
     except UserError as error:
         _log.error("%s", error)
         return 2

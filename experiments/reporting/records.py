@@ -22,6 +22,7 @@ from experiments.reporting.runs import (
     with_normalised,
 )
 from experiments.studies.conditions import Contrast, Question, usual_question
+from experiments.studies.runs import told_replays
 from training.storage.folder import read_json
 from transfer.contributions import Curve, Factorial, default_factorial
 from transfer.statistics import Value
@@ -150,16 +151,27 @@ class StudyRecord:
     def explorers(self) -> dict[str, list[RunRecord]]:
         """Return all runs of phase 1 by what told them apart, such as `disagreement, model-based`.
 
-        That is reward, kind of agent and, where they differ in it, environment.
+        That is reward, kind of agent and, where they differ in it, environment, steps and seed; of those that
+        learned from replays also a condition that carries from them.
         """
         groups: dict[str, list[RunRecord]] = {}
         runs = [run for run in self.runs if run.phase == "pretrain"]
         where = told_apart([run.env or "" for run in runs])
+        lengths = len({run.planned for run in runs if not run.data}) > 1
         for run in runs:
             own = None if run.predicts == "reconstruction" else run.predicts
-            parts = (run.intrinsic, run.kind, own, where[run.env or ""])
+            steps = f"{run.planned:,} steps" if lengths and run.planned else None
+            seed = f"seed + {run.shift:,}" if run.shift else None
+            parts = (run.intrinsic, run.kind, own, where[run.env or ""], steps, seed, self._learned_from(run))
             groups.setdefault(", ".join(part for part in parts if part) or "pretrain", []).append(run)
         return groups
+
+    def _learned_from(self, run: RunRecord) -> str | None:
+        """How many replays a run learned from, and the first condition that carries from it."""
+        if not run.data:
+            return None
+        carrying = next((str(other.condition) for other in self.runs if other.needs == run.id), "nobody")
+        return f"from {told_replays(len(run.data))} ({carrying})"
 
     def missing(self) -> list[str]:
         """Return one sentence for each thing that the report has to do without."""

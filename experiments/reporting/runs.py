@@ -48,6 +48,9 @@ class RunRecord:
         predicts: what its model predicts, where the study says so.
         env: the environment, where the study says so.
         needs: id of the pre-training run that it carries from.
+        data: ids of the runs from whose replays it learned in place of steps, with their weights.
+        planned: environment steps that were asked for, where the study says so.
+        shift: by how much its own seed lies above `seed`.
         plan: what is carried, as a plan, where the study says so.
         censored: whether it never reached scratch's final return, so that its `steps_saved` is a bound.
         observed: kinds of observations, `image` or `vector` or both, where the result says so.
@@ -77,6 +80,9 @@ class RunRecord:
     predicts: str | None = None
     env: str | None = None
     needs: str | None = None
+    data: Mapping[str, float] = field(default_factory=dict)
+    planned: int | None = None
+    shift: int = 0
     plan: str | None = None
     censored: bool = False
     observed: tuple[str, ...] = ()
@@ -140,6 +146,8 @@ def read_run(study: Path, entry: Mapping[str, Any]) -> RunRecord:
         for key in ("intrinsic", "kind", "predicts", "env", "needs", "plan")
         if entry.get(key)
     }
+    said |= {"data": dict(entry.get("data") or {}), "planned": entry.get("steps")}
+    said["shift"] = int(entry.get("own_seed", entry["seed"])) - int(entry["seed"])
     if not (folder / "status.json").is_file():
         return RunRecord(*fixed, **said)
     status = read_json(folder / "status.json", ANEW)

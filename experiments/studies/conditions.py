@@ -11,6 +11,7 @@ from agents import Kind
 from agents.search import VARIANTS, Variant
 from envs import with_options
 from expedition.errors import UserError, unknown_name
+from expedition.ranges import within
 from exploration import Suggest, check_intrinsic
 from transfer.contributions import Curve, Factorial
 from transfer.plan import TransferPlan, parse_plan
@@ -20,6 +21,26 @@ RANDOM_POLICY = "random policy"
 """Name of the condition that every study measures beside its own: it learns nothing."""
 EXPLORED = "pretrain:"
 """Before the name of a condition in a contrast: its pre-training run is meant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """Rows that an explorer of a condition gathers for others to learn from: its replay."""
+
+    intrinsic: str | None = None
+    """What it is rewarded with, where that is not its condition's intrinsic reward."""
+    explores: str | None = None
+    """Where, if not in its condition's environment of phase 1."""
+    seed: int = 0
+    """Added to the study's seed: explorers that are alike in all else need it to differ."""
+    weight: float = 1.0
+    """How often a sequence is drawn from its rows, against the other explorers' weights."""
+
+    def __post_init__(self) -> None:
+        if self.intrinsic is not None:
+            check_intrinsic(self.intrinsic)
+        within(self, "data", "seed", least=0)
+        within(self, "data", "weight", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +58,10 @@ class Condition:
     ranked, endpoint, all or oracle."""
     explores: str | None = None
     """Environment of phase 1, where it is not the study's."""
+    data: tuple[Gathered, ...] = ()
+    """Explorers from whose replays phase 1 learns, in place of steps of its own. They share the study's steps
+    of phase 1, and the room for its replay, in equal parts; as many updates are made as all the steps are
+    worth to one explorer."""
     options: str | None = None
     """Options of the environments of both phases, laid over the study's: `actions=relative`."""
     explorer: Kind = "model-based"
@@ -79,6 +104,11 @@ class Condition:
             raise UserError(
                 f"Condition '{self.name}' explores '{self.explores}' and carries nothing of it: leave "
                 "explores out, or give it a plan that carries something."
+            )
+        if self.data and not self.transfer.carries:
+            raise UserError(
+                f"Condition '{self.name}' learns from replays and carries nothing of it: leave data out, or "
+                "give it a plan that carries something."
             )
         if self.steps is not None and self.steps < 1:
             raise UserError(f"Condition '{self.name}': steps must be at least 1, not {self.steps}.")

@@ -1,4 +1,4 @@
-"""What many levels in phase 1 are worth: an equal number of steps on 1, 3, 10, 30 and all of them."""
+"""What many levels in phase 1 are worth, and many explorers, at an equal number of steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.settings import agent_preset, finetune_preset, training_preset
-from experiments.studies.conditions import Cell, Condition, Contrast, Question
+from experiments.studies.conditions import Cell, Condition, Contrast, Gathered, Question
+from experiments.studies.runs import told_replays
 from experiments.studies.study import Study
 from experiments.studies.walker2023 import curious
 
@@ -16,6 +17,14 @@ LEVELS = (1, 3, 10, 30, 0)
 PLANS = ("model", "policy", "model+policy")
 FEW, MANY = 1, 30
 """Levels whose gains are compared."""
+SEVERAL = 3
+"""Explorers that share the steps of one."""
+FAMILIES = {
+    "laptop": "mazes-collect,size=9,limit=100,observe=symbols",
+    "gpu": "procgen-heist,mode=easy",
+    "paper": "procgen-heist",
+}
+"""Environments by budget."""
 
 
 def at_levels(plan: str, levels: int) -> str:
@@ -59,40 +68,13 @@ WORTH = tuple(
 
 def _diversity(budget: str) -> Study:
     """Levels of one family, transferred to five that no run has explored (docs/plans/diversity.md)."""
-    family, size, steps, seeds, training = {
-        "laptop": (
-            "mazes-collect,size=9,limit=100,observe=symbols",
-            "tiny",
-            (32_000, 16_000),
-            5,
-            {"train_ratio": 8, "evaluation_episodes": 40},
-        ),
-        "gpu": ("procgen-heist,mode=easy", "1m", (100_000, 30_000), 5, {}),
-        "paper": ("procgen-heist", "50m", (50_000_000, 2_000_000), 10, {}),
-    }[budget]
-    return _study(family, size, steps, seeds, training)
-
-
-def _study(family: str, size: str, steps: tuple[int, int], seeds: int, training: dict[str, Any]) -> Study:
-    preset = dataclasses.replace(training_preset(size), **training)
-    agent = agent_preset(size)
     cells = [cell for levels in LEVELS for cell in _cells(levels)]
     many = tuple(dataclasses.replace(cell, at=None) for cell in _cells(MANY))
-    return Study(
+    return _study(
+        budget,
         name="diversity",
         description="Model and policy, carried from one level, from some, from all.",
-        env=f"{family},num_levels={MANY}",
-        intrinsic="rnd",
-        size=size,
-        pretrain_steps=steps[0],
-        finetune_steps=steps[1],
-        conditions=_conditions(family),
-        agent=curious(agent) if size == "tiny" else agent,
-        finetune_agent=finetune_preset(size),
-        pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
-        finetune=preset,
-        seeds=seeds,
-        tasks=(f"{family},num_levels=5,start_level=100000",),
+        conditions=_conditions(FAMILIES[budget]),
         contrasts=(*MORE, *WORTH),
         factorial=(Cell("scratch"), *many),
         curve=(Cell("scratch"), *cells),
@@ -101,5 +83,77 @@ def _study(family: str, size: str, steps: tuple[int, int], seeds: int, training:
     )
 
 
-DIVERSITY: dict[str, Callable[[str], Study]] = {"diversity": _diversity}
+def of_replays(plan: str, explorers: int) -> str:
+    """Name of the condition that carries a plan's components, learned from so many explorers' replays."""
+    return f"{plan}, {told_replays(explorers)}"
+
+
+def _of_replays(plan: str, explorers: int) -> Condition:
+    """Phase 1 learns from explorers that differ by seed alone and share the steps of one."""
+    data = tuple(Gathered(seed=1000 * number) for number in range(explorers))
+    return Condition(of_replays(plan, explorers), plan, data=data)
+
+
+def _more_explorers(plan: str) -> Contrast:
+    return Contrast(f"{plan}: {SEVERAL} explorers over one", of_replays(plan, SEVERAL), of_replays(plan, 1))
+
+
+def _diversity_explorers(budget: str) -> Study:
+    """Equal steps on equal levels, by one explorer or by several (docs/plans/diversity-explorers.md)."""
+    both, levels = "model+policy", f"{FAMILIES[budget]},num_levels={MANY}"
+    while_exploring = Condition(at_levels(both, MANY), both, explores=levels)  # `diversity` has the same runs
+    several = tuple(Cell(of_replays(plan, SEVERAL), plan) for plan in PLANS)
+    return _study(
+        budget,
+        name="diversity-explorers",
+        description="Model and policy, learned from the replay of one explorer or of three.",
+        conditions=(
+            Condition("scratch", "scratch"),
+            while_exploring,
+            *(_of_replays(plan, explorers) for explorers in (1, SEVERAL) for plan in PLANS),
+        ),
+        contrasts=(
+            *(_more_explorers(plan) for plan in PLANS),
+            Contrast("both: learned after exploring over while", of_replays(both, 1), while_exploring.name),
+        ),
+        factorial=(Cell("scratch"), *several),
+        curve=(
+            Cell("scratch"),
+            *(Cell(of_replays(plan, n), plan, at=n) for n in (1, SEVERAL) for plan in PLANS),
+        ),
+        over="explorers",
+        question=Question(of_replays(both, SEVERAL), of_replays(both, 1), "auc"),
+    )
+
+
+def _study(budget: str, **settings: Any) -> Study:
+    """What both have in common: levels of phase 2, budgets, settings of both phases."""
+    budgets: dict[str, tuple[str, tuple[int, int], int, dict[str, Any]]] = {
+        "laptop": ("tiny", (32_000, 16_000), 5, {"train_ratio": 8, "evaluation_episodes": 40}),
+        "gpu": ("1m", (100_000, 30_000), 5, {}),
+        "paper": ("50m", (50_000_000, 2_000_000), 10, {}),
+    }
+    size, steps, seeds, training = budgets[budget]
+    preset = dataclasses.replace(training_preset(size), **training)
+    agent, family = agent_preset(size), FAMILIES[budget]
+    return Study(
+        env=f"{family},num_levels={MANY}",
+        intrinsic="rnd",
+        size=size,
+        pretrain_steps=steps[0],
+        finetune_steps=steps[1],
+        agent=curious(agent) if size == "tiny" else agent,
+        finetune_agent=finetune_preset(size),
+        pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
+        finetune=preset,
+        seeds=seeds,
+        tasks=(f"{family},num_levels=5,start_level=100000",),
+        **settings,
+    )
+
+
+DIVERSITY: dict[str, Callable[[str], Study]] = {
+    "diversity": _diversity,
+    "diversity-explorers": _diversity_explorers,
+}
 """By name, what makes a study at a budget: laptop, gpu or paper."""

@@ -1,4 +1,4 @@
-"""Studies: which runs they consist of, and what each run needs."""
+"""Studies: what they compare, with what settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import functools
 import re
 from collections.abc import Collection, Iterable
 
-from agents import AgentConfig, Kind, PPOConfig
+from agents import AgentConfig, Kind
 from agents.search import SearchConfig, Variant, as_variant
 from envs import environment_info
 from expedition.errors import UserError, unknown_name
 from expedition.ranges import within
-from experiments.settings import Setting, possible, ppo_preset, with_settings
+from experiments.settings import Setting, possible, with_settings
 from experiments.studies.conditions import (
     RANDOM_POLICY,
     Cell,
@@ -23,7 +23,7 @@ from experiments.studies.conditions import (
     curved,
 )
 from exploration import Suggest, check_intrinsic
-from training import RunConfig, TrainingConfig, fingerprint, to_dict
+from training import TrainingConfig
 from transfer.contributions import Curve, Factorial
 from transfer.fitting import check_predictions, check_thaws, misfits
 from world_model import SIZES, WorldModelConfig
@@ -91,10 +91,31 @@ class Study:
         if self.size not in SIZES:
             raise unknown_name("size", self.size, SIZES)
         explored = [c.explores for c in self.conditions if c.explores]
+        explored += [each.explores for c in self.conditions for each in c.data if each.explores]
         for env in {c.in_env(env) for c in self.measured for env in (self.env, *self.tasks, *explored)}:
             environment_info(env)
+        self._check_data()
         self._check_named([*names, RANDOM_POLICY])
         self._check_phase_2()
+
+    def _check_data(self) -> None:
+        """Refuse explorers that stand twice in a condition, and too few steps for them or for learning."""
+        for condition in self.conditions:
+            told = [
+                (each.intrinsic or condition.intrinsic or self.intrinsic, explores, each.seed)
+                for each in condition.data
+                for explores in (each.explores or condition.explores or self.env,)
+            ]
+            if len(set(told)) < len(told):
+                raise UserError(
+                    f"Condition '{condition.name}' learns from one explorer twice: give them different "
+                    "seeds, rewards or environments in data, or name it once with a larger weight."
+                )
+            if self.pretrain_steps < len(told):
+                raise UserError(
+                    f"Condition '{condition.name}' has {len(told)} explorers that share "
+                    f"{self.pretrain_steps:,} steps: raise pretrain_steps."
+                )
 
     def _check_phase_2(self) -> None:
         """Refuse settings of phase 2 that would not fit what is carried, or that nothing would read."""
@@ -161,6 +182,7 @@ class Study:
                     side.in_env(side.explores or self.env),
                     side.intrinsic or self.intrinsic,
                     self.explorer_of(side),
+                    side.data,
                 )
                 for side in sides
             )
@@ -263,104 +285,3 @@ def _suggested(agent: AgentConfig, suggest: Suggest | None) -> AgentConfig:
         return agent
     language = dataclasses.replace(agent.intrinsic.language, suggest=suggest)
     return dataclasses.replace(agent, intrinsic=dataclasses.replace(agent.intrinsic, language=language))
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedRun:
-    """One run of a study: its settings, and the run that must be finished before it."""
-
-    id: str
-    config: RunConfig
-    seed: int
-    condition: str | None = None
-    """Name of the condition; None in phase 1."""
-    plan: str | None = None
-    """None in phase 1."""
-    needs: str | None = None
-    """Id of the pre-training run that it carries from."""
-    task: str | None = None
-    """Environment of the study that a condition's own options are laid over; None in phase 1."""
-
-    @property
-    def kind(self) -> str:
-        """What it has in common with the runs of other seeds."""
-        agent = self.config.agent
-        told: list[str] = [agent.kind] if agent.kind != "model-based" else []
-        told += [agent.model.predicts] if agent.model.predicts != "reconstruction" else []
-        return self.condition or ", ".join([f"pretrain {self.reward}", *told])
-
-    @property
-    def reward(self) -> str | None:
-        """Intrinsic reward of phase 1, with who suggests goals where those are rewarded; None in phase 2."""
-        intrinsic = self.config.intrinsic
-        goals = self.config.agent.intrinsic.language.suggest
-        return f"{intrinsic} ({goals})" if intrinsic == "language" else intrinsic
-
-    @property
-    def label(self) -> str:
-        """What a line of progress calls it."""
-        return f"{self.kind} s{self.seed}"
-
-
-def planned_runs(study: Study) -> list[PlannedRun]:
-    """Every run of a study over its seeds, those first that others wait for.
-
-    A run's id ends with a hash of its settings, so that changed settings never meet old results. A
-    pre-training run is shared by every condition that explores in the same way.
-    """
-    pretraining: dict[str, PlannedRun] = {}
-    finetuning = []
-    for seed in study.seed_numbers:
-        for condition in study.measured:
-            source = _explored(study, condition, seed) if condition.transfer.carries else None
-            if source is not None:
-                pretraining.setdefault(source.id, source)
-            finetuning += [_finetuned(study, condition, env, seed, source) for env in study.finetune_envs]
-    return [*pretraining.values(), *finetuning]
-
-
-def _explored(study: Study, condition: Condition, seed: int) -> PlannedRun:
-    """The run of phase 1 that a condition carries from."""
-    intrinsic = condition.intrinsic or study.intrinsic
-    agent, training = study.explorer_of(condition), study.probing(study.pretrain)
-    env, steps = study.explored_by(condition), study.pretrain_steps
-    config = RunConfig(env, "pretrain", intrinsic, study.size, steps, seed, agent, training)
-    told = [] if intrinsic == study.intrinsic else [intrinsic]
-    told += [condition.suggest] if condition.suggest else []
-    told += [] if condition.explorer == "model-based" else [condition.explorer]
-    told += [] if agent.model.predicts == "reconstruction" else [agent.model.predicts]
-    told += [] if condition.objects is None else [condition.objects]
-    label = "-".join(["pretrain", *told])
-    return PlannedRun(f"{label}-s{seed}-{fingerprint(to_dict(config))}", config, seed)
-
-
-def _finetuned(
-    study: Study, condition: Condition, task: str, seed: int, source: PlannedRun | None
-) -> PlannedRun:
-    """The run of phase 2 of a condition on one task."""
-    if condition.learner == "random":
-        return _measured_at_random(study, condition, task, seed)
-    env = condition.in_env(task)
-    steps = condition.steps or study.finetune_steps
-    agent = study.learner_of(condition)
-    if condition.learner == "ppo" and agent.ppo == PPOConfig():  # nobody set it otherwise
-        agent = dataclasses.replace(agent, ppo=ppo_preset(env, steps))
-    training = possible(study.probing(study.finetune), condition.transfer, agent)
-    config = RunConfig(env, "finetune", None, study.size, steps, seed, agent, training)
-    needs = None if source is None else source.id
-    identity = {"run": to_dict(config), "plan": condition.transfer.as_dict(), "source": needs}
-    label = re.sub(r"[^\w.+]+", "-", condition.name) if "=" not in condition.name else "custom"
-    run = f"{label}-s{seed}-{fingerprint(identity)}"
-    return PlannedRun(run, config, seed, condition.name, condition.plan, needs, task)
-
-
-def _measured_at_random(study: Study, condition: Condition, env: str, seed: int) -> PlannedRun:
-    """The run of the random policy: none of its settings are those of learning."""
-    training = TrainingConfig(
-        evaluation_episodes=study.finetune.evaluation_episodes,
-        image_size=study.finetune.image_size,
-        unseen=study.finetune.unseen,
-    )
-    config = RunConfig(env, "finetune", None, study.size, 0, seed, AgentConfig(kind="random"), training)
-    run = f"random-policy-s{seed}-{fingerprint(to_dict(config))}"
-    return PlannedRun(run, config, seed, condition.name, condition.plan, task=env)

@@ -9,7 +9,7 @@ from experiments import estimate as module
 from experiments.estimate import estimate_study, run_seconds, until_all_end
 from experiments.launchers.launcher import Launcher
 from experiments.studies.presets import find_study
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 from experiments.trial import Trial
 from training import Logistics
 from training.budget import planned_updates

@@ -146,7 +146,7 @@ def check_same_spaces(name: str, there: Mapping[str, Any], env: str, here: Mappi
     Raises:
         UserError: naming what differs.
     """
-    advice = "name the environment that they were collected in with --env"
+    advice = "name the environment that they were collected in with --env (in a study: explores)"
     if there["actions"] != here["actions"]:
         raise UserError(
             f"The data '{name}' act by {there['actions']}, and '{env}' by {here['actions']}: {advice}."

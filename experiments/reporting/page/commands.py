@@ -51,9 +51,12 @@ def _words(run: RunRecord, config: Mapping[str, Any], source: Mapping[str, Any])
     agent, training = agent_preset(size), training_preset(size)
     if run.phase == "pretrain":
         told += ["--intrinsic", config["intrinsic"], "--size", size]
+        if run.data:
+            told += ["--data", *(f"{source}={weight}" for source, weight in run.data.items())]
         return ["pretrain", *told, *_flags("agent", config, agent), *_flags("training", config, training)]
     if run.needs is not None:
-        agent, training = overlay(agent, source["agent"]), overlay(training, source["training"])
+        agent = overlay(agent, source["agent"])
+        training = overlay(training, {**source["training"], "offline_updates": 0})
         told += ["--from", run.needs]
     else:
         told += ["--size", size]

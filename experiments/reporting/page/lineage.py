@@ -16,7 +16,7 @@ MARKS = {"finished": "■", "failed": "✕", "not started": "□"}
 """How a run's state is drawn; any other is under way, or was stopped."""
 UNDER_WAY = "◧"
 NOTHING = "nothing was explored"
-_OWN = re.compile(r"seed|phase|program|transfer\.source.*")
+_OWN = re.compile(r"seed|phase|program|transfer\.source.*|data\..*")
 """Settings that are each run's own, or that say what the table's columns say."""
 
 
@@ -46,7 +46,10 @@ class Node:
 
 
 def run_graph(study: StudyRecord) -> list[Node]:
-    """Return explorers with the conditions that carry from them, and last those that carry nothing."""
+    """Return explorers with the conditions that carry from them, and last those that carry nothing.
+
+    Those that learned from replays tell whose.
+    """
     explorer = {run.id: name for name, runs in study.explorers().items() for run in runs}
     below: dict[str, dict[str, list[RunRecord]]] = {name: {} for name in study.explorers()}
     for run in study.runs:
@@ -55,12 +58,20 @@ def run_graph(study: StudyRecord) -> list[Node]:
             below.setdefault(above, {}).setdefault(str(run.condition), []).append(run)
     return [
         Node(
-            name,
+            _with_sources(name, study, explorer),
             _marks(study, study.explorers().get(name, [])),
             tuple(Node(condition, _marks(study, runs)) for condition, runs in conditions.items()),
         )
         for name, conditions in below.items()
     ]
+
+
+def _with_sources(name: str, study: StudyRecord, explorer: Mapping[str, str]) -> str:
+    """The name of explorers, and whose replays they learned from."""
+    found = dict.fromkeys(
+        explorer.get(source, source) for run in study.explorers().get(name, []) for source in run.data
+    )
+    return f"{name}: {'; '.join(found)}" if found else name
 
 
 def state_of(study: StudyRecord, run: RunRecord) -> str:

@@ -132,7 +132,7 @@ def _runs(study: StudyRecord) -> list[dict[str, Any]]:
             "state": state_of(study, run),
             "steps": run.env_step,
             "time": duration(run.wall_seconds),
-            "needs": run.needs,
+            "needs": ", ".join(run.data) or run.needs,
         }
         for run in study.runs
     ]

@@ -1,6 +1,5 @@
 """Studies kept at an address: by one machine after another, by several at once, by one that is cut off."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -16,43 +15,11 @@ from experiments.addresses.keeper import AtAddress
 from experiments.addresses.leases import Leases
 from experiments.addresses.runs import send, step_there
 from experiments.launchers.launcher import Launcher
-from experiments.launchers.worker import Job, carry_out
+from experiments.launchers.worker import carry_out
 from experiments.studies.presets import find_study
-from experiments.studies.study import planned_runs
-from tests.experiments.launchers.alike import QUIET, finished, finished_of, lines, wait_for
-from training import from_dict
+from experiments.studies.runs import planned_runs
+from tests.experiments.launchers.alike import QUIET, InThisProcess, finished, finished_of, lines, wait_for
 from training.storage.shared import Store
-
-
-@dataclasses.dataclass
-class Ended:
-    code: int
-
-    def poll(self):
-        return self.code
-
-
-class InThisProcess:
-    """Carries jobs out at once, without a process of their own."""
-
-    where, jobs, preempts = "", 1, False
-    threads = {"pretrain": 1, "finetune": 1}  # noqa: RUF012
-
-    def __init__(self):
-        self.begun = []
-
-    def begin(self, files):
-        return [Ended(self.carried_out(from_dict(Job, json.loads(file.job.read_text())))) for file in files]
-
-    def carried_out(self, job):
-        (task,) = job.tasks
-        self.begun.append(Path(task.run_dir).name)
-        source = None if task.source is None else Path(task.source)
-        carry_out(task.config, Path(task.run_dir), job.logistics, task.plan, source, str)
-        return 0
-
-    def close(self):
-        pass
 
 
 class Machine:
@@ -330,3 +297,21 @@ def test_an_address_without_a_name_or_an_answer_is_refused(monkeypatch):
     pytest.importorskip("s3fs")
     with pytest.raises(UserError, match="cannot be read.*network"):
         AtAddress("s3://bucket/study", str)
+
+
+def test_who_learns_from_replays_has_them_brought(study_file, address, tmp_path, monkeypatch):
+    """One machine explores, and is stopped; another learns from what it sent."""
+    data = [{}, {"seed": 1000}]
+    conditions = [{"name": "of two", "plan": "model", "data": data}]
+    study = find_study(str(study_file(name="catch", pretrain_steps=120, conditions=conditions)), None, {})
+    first, second, learner, *_ = (run.id for run in planned_runs(study))
+    for run in planned_runs(study)[:2]:
+        folder = tmp_path / "explored" / run.id
+        carry_out(run.config, folder, QUIET, None, None, str)
+        send(Store(address), run.id, folder, None)
+    it = Machine("it", study, address, tmp_path, monkeypatch)
+    assert it.run() == 0
+    assert it.place.begun[0] == learner
+    assert not {first, second} & set(it.place.begun)
+    told = json.loads((it.folder / learner / "transfer.json").read_text())["data"]
+    assert [entry["name"].rpartition("/")[2] for entry in told.values()] == [first, second]

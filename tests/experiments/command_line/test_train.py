@@ -10,7 +10,7 @@ from agents.programs.compiler import missing
 from experiments.command_line.telling import told_evaluation, told_result
 from experiments.settings import agent_preset, finetune_preset, training_preset, with_settings
 from experiments.studies.presets import find_study
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 from training import fingerprint, read_config
 from training.storage.folder import unsealed
 

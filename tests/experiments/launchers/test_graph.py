@@ -6,7 +6,7 @@ import pytest
 
 from experiments.launchers.graph import IN_A_ROW, Graph
 from experiments.studies.presets import find_study
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 
 
 @pytest.fixture

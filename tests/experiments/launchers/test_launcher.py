@@ -15,7 +15,7 @@ from expedition import UserError, __version__
 from experiments.launchers.launcher import Launcher, _reason, in_groups
 from experiments.reporting.records import read_study
 from experiments.studies.presets import find_study
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 from training import Logistics
 from training.storage.folder import only_process
 

@@ -10,7 +10,7 @@ from expedition import UserError
 from experiments.launchers.launcher import Launcher
 from experiments.launchers.sharing import done_elsewhere, take_over
 from experiments.studies.presets import find_study
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 from training import Logistics, read_result
 
 QUIET = Logistics(device="cpu", wandb="off", threads=1)

@@ -10,7 +10,7 @@ from experiments import estimate
 from experiments.reporting.records import read_study
 from experiments.studies.conditions import RANDOM_POLICY, Condition
 from experiments.studies.presets import presets
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 from experiments.trial import Trial
 
 BUDGETS = presets()["bapst2019"].budgets

@@ -6,7 +6,7 @@ from agents.search import SearchConfig, as_variant
 from expedition import UserError
 from experiments.studies.crossing import with_search
 from experiments.studies.presets import find_study
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 
 CELLS = ("scratch", "policy", "model", "model+policy")
 

@@ -10,8 +10,9 @@ from experiments.studies.conditions import Cell, Condition, Contrast
 from experiments.studies.diversity import LEVELS, PLANS, at_levels
 from experiments.studies.overlaying import overlaid
 from experiments.studies.presets import BUDGETS, find_study, presets
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 from experiments.studies.telling import told_runs
+from training import to_dict
 
 STUDY = presets()["diversity"].budgets["laptop"]
 FAMILY = "mazes-collect,size=7,limit=20,observe=symbols"
@@ -62,7 +63,7 @@ def test_more_is_a_difference_of_differences():
 
 def test_other_conditions_leave_what_fits_of_the_curve():
     names = ["scratch", *(at_levels("model", n) for n in (1, 30))]
-    conditions = [dataclasses.asdict(c) for c in STUDY.conditions if c.name in names]
+    conditions = [to_dict(c) for c in STUDY.conditions if c.name in names]
     study = overlaid(STUDY, {"conditions": conditions})
     assert [cell.condition for cell in study.curve] == names
     assert [c.label.split(":")[0] for c in study.contrasts] == ["the model alone"]

@@ -8,7 +8,7 @@ from expedition import UserError
 from experiments.studies.conditions import Condition
 from experiments.studies.language import DISAGREEMENT, EXPLORERS, LANGUAGE, ORACLE
 from experiments.studies.presets import BUDGETS, find_study
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 from experiments.studies.walker2023 import RANDOM_MODEL
 
 

@@ -10,7 +10,7 @@ from experiments.settings import agent_preset, training_preset
 from experiments.studies.conditions import Cell, Condition, Question
 from experiments.studies.overlaying import overlaid
 from experiments.studies.presets import BUDGETS, find_study, presets
-from experiments.studies.study import planned_runs
+from experiments.studies.runs import planned_runs
 
 QUICK = presets()["quickstart"].budgets["laptop"]
 WALKER = [name for name in presets() if name.startswith("walker2023-")]

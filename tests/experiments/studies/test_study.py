@@ -10,7 +10,8 @@ from experiments.settings import Setting, ppo_preset
 from experiments.studies.conditions import RANDOM_POLICY, Cell, Condition, Contrast, Question, usual_question
 from experiments.studies.overlaying import overlaid
 from experiments.studies.presets import presets
-from experiments.studies.study import Study, planned_runs
+from experiments.studies.runs import planned_runs
+from experiments.studies.study import Study
 from training import from_dict, to_dict
 
 QUICK = dataclasses.replace(presets()["quickstart-crafter"].budgets["laptop"], env="crafter")
