@@ -10,14 +10,14 @@ from typing import Any
 
 from expedition.errors import unknown_name
 from experiments.settings import agent_preset, finetune_preset, merged, training_preset
-from experiments.studies.bapst2019 import BAPST2019
 from experiments.studies.conditions import Question
-from experiments.studies.diversity import DIVERSITY
-from experiments.studies.language import WORDS
+from experiments.studies.named.bapst2019 import BAPST2019
+from experiments.studies.named.diversity import DIVERSITY
+from experiments.studies.named.language import WORDS
+from experiments.studies.named.planning import PLANNING
+from experiments.studies.named.walker2023 import WALKER2023, carried, curious
 from experiments.studies.overlaying import overlaid, study_file
-from experiments.studies.planning import PLANNING
 from experiments.studies.study import Study
-from experiments.studies.walker2023 import WALKER2023, carried, curious
 
 BUDGETS = ("laptop", "gpu", "paper")
 """2 cores and at most two hours; 30 minutes of one H100; the paper's steps."""

@@ -18,7 +18,7 @@ from experiments.reporting.page.commands import commands
 from experiments.reporting.page.lineage import run_graph
 from experiments.reporting.publish import publish
 from experiments.reporting.records import read_study
-from experiments.studies.diversity import PLANS, SEVERAL, of_replays
+from experiments.studies.named.diversity import PLANS, SEVERAL, of_replays
 from experiments.studies.presets import BUDGETS, find_study
 from experiments.studies.runs import planned_runs
 from experiments.studies.telling import told_runs

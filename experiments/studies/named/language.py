@@ -8,8 +8,8 @@ from typing import Any
 
 from experiments.settings import agent_preset, finetune_preset, training_preset
 from experiments.studies.conditions import EXPLORED, Condition, Contrast, Question
+from experiments.studies.named.walker2023 import RANDOM_MODEL
 from experiments.studies.study import Study
-from experiments.studies.walker2023 import RANDOM_MODEL
 from world_model import for_size
 
 LANGUAGE, DISAGREEMENT, ORACLE = "language", "disagreement", "oracle"

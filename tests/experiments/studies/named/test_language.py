@@ -6,10 +6,10 @@ import pytest
 
 from expedition import UserError
 from experiments.studies.conditions import Condition
-from experiments.studies.language import DISAGREEMENT, EXPLORERS, LANGUAGE, ORACLE
+from experiments.studies.named.language import DISAGREEMENT, EXPLORERS, LANGUAGE, ORACLE
+from experiments.studies.named.walker2023 import RANDOM_MODEL
 from experiments.studies.presets import BUDGETS, find_study
 from experiments.studies.runs import planned_runs
-from experiments.studies.walker2023 import RANDOM_MODEL
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

@@ -8,9 +8,9 @@ from typing import Any
 
 from experiments.settings import agent_preset, finetune_preset, training_preset
 from experiments.studies.conditions import Cell, Condition, Contrast, Gathered, Question
+from experiments.studies.named.walker2023 import curious
 from experiments.studies.runs import told_replays
 from experiments.studies.study import Study
-from experiments.studies.walker2023 import curious
 
 LEVELS = (1, 3, 10, 30, 0)
 """Levels of phase 1; 0 for all."""

@@ -7,7 +7,7 @@ import pytest
 
 from expedition import UserError
 from experiments.studies.conditions import Cell, Condition, Contrast
-from experiments.studies.diversity import LEVELS, PLANS, at_levels
+from experiments.studies.named.diversity import LEVELS, PLANS, at_levels
 from experiments.studies.overlaying import overlaid
 from experiments.studies.presets import BUDGETS, find_study, presets
 from experiments.studies.runs import planned_runs

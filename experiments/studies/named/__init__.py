@@ -1,0 +1,1 @@
+"""The studies that have names: which conditions, environments and budgets each has."""
