@@ -29,7 +29,7 @@ TOUCHING = 0.02
 LARGE = 256
 """Height and width of what `render` returns, in pixels."""
 COMMON, GREATEST = 1.5, 2.0
-"""Up to the first size all scenes of a task have the same spaces; the second is the largest."""
+"""Up to the first size all scenes of a difficulty have the same spaces; the second is the largest."""
 HIT, OVERLAPPED = "hit_obstacle", "overlapped"
 """How a placement can fail."""
 Observation = dict[str, np.ndarray]
@@ -110,7 +110,7 @@ class Construction(Levelled):
         self._key = (task, self._rules.hardest if difficulty < 0 else difficulty, size)
         self._steps, self._image_size = steps, image_size
         self._levels = (start_level, num_levels or END - start_level)
-        self._objects = Objects(_room(task, size, steps))
+        self._objects = Objects(_room(*self._key, steps))
         self._shown, self._relative = observe, actions == "relative"
         self.observation_space = spaces.Dict(_entries(observe, self._objects.count, image_size))
         self.action_space = _choices(self._objects, self._relative)
@@ -214,9 +214,9 @@ def _glued(state: State) -> int:
     return sum(block.sticky for block in state.blocks)
 
 
-def _room(task: str, size: float, steps: int) -> Room:
-    """Return the rows that the objects of all difficulties take, and of all sizes up to `COMMON`."""
-    room = RULES[task].room(max(size, COMMON))
+def _room(task: str, difficulty: int, size: float, steps: int) -> Room:
+    """Return the rows that the objects of a difficulty take, in all sizes up to `COMMON`."""
+    room = RULES[task].room(difficulty, max(size, COMMON))
     return room._replace(placed=steps) if steps and not RULES[task].few else room
 
 
@@ -271,7 +271,7 @@ def _tasks() -> dict[str, Task]:
     }
     found = {}
     for name, words in told.items():
-        objects = Objects(_room(name, 1.0, 0))
+        objects = Objects(_room(name, RULES[name].hardest, 1.0, 0))
         shown, _ = shown_observations(spaces.Dict(_entries("objects", objects.count, 64)))
         seen = ", ".join(f"{key} {space.dtype} {space.shape}" for key, space in shown.items())
         found[name] = Task(words, seen, str(_choices(objects, related=False)))

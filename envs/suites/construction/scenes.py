@@ -89,6 +89,19 @@ def grown(count: int, size: float) -> int:
     return math.ceil(count * size - 1e-9)
 
 
+def most_obstacles(difficulty: int) -> int:
+    """Return how many obstacles there are at most beside a silhouette."""
+    return max(0, min(difficulty - 1, 4))
+
+
+def skyward(difficulty: int, size: float) -> tuple[int, int, int]:
+    """Return the row of the targets to connect, the layers of obstacles below them, and the steps."""
+    row, layers, _, _ = CONNECTING[difficulty]
+    more = grown(layers, size) - layers
+    row = row + 2 * more if layers else grown(row, size)
+    return row, layers + more, grown(7 * min(max(row, 1), 3), size)
+
+
 def silhouette(dice: Dice, difficulty: int, size: float) -> Scene:
     """Draw `difficulty + 1` targets that would stand as blocks without glue, and up to 4 obstacles.
 
@@ -99,7 +112,7 @@ def silhouette(dice: Dice, difficulty: int, size: float) -> Scene:
     while len(targets) < count:
         found = _supported(dice, targets, rows)
         targets = [*targets, found] if found else []  # a scene that is stuck begins anew
-    most = max(0, min(difficulty - 1, 4))
+    most = most_obstacles(difficulty)
     obstacles: list[Place] = []
     for _ in range(grown(1 + dice.below(most), size) if most else 0):
         obstacles += _free(dice, dice.below(rows), MEDIUM, [*targets, *obstacles], 1)
@@ -113,18 +126,16 @@ def silhouette(dice: Dice, difficulty: int, size: float) -> Scene:
 
 def connecting(dice: Dice, difficulty: int, size: float) -> Scene:
     """Draw three targets above layers of obstacles, between which a row is free."""
-    row, layers, least, most = CONNECTING[difficulty]
-    more = grown(layers, size) - layers
+    row, layers, steps = skyward(difficulty, size)
+    _, _, least, most = CONNECTING[difficulty]
     obstacles: list[Place] = []
-    for layer in range(layers + more):
+    for layer in range(layers):
         obstacles += _layer(dice, 2 * layer, least + dice.below(most - least + 1), 8)
-    row = row + 2 * more if layers else grown(row, size)
     targets: list[Place] = []
     for _ in range(3):
         targets += _free(dice, row, SMALL, targets, SMALL)
     boxes = tuple(place.box(THICK, THICK) for place in targets)
-    steps = 7 * min(max(row, 1), 3)
-    return Scene(_obstacles(obstacles), boxes, _widths(KINDS), grown(steps, size))
+    return Scene(_obstacles(obstacles), boxes, _widths(KINDS), steps)
 
 
 def covering(dice: Dice, difficulty: int, size: float) -> Scene:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from envs.suites.construction import scenes
 from envs.suites.construction.blocks import Block
-from envs.suites.construction.scenes import FEW, KINDS, Scene, grown
+from envs.suites.construction.scenes import CONNECTING, FEW, KINDS, Scene, grown
 from envs.suites.construction.shapes import covered, holds, overlap
 from envs.suites.levels import Dice
 
@@ -37,7 +37,7 @@ class Rules:
         enough: the share of `best` that ends an episode.
         sticky: what a sticky block costs.
         few: whether a block at hand can be placed only once, so that blocks run out.
-        room: size -> what the hardest scenes hold.
+        room: (difficulty, size) -> the most that scenes hold.
     """
 
     draw: Callable[[Dice, int, float], Scene]
@@ -47,7 +47,7 @@ class Rules:
     enough: float
     sticky: float
     few: bool
-    room: Callable[[float], Room]
+    room: Callable[[int, float], Room]
 
 
 def filled(scene: Scene, blocks: Sequence[Block]) -> float:
@@ -79,6 +79,21 @@ def _edges(scene: Scene) -> float:
     return sum(obstacle.width for obstacle in scene.obstacles)
 
 
+def _room_of_silhouette(difficulty: int, size: float) -> Room:
+    targets = grown(difficulty + 1, size)
+    return Room(len(KINDS), grown(scenes.most_obstacles(difficulty), size), targets, targets)
+
+
+def _room_of_connecting(difficulty: int, size: float) -> Room:
+    _, layers, steps = scenes.skyward(difficulty, size)
+    return Room(len(KINDS), layers * CONNECTING[difficulty][-1], 3, steps)
+
+
+def _room_of_few(difficulty: int, size: float) -> Room:
+    blocks = grown(len(FEW), size)
+    return Room(blocks, 2 * grown(difficulty + 1, size), 0, blocks)
+
+
 RULES: Mapping[str, Rules] = {
     "silhouette": Rules(
         scenes.silhouette,
@@ -88,7 +103,7 @@ RULES: Mapping[str, Rules] = {
         enough=1.0,
         sticky=0.5,
         few=False,
-        room=lambda size: Room(len(KINDS), grown(4, size), grown(8, size), grown(8, size)),
+        room=_room_of_silhouette,
     ),
     "connecting": Rules(
         scenes.connecting,
@@ -98,7 +113,7 @@ RULES: Mapping[str, Rules] = {
         enough=1.0,
         sticky=0.0,
         few=False,
-        room=lambda size: Room(len(KINDS), 3 * grown(3, size), 3, grown(21, size)),
+        room=_room_of_connecting,
     ),
     "covering": Rules(
         scenes.covering,
@@ -108,7 +123,7 @@ RULES: Mapping[str, Rules] = {
         enough=COVERED,
         sticky=2.0,
         few=False,
-        room=lambda size: Room(len(KINDS), 2 * grown(3, size), 0, grown(28, size)),
+        room=lambda hard, size: Room(len(KINDS), 2 * grown(hard + 1, size), 0, grown(28, size)),
     ),
     "covering-hard": Rules(
         scenes.covering_hard,
@@ -118,7 +133,7 @@ RULES: Mapping[str, Rules] = {
         enough=COVERED,
         sticky=0.5,
         few=True,
-        room=lambda size: Room(grown(len(FEW), size), 2 * grown(2, size), 0, grown(len(FEW), size)),
+        room=_room_of_few,
     ),
 }
 """By the second part of an id."""

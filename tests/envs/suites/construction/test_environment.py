@@ -308,17 +308,26 @@ def test_train_and_test_sets_do_not_meet(task):
     assert not train & {other.level(number) for number in numbers}
 
 
+@pytest.mark.parametrize("difficulty", [0, -1])
 @pytest.mark.parametrize("task", RULES)
-def test_larger_scenes_have_the_same_spaces(task):
+def test_larger_scenes_have_the_same_spaces(task, difficulty):
     for actions in ("absolute", "relative"):
-        plain, larger, easy, largest = (
-            Construction(task, actions=actions, **options)
-            for options in ({}, {"size": 1.5}, {"difficulty": 0}, {"size": 2.0})
+        plain, larger = (
+            Construction(task, actions=actions, size=size, difficulty=difficulty) for size in (1.0, 1.5)
         )
-        assert plain.observation_space == larger.observation_space == easy.observation_space
-        assert plain.action_space == larger.action_space == easy.action_space
-        assert largest._objects.count > plain._objects.count
+        assert plain.observation_space == larger.observation_space
+        assert plain.action_space == larger.action_space
     assert larger.level(3) != plain.level(3)
+
+
+@pytest.mark.parametrize(
+    ("task", "easiest", "hardest"),
+    [("silhouette", 11, 37), ("connecting", 21, 57), ("covering", 53, 59), ("covering-hard", 30, 32)],
+)
+def test_there_are_no_more_rows_than_a_difficulty_needs(task, easiest, hardest):
+    counts = [Construction(task, difficulty=difficulty)._objects.count for difficulty in (0, -1)]
+    assert counts == [easiest, hardest]
+    assert Construction(task, size=2.0)._objects.count > hardest
 
 
 @pytest.mark.parametrize("task", RULES)

@@ -19,7 +19,7 @@ def on_grid(x):
 @pytest.mark.parametrize("size", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize(("task", "difficulty"), EVERY)
 def test_scenes_fit_into_their_room(task, difficulty, size):
-    room = RULES[task].room(size)
+    room = RULES[task].room(difficulty, size)
     for number in range(10):
         drawn = scene(task, number, difficulty, size)
         assert len(drawn.supply) <= room.supply
