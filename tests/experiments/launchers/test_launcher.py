@@ -4,9 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from experiments.launchers.launcher import Launcher, _reason, in_groups
 from experiments.reporting.records import read_study
 from experiments.studies.presets import find_study
 from experiments.studies.study import planned_runs
+from tests.experiments.launchers.alike import step_of, wait_for
 from training import Logistics
 from training.storage.folder import only_process
 
@@ -42,18 +43,7 @@ def workers(folder):
 
 
 def steps_of(folder, run="pretrain*"):
-    try:
-        (path,) = folder.glob(f"{run}/status.json")
-        return json.loads(path.read_text())["env_step"]
-    except (ValueError, OSError):
-        return 0
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
+    return max((step_of(path) for path in folder.glob(run)), default=0)
 
 
 def once(condition, action):
@@ -147,8 +137,9 @@ def test_carried_runs_name_the_pretraining_of_their_seed(studied):
         assert json.loads((scratch / "transfer.json").read_text())["components"] == {}
 
 
-def test_the_same_command_again_runs_nothing(studied, cli):
-    folder, arguments = studied
+def test_the_same_command_again_runs_nothing(studied, cli, no_page, tmp_path):
+    folder, arguments = tmp_path / "out", (*studied[1][:-1], tmp_path / "out")
+    shutil.copytree(studied[0], folder)  # the report is written again
 
     def times():
         return {path: path.stat().st_mtime_ns for path in folder.glob("*/*") if path.parent.name != "figures"}
@@ -171,28 +162,30 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
 
 
 def test_plan_only_writes_nothing(study_file, tmp_path, cli):
-    code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
+    flags = ("--plan-only", "--jobs", 2, "--out", tmp_path / "none")
+    code, out, err = cli("study", study_file(), "--seeds", 1, *flags)
     assert code == 0
-    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
-    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based: 160 steps at ")
+    assert out.splitlines()[0].startswith("   1 x pretrain, disagreement, model-based: 48 steps at ")
+    assert out.splitlines()[1].startswith("   2 x finetune, task, model-based: 80 steps at ")
     assert " GiB of memory, " in out.splitlines()[2]
     told = [line for line in err.splitlines() if line.startswith("  ") and "; seed" in line]
     assert told == [
-        "  pretrain disagreement: catch-vector, 48 steps; seeds 0 to 1",
-        "  scratch: catch-vector, 40 steps; seeds 0 to 1",
-        "  model: catch-vector, 40 steps, after pretrain disagreement; seeds 0 to 1",
-        "  random policy: catch-vector, only evaluated; seeds 0 to 1",
+        "  pretrain disagreement: catch-vector, 48 steps; seed 0",
+        "  scratch: catch-vector, 40 steps; seed 0",
+        "  model: catch-vector, 40 steps, after pretrain disagreement; seed 0",
+        "  random policy: catch-vector, only evaluated; seed 0",
     ]
-    assert "8 runs, 256 steps" in err
+    assert "4 runs, 128 steps" in err
     assert "GiB" in err
     assert not (tmp_path / "none").exists()
 
 
+STEPS = 3_000
 LONG = {
-    "pretrain_steps": 6_000,
+    "pretrain_steps": STEPS,
     "conditions": ["model"],
     "pretrain": {"num_envs": 2, "train_ratio": 0.0, "length": 8, "batch": 2, "evaluation_episodes": 1}
-    | {"heldout": 4, "context": 2, "open_loop": 4, "learning_starts": 24},
+    | {"heldout": 4, "context": 2, "open_loop": 4, "learning_starts": 24, "log_every": 20},
 }
 
 
@@ -209,7 +202,7 @@ def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
     assert "Traceback" not in process.said()
     assert workers(folder) == []
     first = steps_of(folder)
-    assert 0 < first < 6_000
+    assert 0 < first < STEPS
 
     # SIGTERM, in this process, which then has its own handlers again.
     before = signal.getsignal(signal.SIGTERM)
@@ -218,7 +211,7 @@ def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
     assert signal.getsignal(signal.SIGTERM) is before
     assert workers(folder) == []
     second = steps_of(folder)
-    assert first < second < 6_000
+    assert first < second < STEPS
 
     # A worker that is killed is told by its name, and begun again where that is allowed.
     def kill_after(step):
@@ -371,12 +364,12 @@ def test_a_fused_study_says_how_many_processes(study_file, tmp_path):
 
 def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
     folder = tmp_path / "out"
-    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=1500, conditions=["model"])
+    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=400, conditions=["model"])
     assert len(it.groups) == 4  # the random policy's are by themselves
     once(lambda: steps_of(folder, "pretrain-s0*") > 40, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert it.run() == 130
     assert workers(folder) == []
-    assert [steps_of(folder, f"pretrain-s{seed}*") < 1500 for seed in (0, 1)] == [True, True]
+    assert [40 < steps_of(folder, f"pretrain-s{seed}*") < 400 for seed in (0, 1)] == [True, True]
     assert it.run() == 0
     assert len(list((folder / "logs").glob("*.json"))) == 4
     for run in it.runs:
