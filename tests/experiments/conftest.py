@@ -15,6 +15,7 @@ from PIL import Image
 
 from envs.captions.crafter import ACHIEVEMENTS
 from experiments.command_line.cli import main
+from tests.experiments.launchers.alike import InThisProcess
 from training.logging.wandb_file import read_records
 
 RETURNS = {"scratch": 2.1, "policy": 3.0, "model": 2.9, "model+policy": 4.2}
@@ -238,6 +239,12 @@ def write_study_file(path, **changes):
 def study_file(tmp_path):
     """Write a study of tiny runs as YAML and return its path; keywords change its settings."""
     return lambda **changes: write_study_file(tmp_path / "small-study.yaml", **changes)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Carry studies out without a process for each run, which imports for two seconds."""
+    monkeypatch.setattr("experiments.launchers.launcher.make_place", lambda *_: InThisProcess())
 
 
 @pytest.fixture

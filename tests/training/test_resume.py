@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
-from agents.programs.compiler import missing
 from agents.search import GumbelConfig, MPPIConfig, SearchConfig
 from envs import make_vector
 from expedition import UserError
@@ -358,7 +357,7 @@ def test_checkpoint_holds_every_parameter(tmp_path):
     assert held == sum(value.numel() for value in agent.state_dict().values())
 
 
-@pytest.mark.skipif(missing("cpu") is not None, reason="nothing compiles here")
+@pytest.mark.usefixtures("compiles")
 def test_a_compiled_run_goes_on_compiled_and_as_if_it_had_never_stopped(tmp_path, monkeypatch):
     """The twin, which compiles soonest; that every region computes the same is tested with the programs."""
     settings = config("CartPole-v1", None)

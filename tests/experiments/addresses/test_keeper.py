@@ -1,6 +1,5 @@
 """Studies kept at an address: by one machine after another, by several at once, by one that is cut off."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -16,43 +15,18 @@ from experiments.addresses.keeper import AtAddress
 from experiments.addresses.leases import Leases
 from experiments.addresses.runs import send, step_there
 from experiments.launchers.launcher import Launcher
-from experiments.launchers.worker import Job, carry_out
+from experiments.launchers.worker import carry_out
 from experiments.studies.presets import find_study
 from experiments.studies.study import planned_runs
-from tests.experiments.launchers.alike import QUIET, finished, finished_of, lines, wait_for
-from training import from_dict
+from tests.experiments.launchers.alike import (
+    QUIET,
+    InThisProcess,
+    finished,
+    finished_of,
+    lines,
+    wait_for,
+)
 from training.storage.shared import Store
-
-
-@dataclasses.dataclass
-class Ended:
-    code: int
-
-    def poll(self):
-        return self.code
-
-
-class InThisProcess:
-    """Carries jobs out at once, without a process of their own."""
-
-    where, jobs, preempts = "", 1, False
-    threads = {"pretrain": 1, "finetune": 1}  # noqa: RUF012
-
-    def __init__(self):
-        self.begun = []
-
-    def begin(self, files):
-        return [Ended(self.carried_out(from_dict(Job, json.loads(file.job.read_text())))) for file in files]
-
-    def carried_out(self, job):
-        (task,) = job.tasks
-        self.begun.append(Path(task.run_dir).name)
-        source = None if task.source is None else Path(task.source)
-        carry_out(task.config, Path(task.run_dir), job.logistics, task.plan, source, str)
-        return 0
-
-    def close(self):
-        pass
 
 
 class Machine:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import threading
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from expedition import UserError, __version__
+from experiments import estimate
 from experiments.launchers.launcher import Launcher, _reason, in_groups
 from experiments.reporting.records import read_study
 from experiments.studies.presets import find_study
 from experiments.studies.study import planned_runs
+from experiments.trial import Trial
 from tests.experiments.launchers.alike import step_of, wait_for
 from training import Logistics
 from training.storage.folder import only_process
@@ -161,21 +164,29 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
         launcher(study_file, folder)
 
 
-def test_plan_only_writes_nothing(study_file, tmp_path, cli):
-    flags = ("--plan-only", "--jobs", 2, "--out", tmp_path / "none")
-    code, out, err = cli("study", study_file(), "--seeds", 1, *flags)
+def test_plan_only_tries_runs_in_processes_side_by_side(study_file, tmp_path, cli):
+    flags = ("--seeds", 2, "--jobs", 2, "--plan-only", "--out", tmp_path / "none")
+    code, out, err = cli("study", study_file(conditions=["scratch"], contrasts=[]), *flags)
+    assert code == 0, err
+    assert re.match(r" +2 x finetune, task, model-based: 80 steps at [\d.]+ ms, .* updates at \d+ ms", out)
+    assert not (tmp_path / "none").exists()
+
+
+def test_plan_only_writes_nothing(study_file, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr(estimate, "_tried", lambda *_: Trial(1.0, 0.001, 0.1, 0, 1, 1))
+    code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
     assert code == 0
-    assert out.splitlines()[0].startswith("   1 x pretrain, disagreement, model-based: 48 steps at ")
-    assert out.splitlines()[1].startswith("   2 x finetune, task, model-based: 80 steps at ")
+    assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
+    assert out.splitlines()[1].startswith("   4 x finetune, task, model-based: 160 steps at ")
     assert " GiB of memory, " in out.splitlines()[2]
     told = [line for line in err.splitlines() if line.startswith("  ") and "; seed" in line]
     assert told == [
-        "  pretrain disagreement: catch-vector, 48 steps; seed 0",
-        "  scratch: catch-vector, 40 steps; seed 0",
-        "  model: catch-vector, 40 steps, after pretrain disagreement; seed 0",
-        "  random policy: catch-vector, only evaluated; seed 0",
+        "  pretrain disagreement: catch-vector, 48 steps; seeds 0 to 1",
+        "  scratch: catch-vector, 40 steps; seeds 0 to 1",
+        "  model: catch-vector, 40 steps, after pretrain disagreement; seeds 0 to 1",
+        "  random policy: catch-vector, only evaluated; seeds 0 to 1",
     ]
-    assert "4 runs, 128 steps" in err
+    assert "8 runs, 256 steps" in err
     assert "GiB" in err
     assert not (tmp_path / "none").exists()
 
