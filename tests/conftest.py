@@ -1,5 +1,6 @@
 """What must be set before torch and MuJoCo are imported, whoever imports them first."""
 
+import logging
 import os
 import sys
 
@@ -16,6 +17,7 @@ def compiles():
     """Skip where nothing can be compiled: tried when a test asks for it, for it takes seconds."""
     from agents.programs.compiler import missing
 
+    logging.getLogger("torch.__trace").propagate = False  # pytest would keep each of its thousands of records
     why = missing("cpu")
     if why is not None:
         pytest.skip(why)
