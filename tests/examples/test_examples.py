@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from experiments.command_line.cli import main
+from tests.experiments.launchers.alike import InThisProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples"
@@ -130,7 +131,9 @@ def test_own_component(example, tmp_path):
     assert any("loss/brightness" in line for line in logged(tmp_path / "run"))
 
 
-def test_own_study(example, tmp_path):
+def test_own_study(example, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.launchers.launcher.make_place", lambda *_: InThisProcess())
+    monkeypatch.setattr("experiments.reporting.publish.write_page", lambda *_: None)
     out = example("own_study.py", tmp_path / "study", 24)
     summary = json.loads((tmp_path / "study" / "summary.json").read_text())
     assert out.strip() == summary["answer"]["sentence"]

@@ -1,5 +1,6 @@
 """Made-up study folders for the report's tests, and the command line on tiny runs for the others."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 
 from envs.captions.crafter import ACHIEVEMENTS
 from experiments.command_line.cli import main
+from tests.experiments.launchers.alike import InThisProcess
 from training.logging.wandb_file import read_records
 
 RETURNS = {"scratch": 2.1, "policy": 3.0, "model": 2.9, "model+policy": 4.2}
@@ -140,6 +142,7 @@ SMALL = {
         "model": {"deter": 16, "hidden": 8, "stoch": 4, "classes": 4, "blocks": 4, "units": 8, "depth": 2},
         "behaviour": {"imagination": 3, "layers": 1, "starts": 2},
         "optimizer": {"lr": 1e-3, "warmup": 2},
+        "guidance": {"updates": 5, "batch": 4, "length": 6},
     },
     "training": {
         "num_envs": 2,
@@ -238,14 +241,35 @@ def study_file(tmp_path):
     return lambda **changes: write_study_file(tmp_path / "small-study.yaml", **changes)
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Carry studies out without a process for each run, which imports for two seconds."""
+    monkeypatch.setattr("experiments.launchers.launcher.make_place", lambda *_: InThisProcess())
+
+
+@pytest.fixture
+def no_page(monkeypatch):
+    """Leave the report's page and its figures out, which take seconds, where others show them."""
+    monkeypatch.setattr("experiments.reporting.publish.write_page", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def studied(tmp_path_factory):
-    """Folder and command line of a study of two seeds and two plans on catch-vector; nobody writes to it."""
-    folder = tmp_path_factory.mktemp("studied")
-    path = write_study_file(folder / "catch.yaml")
+    """Folder and command line of a study of two seeds and two plans on catch-vector; nobody writes to it.
+
+    Its eight processes are the suite's dearest fixture, so all workers of pytest-xdist read one folder.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studied"
+    folder.mkdir(exist_ok=True)
     machine = ("--jobs", 2, "--wandb", "off", "--compile", "off")
-    arguments = ("study", path, "--seeds", 2, *machine, "--out", folder / "out")
-    assert command_line(*arguments) == 0
+    arguments = ("study", folder / "catch.yaml", "--seeds", 2, *machine, "--out", folder / "out")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            write_study_file(folder / "catch.yaml")
+            assert command_line(*arguments) == 0
+            (folder / "done").touch()
     return folder / "out", arguments
 
 

@@ -1,15 +1,16 @@
 """The same seed gives the same run, and a run that was stopped equals one that never was."""
 
 import dataclasses
+import functools
 import json
 import signal
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from agents import ActorCriticConfig, AgentConfig, DreamerAgent, OptimizerConfig
-from agents.programs.compiler import missing
 from agents.search import GumbelConfig, MPPIConfig, SearchConfig
 from envs import make_vector
 from expedition import UserError
@@ -43,6 +44,11 @@ CASES = [
 ]
 SELF_SUPERVISED = [("catch-pixels", "disagreement", "spr"), ("CartPole-v1", None, "contrastive")]
 """Models with a slow target, and a probe."""
+SHORT_PENDULUM = "ShortPendulum-v0"
+"""Its episodes have 40 steps, for each of them is planned."""
+if SHORT_PENDULUM not in gymnasium.registry:
+    entry_point = gymnasium.spec("Pendulum-v1").entry_point
+    gymnasium.register(SHORT_PENDULUM, entry_point=entry_point, max_episode_steps=40)
 OVERLAP = [("catch-pixels", "disagreement", 0), ("CartPole-v1", None, 1)]
 
 
@@ -73,6 +79,19 @@ def config(env, intrinsic, seed=3, steps=150, **changes):
             **changes,
         ),
     )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Folders of runs that were never stopped, by their settings; nobody writes to them."""
+
+    @functools.cache
+    def run(settings):
+        folder = tmp_path_factory.mktemp("undisturbed") / "run"
+        assert execute(settings, folder, QUIET).result is not None
+        return folder
+
+    return run
 
 
 def stop_at(monkeypatch, *calls):
@@ -139,12 +158,11 @@ def assert_same_run(one, two, intrinsic):
         ("tests.factored:Pair-v0", None, "model-free"),
     ],
 )
-def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, kind, tmp_path, monkeypatch):
+def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, kind, undisturbed, tmp_path, monkeypatch):
     settings = config(env, intrinsic)
     settings = dataclasses.replace(settings, agent=dataclasses.replace(AGENT, kind=kind))
-    whole = execute(settings, tmp_path / "whole", QUIET)
-    assert whole.result is not None
-    assert whole.result["updates"] > 10
+    whole = undisturbed(settings)
+    assert json.loads((whole / "result.json").read_text())["updates"] > 10
     # once before learning starts, once amid it, and the last one soon after: 3 steps a call
     stop_at(monkeypatch, 8, 31, 33)
     for _ in range(3):
@@ -153,8 +171,8 @@ def test_stopped_and_resumed_equals_never_stopped(env, intrinsic, kind, tmp_path
         assert outcome.exit_code == 130
     assert execute(settings, tmp_path / "parts", QUIET).result is not None
     monkeypatch.undo()
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", intrinsic)
-    assert_logged_in_order(tmp_path / "whole")
+    assert_same_run(whole, tmp_path / "parts", intrinsic)
+    assert_logged_in_order(whole)
 
 
 def assert_resumes(settings, tmp_path, monkeypatch):
@@ -181,7 +199,7 @@ def test_a_model_without_a_decoder_resumes_as_exactly(env, intrinsic, predicts, 
     [
         ("CartPole-v1", "disagreement", "gumbel"),
         ("FrozenLake-v1", None, "gumbel"),
-        ("Pendulum-v1", None, "mppi"),
+        (SHORT_PENDULUM, None, "mppi"),
     ],
 )
 def test_an_agent_that_plans_resumes_as_exactly(env, intrinsic, kind, tmp_path, monkeypatch):
@@ -201,19 +219,18 @@ def no_judgement(run_dir):
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_evaluations_during_training_change_nothing_and_are_made_once(overlap, tmp_path, monkeypatch):
-    plain = config("CartPole-v1", None, overlap=overlap)
+def test_evaluations_during_training_change_nothing_and_are_made_once(
+    overlap, undisturbed, tmp_path, monkeypatch
+):
+    plain = undisturbed(config("CartPole-v1", None, overlap=overlap))
     settings = config("CartPole-v1", None, overlap=overlap, evaluate_every=40)
-    for name, chosen in (("plain", plain), ("whole", settings)):
-        assert execute(chosen, tmp_path / name, QUIET).result is not None
+    whole = undisturbed(settings)
     for read in (no_judgement, lambda run: lines(run, "episodes.jsonl")):
-        assert read(tmp_path / "plain") == read(tmp_path / "whole")
-    left, right = (learned(tmp_path / name, None) for name in ("plain", "whole"))
+        assert read(plain) == read(whole)
+    left, right = learned(plain, None), learned(whole, None)
     assert [name for name in left if left[name] != right[name]] == ["/loop/midway/step"]
 
-    judged = [
-        line["env_step"] for line in lines(tmp_path / "whole", "metrics.jsonl") if "evaluation/return" in line
-    ]
+    judged = [line["env_step"] for line in lines(whole, "metrics.jsonl") if "evaluation/return" in line]
     assert [step // 40 for step in judged] == [1, 2, 3, 3]  # the last one is the judgement
 
     # A stop amid the first of them, one amid the second, a crash after the third: each is logged once.
@@ -240,7 +257,7 @@ def test_evaluations_during_training_change_nothing_and_are_made_once(overlap, t
     assert open_checkpoint(tmp_path / "parts").step < judged[2]
     assert lines(tmp_path / "parts", "metrics.jsonl")[-1]["env_step"] >= judged[2]
     assert execute(settings, tmp_path / "parts", QUIET).result is not None
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", None)
+    assert_same_run(whole, tmp_path / "parts", None)
 
 
 @pytest.mark.parametrize(("env", "intrinsic", "workers"), OVERLAP)
@@ -268,28 +285,28 @@ def assert_logged_in_order(run_dir):
 
 
 @pytest.mark.parametrize(("env", "intrinsic"), [("catch-pixels", "disagreement"), ("CartPole-v1", "rnd")])
-def test_same_seed_same_run_and_another_seed_another(env, intrinsic, tmp_path):
-    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+def test_same_seed_same_run_and_another_seed_another(env, intrinsic, undisturbed, tmp_path):
+    one = undisturbed(config(env, intrinsic, 3, steps=90))
+    for name, seed in (("two", 3), ("other", 4)):
         torch.manual_seed(len(name))  # nothing may hang on the global generators
         np.random.seed(len(name))
         execute(config(env, intrinsic, seed, steps=90), tmp_path / name, QUIET)
-    assert_same_run(tmp_path / "one", tmp_path / "two", intrinsic)
-    assert lines(tmp_path / "one", "metrics.jsonl") != lines(tmp_path / "other", "metrics.jsonl")
-    left, right = learned(tmp_path / "one", intrinsic), learned(tmp_path / "other", intrinsic)
+    assert_same_run(one, tmp_path / "two", intrinsic)
+    assert lines(one, "metrics.jsonl") != lines(tmp_path / "other", "metrics.jsonl")
+    left, right = learned(one, intrinsic), learned(tmp_path / "other", intrinsic)
     assert left["/actor/0.weight"] != right["/actor/0.weight"]
 
 
-def test_workers_step_beside_the_updates_and_change_nothing(tmp_path):
+def test_workers_step_beside_the_updates_and_change_nothing(undisturbed, tmp_path):
     settings = config("CartPole-v1", "rnd", steps=90)
-    execute(settings, tmp_path / "none", QUIET)
     execute(settings, tmp_path / "two", dataclasses.replace(QUIET, workers=2))
-    assert_same_run(tmp_path / "none", tmp_path / "two", "rnd")
+    assert_same_run(undisturbed(settings), tmp_path / "two", "rnd")
 
 
-def test_a_crash_after_the_checkpoint_is_undone(tmp_path, monkeypatch):
+def test_a_crash_after_the_checkpoint_is_undone(undisturbed, tmp_path, monkeypatch):
     # what happened after the last checkpoint is lived again and logged once
     settings = config("catch-pixels", "disagreement")
-    execute(settings, tmp_path / "whole", QUIET)
+    whole = undisturbed(settings)
     stop_at(monkeypatch, 20)
     execute(settings, tmp_path / "parts", QUIET)
     monkeypatch.undo()
@@ -309,7 +326,7 @@ def test_a_crash_after_the_checkpoint_is_undone(tmp_path, monkeypatch):
     for name in ("metrics.jsonl", "episodes.jsonl"):
         assert lines(tmp_path / "parts", name)[-1]["env_step"] > step
     execute(settings, tmp_path / "parts", QUIET)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts", "disagreement")
+    assert_same_run(whole, tmp_path / "parts", "disagreement")
 
 
 def test_a_crash_while_judging_logs_the_judgement_once(tmp_path, monkeypatch):
@@ -346,7 +363,7 @@ def test_checkpoint_holds_every_parameter(tmp_path):
     assert held == sum(value.numel() for value in agent.state_dict().values())
 
 
-@pytest.mark.skipif(missing("cpu") is not None, reason="nothing compiles here")
+@pytest.mark.usefixtures("compiles")
 def test_a_compiled_run_goes_on_compiled_and_as_if_it_had_never_stopped(tmp_path, monkeypatch):
     """The twin, which compiles soonest; that every region computes the same is tested with the programs."""
     settings = config("CartPole-v1", None)
@@ -371,10 +388,9 @@ def test_a_compiled_run_goes_on_compiled_and_as_if_it_had_never_stopped(tmp_path
     ],
 )
 def test_a_finished_run_that_is_made_longer_equals_one_that_was_asked_for_so(
-    env, intrinsic, changes, tmp_path
+    env, intrinsic, changes, undisturbed, tmp_path
 ):
     settings = config(env, intrinsic, **changes)
-    execute(settings, tmp_path / "whole", QUIET)
     said = []
     short = execute(dataclasses.replace(settings, steps=100), tmp_path / "longer", QUIET)
     assert short.result["environment_steps"] < 150
@@ -382,7 +398,7 @@ def test_a_finished_run_that_is_made_longer_equals_one_that_was_asked_for_so(
     assert longer.result["environment_steps"] >= 150
     assert "It had 100 steps and goes on to 150." in said
     assert json.loads((tmp_path / "longer" / "config.json").read_text())["steps"] == 150
-    assert_same_run(tmp_path / "whole", tmp_path / "longer", intrinsic)
+    assert_same_run(undisturbed(settings), tmp_path / "longer", intrinsic)
 
 
 def test_a_run_is_not_made_shorter_and_other_settings_are_refused_with_more_steps(tmp_path):

@@ -1,6 +1,7 @@
 """Zero-shot, learning offline from relabelled rows, and freezing for a while, over whole runs."""
 
 import dataclasses
+import functools
 import json
 import signal
 
@@ -44,6 +45,21 @@ def explored(tmp_path_factory):
 def carried_out(plan, explored, folder, **changes):
     config, parsed, source = settings(**changes), parse_plan(plan), open_source(explored)
     return execute(config, folder, QUIET, transfer_record(parsed, source), Transfer(parsed, source, config))
+
+
+@pytest.fixture(scope="module")
+def whole(explored, tmp_path_factory):
+    """Runs that were never stopped, by plan, kind of agent and training; nobody writes to them."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    @functools.cache
+    def run(plan, kind="model-based", training=TRAINING):
+        path = folder / f"{len(list(folder.iterdir()))}"
+        agent = dataclasses.replace(AGENT, kind=kind)
+        assert carried_out(plan, explored, path, agent=agent, training=training).result is not None
+        return path
+
+    return run
 
 
 def stop_at(monkeypatch, method, *calls):
@@ -214,9 +230,9 @@ def test_the_offline_judgement_is_of_the_offline_agent(explored, tmp_path):
 
 
 @pytest.mark.parametrize("plan", ["model+relabel", "replay=relabel,actor=prior"])
-def test_stops_within_the_offline_updates_change_nothing(plan, explored, tmp_path, monkeypatch):
-    whole = carried_out(plan, explored, tmp_path / "whole", training=OFFLINE)
-    assert whole.result["updates"] > 10
+def test_stops_within_the_offline_updates_change_nothing(plan, explored, whole, tmp_path, monkeypatch):
+    expected = ended(whole(plan, training=OFFLINE))
+    assert expected[2]["updates"] > 10
     stop_at(monkeypatch, "updated", 2, 5, 6, 9)  # the sixth is the last one offline
     for updates in (2, 5, 6):
         assert carried_out(plan, explored, tmp_path / "parts", training=OFFLINE).exit_code == 130
@@ -224,11 +240,11 @@ def test_stops_within_the_offline_updates_change_nothing(plan, explored, tmp_pat
         assert (checkpoint.step, checkpoint.load("loop")["updates"]) == (0, updates)
     assert carried_out(plan, explored, tmp_path / "parts", training=OFFLINE).exit_code == 130
     assert carried_out(plan, explored, tmp_path / "parts", training=OFFLINE).result is not None
-    assert ended(tmp_path / "whole") == ended(tmp_path / "parts")
+    assert expected == ended(tmp_path / "parts")
 
 
-def test_a_crash_within_the_offline_updates_is_undone(explored, tmp_path, monkeypatch):
-    carried_out("model+relabel", explored, tmp_path / "whole", training=OFFLINE)
+def test_a_crash_within_the_offline_updates_is_undone(explored, whole, tmp_path, monkeypatch):
+    expected = ended(whole("model+relabel", training=OFFLINE))
     stop_at(monkeypatch, "updated", 2)
     carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
     monkeypatch.undo()
@@ -238,7 +254,7 @@ def test_a_crash_within_the_offline_updates_is_undone(explored, tmp_path, monkey
     monkeypatch.undo()
     assert lines(tmp_path / "parts")[-1]["updates"] == 6  # logged, and lost with the crash
     carried_out("model+relabel", explored, tmp_path / "parts", training=OFFLINE)
-    assert ended(tmp_path / "whole") == ended(tmp_path / "parts")
+    assert expected == ended(tmp_path / "parts")
 
 
 def failing(*_):
@@ -304,14 +320,15 @@ HELD = "model+policy,actor=freeze:40"
 @pytest.mark.parametrize(
     ("plan", "kind"), [(FROZEN, "model-based"), (HELD, "model-based"), (HELD, "model-free")]
 )
-def test_stops_on_both_sides_of_the_border_change_nothing(plan, kind, calls, explored, tmp_path, monkeypatch):
-    agent = dataclasses.replace(AGENT, kind=kind)
-    carried_out(plan, explored, tmp_path / "whole", agent=agent)
+def test_stops_on_both_sides_of_the_border_change_nothing(
+    plan, kind, calls, explored, whole, tmp_path, monkeypatch
+):
+    agent, expected = dataclasses.replace(AGENT, kind=kind), ended(whole(plan, kind))
     stop_at(monkeypatch, "receive", *calls)
     for _ in calls:
         assert carried_out(plan, explored, tmp_path / "parts", agent=agent).result is None
     assert carried_out(plan, explored, tmp_path / "parts", agent=agent).result is not None
-    assert ended(tmp_path / "whole") == ended(tmp_path / "parts")
+    assert expected == ended(tmp_path / "parts")
 
 
 @pytest.mark.parametrize("kind", ["model-based", "model-free"])

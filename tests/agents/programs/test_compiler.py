@@ -21,8 +21,6 @@ with one_at_a_time("square"):
     function = torch.square if why else compiled(torch.square)
     print("value:", float(function(torch.full((8,), 3.0)).sum()))
 """
-WORKS = compiler.missing("cpu") is None
-needs_compiler = pytest.mark.skipif(not WORKS, reason="this machine cannot compile")
 
 
 def start(cache, **variables):
@@ -77,7 +75,7 @@ def test_a_cache_that_cannot_be_written_is_replaced(fresh, tmp_path):
     assert (tmp_path / "file").read_bytes() == b""
 
 
-@needs_compiler
+@pytest.mark.usefixtures("compiles")
 def test_two_compile_at_once_and_a_third_finds_a_broken_cache(tmp_path):
     both = [start(tmp_path), start(tmp_path)]
     assert all("missing: None" in ended(process) for process in both)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.programs.compiler import compiled, missing
+from agents.programs.compiler import compiled
 from agents.search import Evaluation, GumbelConfig, GumbelPlanner, Step
 from agents.search.gumbel import halving, improved_policy, mixed_value
 from agents.search.tree import Nodes
@@ -210,7 +210,7 @@ def test_each_node_has_samples_of_its_own():
         torch.testing.assert_close(step, tree.candidates[parent, index, 0])
 
 
-@pytest.mark.skipif(missing("cpu") is not None, reason="no compiler")
+@pytest.mark.usefixtures("compiles")
 def test_compiled_it_is_the_same():
     plan = planner(Decision(), simulations=8, considered=4, depth=2)
     noise, states = drawn(plan, STATES), torch.arange(STATES)

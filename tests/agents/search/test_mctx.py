@@ -11,6 +11,7 @@ import torch
 if sys.version_info < (3, 11):
     pytest.skip("mctx needs Python 3.11", allow_module_level=True)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is imported
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # each case is compiled and run once
 import jax
 import jax.numpy as jnp
 import mctx

@@ -40,7 +40,9 @@ def sent(address, folder, but=""):
     return store
 
 
-def test_a_study_is_finished_in_a_bucket_and_read_from_there(studied, study_file, bucket, cli, monkeypatch):
+def test_a_study_is_finished_in_a_bucket_and_read_from_there(
+    studied, study_file, bucket, cli, in_this_process, monkeypatch
+):
     address, file = f"{bucket}/runs/catch", study_file(name="catch")
     store = sent(address, studied[0], but="random-policy-s0")
     with monkeypatch.context() as patch:  # the page is drawn once, below

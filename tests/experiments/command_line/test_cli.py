@@ -130,7 +130,7 @@ def test_evaluate(cli, refused, pretrained):
     assert "There is no" in refused("evaluate", "--from", pretrained / "none")
 
 
-def test_report_writes_the_same_again(cli, studied, tmp_path):
+def test_report_writes_the_same_again(cli, studied, tmp_path, no_page):
     folder = tmp_path / "copy"
     shutil.copytree(studied[0], folder)
     before = json.loads((folder / "summary.json").read_text())

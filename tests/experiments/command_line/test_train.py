@@ -95,7 +95,7 @@ def test_the_size_of_a_source_is_not_asked_for_otherwise(refused, pretrained, tm
     assert "leave --size out" in refused(*command, "--size", "1m")
 
 
-def test_a_study_takes_what_was_trained_by_hand(cli, study_file, tmp_path):
+def test_a_study_takes_what_was_trained_by_hand(cli, study_file, tmp_path, in_this_process, no_page):
     """Equal settings, equal run: its folder needs no second training."""
     path = study_file(conditions=["scratch"], contrasts=[])
     run, _ = planned_runs(find_study(str(path), None, {}))  # and the random policy

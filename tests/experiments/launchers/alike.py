@@ -62,9 +62,10 @@ def lines(folder):
 
 
 def step_of(folder):
-    """How far a run says that it is."""
+    """How far a run has logged: sooner there than in status.json, which is written every two seconds."""
     try:
-        return json.loads((folder / "status.json").read_text())["env_step"]
+        *_, last, _ = (folder / "metrics.jsonl").read_text().rsplit("\n", 2)
+        return json.loads(last)["env_step"]
     except (OSError, ValueError):
         return 0
 

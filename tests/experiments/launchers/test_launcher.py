@@ -4,18 +4,22 @@ import dataclasses
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from expedition import UserError, __version__
+from experiments import estimate
 from experiments.launchers.launcher import Launcher, _reason, in_groups
 from experiments.reporting.records import read_study
 from experiments.studies.presets import find_study
 from experiments.studies.runs import planned_runs
+from experiments.trial import Trial
+from tests.experiments.launchers.alike import step_of, wait_for
 from training import Logistics
 from training.storage.folder import only_process
 
@@ -42,18 +46,7 @@ def workers(folder):
 
 
 def steps_of(folder, run="pretrain*"):
-    try:
-        (path,) = folder.glob(f"{run}/status.json")
-        return json.loads(path.read_text())["env_step"]
-    except (ValueError, OSError):
-        return 0
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
+    return max((step_of(path) for path in folder.glob(run)), default=0)
 
 
 def once(condition, action):
@@ -147,8 +140,9 @@ def test_carried_runs_name_the_pretraining_of_their_seed(studied):
         assert json.loads((scratch / "transfer.json").read_text())["components"] == {}
 
 
-def test_the_same_command_again_runs_nothing(studied, cli):
-    folder, arguments = studied
+def test_the_same_command_again_runs_nothing(studied, cli, no_page, tmp_path):
+    folder, arguments = tmp_path / "out", (*studied[1][:-1], tmp_path / "out")
+    shutil.copytree(studied[0], folder)  # the report is written again
 
     def times():
         return {path: path.stat().st_mtime_ns for path in folder.glob("*/*") if path.parent.name != "figures"}
@@ -170,7 +164,16 @@ def test_another_study_does_not_take_the_folder(studied, study_file):
         launcher(study_file, folder)
 
 
-def test_plan_only_writes_nothing(study_file, tmp_path, cli):
+def test_plan_only_tries_runs_in_processes_side_by_side(study_file, tmp_path, cli):
+    flags = ("--seeds", 2, "--jobs", 2, "--plan-only", "--out", tmp_path / "none")
+    code, out, err = cli("study", study_file(conditions=["scratch"], contrasts=[]), *flags)
+    assert code == 0, err
+    assert re.match(r" +2 x finetune, task, model-based: 80 steps at [\d.]+ ms, .* updates at \d+ ms", out)
+    assert not (tmp_path / "none").exists()
+
+
+def test_plan_only_writes_nothing(study_file, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr(estimate, "_tried", lambda *_: Trial(1.0, 0.001, 0.1, 0, 1, 1))
     code, out, err = cli("study", study_file(), "--plan-only", "--seeds", 2, "--out", tmp_path / "none")
     assert code == 0
     assert out.splitlines()[0].startswith("   2 x pretrain, disagreement, model-based: 96 steps at ")
@@ -188,11 +191,12 @@ def test_plan_only_writes_nothing(study_file, tmp_path, cli):
     assert not (tmp_path / "none").exists()
 
 
+STEPS = 3_000
 LONG = {
-    "pretrain_steps": 6_000,
+    "pretrain_steps": STEPS,
     "conditions": ["model"],
     "pretrain": {"num_envs": 2, "train_ratio": 0.0, "length": 8, "batch": 2, "evaluation_episodes": 1}
-    | {"heldout": 4, "context": 2, "open_loop": 4, "learning_starts": 24},
+    | {"heldout": 4, "context": 2, "open_loop": 4, "learning_starts": 24, "log_every": 20},
 }
 
 
@@ -209,7 +213,7 @@ def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
     assert "Traceback" not in process.said()
     assert workers(folder) == []
     first = steps_of(folder)
-    assert 0 < first < 6_000
+    assert 0 < first < STEPS
 
     # SIGTERM, in this process, which then has its own handlers again.
     before = signal.getsignal(signal.SIGTERM)
@@ -218,7 +222,7 @@ def test_signals_and_a_killed_worker_lose_nothing(study_file, tmp_path, spawn):
     assert signal.getsignal(signal.SIGTERM) is before
     assert workers(folder) == []
     second = steps_of(folder)
-    assert first < second < 6_000
+    assert first < second < STEPS
 
     # A worker that is killed is told by its name, and begun again where that is allowed.
     def kill_after(step):
@@ -371,12 +375,12 @@ def test_a_fused_study_says_how_many_processes(study_file, tmp_path):
 
 def test_a_fused_study_stops_and_goes_on(study_file, tmp_path):
     folder = tmp_path / "out"
-    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=1500, conditions=["model"])
+    it = launcher(study_file, folder, seeds=2, fused=True, pretrain_steps=400, conditions=["model"])
     assert len(it.groups) == 4  # the random policy's are by themselves
     once(lambda: steps_of(folder, "pretrain-s0*") > 40, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert it.run() == 130
     assert workers(folder) == []
-    assert [steps_of(folder, f"pretrain-s{seed}*") < 1500 for seed in (0, 1)] == [True, True]
+    assert [40 < steps_of(folder, f"pretrain-s{seed}*") < 400 for seed in (0, 1)] == [True, True]
     assert it.run() == 0
     assert len(list((folder / "logs").glob("*.json"))) == 4
     for run in it.runs:

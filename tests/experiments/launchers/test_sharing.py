@@ -29,7 +29,7 @@ def explored(study_file):
     return planned_runs(find_study(str(study_file()), None, {"seeds": 2}))[0]
 
 
-def test_a_study_takes_over_what_another_has_done(root, study_file):
+def test_a_study_takes_over_what_another_has_done(root, study_file, in_this_process):
     said = []
     study = find_study(str(study_file(conditions=["scratch", "encoder"])), None, {"seeds": 1})
     it = Launcher(study, root / "second", 2, QUIET, "x", said.append, shared=root)

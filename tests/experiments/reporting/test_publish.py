@@ -18,17 +18,18 @@ def test_files_and_table_agree(write_study, tmp_path):
     assert " ".join(told.split("\n\n")[0].split()) == summary["answer"]["sentence"]
     assert (folder / "report.txt").read_text().startswith(told.split("\n\n")[0])
     assert (folder / "report.png").stat().st_size > 10_000
+    assert (folder / "report.html").stat().st_size > 10_000
     assert summary["conditions"]
     assert not (folder / "report").exists()  # nothing for W&B
 
 
-def test_wandb_off_leaves_it_out(write_study, tmp_path):
+def test_wandb_off_leaves_it_out(write_study, tmp_path, no_page):
     folder = write_study(tmp_path, films=False)
     publish(folder, Logistics(wandb="off"))
     assert not (folder / "report").exists()
 
 
-def test_the_report_run_holds_table_and_figure(write_study, tmp_path, wandb_runs):
+def test_the_report_run_holds_table_and_figure(write_study, tmp_path, wandb_runs, no_page):
     folder = write_study(tmp_path, seeds=(0, 1), films=False)
     (folder / "report.html").write_text("<html></html>")
     for _ in range(2):  # a study that is finished reports again, in the place of the first time

@@ -37,7 +37,7 @@ def test_a_lost_node_s_run_goes_on_elsewhere_and_ends_as_if_nothing_had_been(
 ):
     config = read_config(pretrained)
     often = dataclasses.replace(config.training, checkpoint_seconds=0.2, train_ratio=1.0)
-    config = dataclasses.replace(config, steps=1200, training=often)
+    config = dataclasses.replace(config, steps=800, training=often)
     place = RayCluster(RayOptions(cluster.address), tmp_path, 2)
     folders = [tmp_path / "one", tmp_path / "other"]
     files = [JobFile(folder.with_suffix(".json"), folder.with_suffix(".txt")) for folder in folders]
@@ -53,12 +53,12 @@ def test_a_lost_node_s_run_goes_on_elsewhere_and_ends_as_if_nothing_had_been(
     assert ["Going on from step" in file.log.read_text() for file in files].count(True) == 1
     assert lines(folders[0]) == lines(folders[1])
 
-    study = find_study(str(study_file(name="catch")), None, {"seeds": 1})
+    study = find_study(str(study_file(name="catch", conditions=["model"])), None, {"seeds": 1})
     out, address = tmp_path / "out", f"ray,address={cluster.address}"
     place.close()
     assert Launcher(study, out, 2, QUIET, "expedition study x", str, place=address).run() == 0
-    assert finished(out) == finished_of(0, studied[0])
-    assert len(finished(out)) == 4
+    assert finished(out).items() <= finished_of(0, studied[0]).items()
+    assert len(finished(out)) == 3
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from experiments.launchers.launcher import Launcher
 from experiments.launchers.places.base import LOST, JobFile
 from experiments.launchers.places.slurm import Slurm, SlurmOptions
-from experiments.launchers.worker import Job, Task
+from experiments.launchers.worker import Job, Task, carry_out
 from experiments.studies.presets import find_study
 from tests.experiments.launchers.alike import QUIET, children, finished, finished_of, lines, step_of, wait_for
 from training import read_config
@@ -26,30 +26,30 @@ def job(folder, config):
 
 
 def test_a_study_has_the_results_that_it_has_elsewhere(studied, study_file, tmp_path):
-    study = find_study(str(study_file(name="catch")), None, {"seeds": 1})
+    study = find_study(str(study_file(name="catch", conditions=["model"])), None, {"seeds": 1})
     out = tmp_path / "out"
     ended = Launcher(study, out, 2, QUIET, "expedition study x", str, place="slurm,cluster=local").run()
     assert ended == 0
-    assert finished(out) == finished_of(0, studied[0])
-    assert len(finished(out)) == 4
+    assert finished(out).items() <= finished_of(0, studied[0]).items()
+    assert len(finished(out)) == 3
     assert list((out / "logs" / "submitit").iterdir())
 
 
 def test_a_preempted_run_saves_and_goes_on_as_if_it_had_not_been(tmp_path, pretrained):
     config = read_config(pretrained)
     seldom = dataclasses.replace(config.training, train_ratio=1.0)
-    config = dataclasses.replace(config, steps=1200, training=seldom)
-    place = Slurm(ON_THIS_MACHINE, tmp_path, 2)
-    one, other = tmp_path / "one", tmp_path / "other"
-    file = job(one, config)
-    works = place.begin([file, job(other, config)])
-    wait_for(lambda: step_of(one) > 100)
-    (task,) = children(works[0]._job._process.pid)
+    config = dataclasses.replace(config, steps=600, training=seldom)
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    file = job(run, config)
+    (work,) = Slurm(ON_THIS_MACHINE, tmp_path, 1).begin([file])
+    wait_for(lambda: step_of(run) > 100)
+    (task,) = children(work._job._process.pid)
     os.kill(task, signal.SIGUSR2)  # what submitit asks Slurm to send
-    wait_for(lambda: all(work.poll() is not None for work in works))
-    assert [work.poll() for work in works] == [0, 0]
+    assert carry_out(config, whole, QUIET, None, None, str).result is not None
+    wait_for(lambda: work.poll() is not None)
+    assert work.poll() == 0
     assert "Going on from step" in file.log.read_text()
-    assert lines(one) == lines(other)
+    assert lines(run) == lines(whole)
 
 
 def test_a_cancelled_job_saves_its_run(tmp_path, pretrained):

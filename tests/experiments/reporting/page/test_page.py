@@ -1,6 +1,7 @@
 """The page is whole by itself, for whole and for poor studies."""
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -81,25 +82,44 @@ def with_failures(folder):
     rewrite(folder, lambda head: head.update(failed={"policy-s0": "the disk <was> full"}))
 
 
+def with_markup(folder):
+    rewrite(folder, lambda head: head.update(command='expedition study "<script>alert(1)</script>"'))
+
+
 STUDIES = {
     "one seed": ({"seeds": (0,)}, None),
     "five seeds": ({"seeds": (0, 1, 2, 3, 4)}, None),
-    "without Crafter, without films": ({"environment": "catch-vector", "suite": False, "films": False}, None),
+    "without Crafter, without films": (
+        {"environment": "catch-vector", "suite": False, "films": False},
+        with_markup,
+    ),
     "without phase 1": ({"seeds": (0, 1, 2)}, without_phase_1),
     "with failed runs": ({"seeds": (0, 1, 2)}, with_failures),
     "one condition": ({"conditions": ("scratch",)}, None),
 }
 
 
+@pytest.fixture(scope="module")
+def written(write_study, tmp_path_factory):
+    """Path, text and summary of a study's page: each takes seconds, and is written once."""
+
+    @functools.cache
+    def write(name):
+        settings, change = STUDIES[name]
+        folder = write_study(tmp_path_factory.mktemp("page"), **settings)
+        if change is not None:
+            change(folder)
+        return page_of(folder)
+
+    return write
+
+
 @pytest.mark.parametrize("name", STUDIES)
-def test_it_holds_the_answer_and_needs_nothing_else(name, write_study, tmp_path):
-    settings, change = STUDIES[name]
-    folder = write_study(tmp_path, **settings)
-    if change is not None:
-        change(folder)
-    path, text, summary = page_of(folder)
+def test_it_holds_the_answer_and_needs_nothing_else(name, written):
+    path, text, summary = written(name)
     page = Page(text)
-    assert path == folder / "report.html"
+    assert path.name == "report.html"
+    assert (path.parent / "study.json").is_file()
     assert path.stat().st_size < LIMIT
     assert summary["answer"]["sentence"] in page.said
     assert [link for link in page.loaded if not link.startswith(("#", "data:"))] == []
@@ -113,24 +133,20 @@ def test_it_holds_the_answer_and_needs_nothing_else(name, write_study, tmp_path)
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_each_figure_is_told_in_words_and_lies_there_as_files(name, write_study, tmp_path):
-    settings, change = STUDIES[name]
-    folder = write_study(tmp_path, **settings)
-    if change is not None:
-        change(folder)
-    _, text, _ = page_of(folder)
+def test_each_figure_is_told_in_words_and_lies_there_as_files(name, written):
+    path, text, _ = written(name)
     labels = Page(text).labels
     assert len(labels) == len(set(labels)) == text.count("<figcaption>") > 0
     assert all(len(label) > 60 for label in labels)
-    files = {path.name for path in (folder / "figures").iterdir()}
+    files = {file.name for file in (path.parent / "figures").iterdir()}
     for figure in re.findall(r'<figure id="([^"]+)"', text):
         assert {f"{figure}.svg", f"{figure}.pdf", f"{figure}.png"} <= files
         assert f"{figure}.csv" in files or figure == "dreams"
 
 
-def test_the_data_of_a_figure_is_the_summary_s(write_study, tmp_path):
-    folder = write_study(tmp_path, seeds=(0, 1, 2))
-    _, text, summary = page_of(folder)
+def test_the_data_of_a_figure_is_the_summary_s(written):
+    path, text, summary = written("five seeds")
+    folder = path.parent
     with (folder / "figures" / "worth_return.csv").open() as file:
         rows = {row["effect"]: row for row in csv.DictReader(file)}
     assert rows
@@ -141,39 +157,36 @@ def test_the_data_of_a_figure_is_the_summary_s(write_study, tmp_path):
         )
     with (folder / "figures" / "achievements.csv").open() as file:
         rows = list(csv.DictReader(file))
-    scratch = [json.loads((folder / f"scratch-s{s}" / "result.json").read_text()) for s in (0, 1, 2)]
+    scratch = [json.loads((folder / f"scratch-s{s}" / "result.json").read_text()) for s in range(5)]
     told = {row["achievement"]: float(row["percent"]) for row in rows if row["condition"] == "scratch"}
     for name, percent in told.items():
-        assert percent == pytest.approx(sum(result["success"][name] for result in scratch) / 3)
+        assert percent == pytest.approx(sum(result["success"][name] for result in scratch) / 5)
 
 
-def test_failed_runs_are_marked_and_told(write_study, tmp_path):
-    folder = write_study(tmp_path, seeds=(0, 1, 2))
-    with_failures(folder)
-    _, text, _ = page_of(folder)
+def test_failed_runs_are_marked_and_told(written):
+    _, text, _ = written("with failed runs")
     assert text.count('<span class="failed" title="') == 1
     assert "policy-s0: failed (the disk &lt;was&gt; full), 12 steps" in text
     assert "Run model-s1 is not started: not in this report." in Page(text).said
 
 
-def test_names_are_escaped(write_study, tmp_path):
-    folder = write_study(tmp_path, films=False)
-    rewrite(folder, lambda head: head.update(command='expedition study "<script>alert(1)</script>"'))
-    _, text, _ = page_of(folder)
+def test_names_are_escaped(written):
+    _, text, _ = written("without Crafter, without films")
+    assert "alert(1)" in text
     assert "<script>alert" not in text
     assert Page(text).tags.count("script") == 1  # its own
 
 
-def test_what_was_published_stands_beside_crafter_alone(write_study, tmp_path):
-    _, text, _ = page_of(write_study(tmp_path / "crafter"))
+def test_what_was_published_stands_beside_crafter_alone(written):
+    _, text, _ = written("one seed")
     assert "Published by others, not measured here" in text
-    _, text, _ = page_of(write_study(tmp_path / "other", environment="maze-vector", suite=False))
+    _, text, _ = written("without Crafter, without films")
     assert "Published by others" not in text
 
 
-def test_the_page_is_the_same_when_it_is_written_again(write_study, tmp_path):
-    folder = write_study(tmp_path)
-    _, first, _ = page_of(folder)
+def test_the_page_is_the_same_when_it_is_written_again(written):
+    path, first, _ = written("one seed")
+    folder = path.parent
     files = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
     _, second, _ = page_of(folder)
     assert first == second

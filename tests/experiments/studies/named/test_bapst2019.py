@@ -71,7 +71,7 @@ def test_what_no_condition_can_have_is_refused():
         )
 
 
-def test_it_runs_from_end_to_end(cli, study_file, tmp_path, monkeypatch):
+def test_it_runs_from_end_to_end(cli, study_file, tmp_path, monkeypatch, in_this_process, no_page):
     pytest.importorskip("pymunk")
     base = json.loads(study_file().read_text())
     judged = {"evaluation_episodes": 1, "searches": [2], "learning_starts": 16, "heldout": 2}

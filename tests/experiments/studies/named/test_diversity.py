@@ -116,7 +116,7 @@ def test_phase_1_may_be_compared_where_it_explored_elsewhere():
     assert dataclasses.replace(STUDY, contrasts=(contrast,)).contrasts == (contrast,)
 
 
-def test_a_tiny_study_ends_with_its_curve(study_file, tmp_path, cli):
+def test_a_tiny_study_ends_with_its_curve(study_file, tmp_path, cli, in_this_process, no_page):
     levels = {n: f"{FAMILY},num_levels={n}" for n in (1, 30)}
     conditions = ["scratch"]
     conditions += [{"name": at_levels("model", n), "plan": "model", "explores": levels[n]} for n in levels]
