@@ -114,6 +114,13 @@ class StudyRecord:
         cells = [self.factorial.cells.get(carried) for carried in self.factorial.subsets()]
         return tuple(dict.fromkeys([*(name for name in cells if name in found and name is not None), *found]))
 
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The conditions that figures draw one by one: where a curve has many, the factorial's and others."""
+        points = () if self.curve is None else self.curve.factorials.values()
+        dosed = {name for point in points for name in point.cells.values()}
+        return tuple(n for n in self.conditions if n not in dosed - {*self.factorial.cells.values()})
+
     def of(self, condition: str) -> tuple[RunRecord, ...]:
         """Return the finished runs of a condition by seed."""
         return tuple(sorted((r for r in self.finetuning if r.condition == condition), key=lambda r: r.seed))

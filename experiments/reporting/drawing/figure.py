@@ -45,13 +45,14 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
     Raises:
         UserError: the picture can't be written.
     """
+    dreams = films(study)
     rows: list[tuple[list[Panel], float]] = [  # each with its height in inches
         ([p for p, data in ((draw_curves, has_curves), (draw_horizon, has_horizon)) if data(study)], 1.75),
         ([draw_contributions] if shown_measures(study) else [], 1.75),
         ([draw_curve] if has_curve(study) else [], 1.75),
         ([draw_profile, draw_odds] if has_odds(study) else [], max(1.4, 0.55 + 0.12 * _lines(study))),
         ([draw_searches] if has_searches(study) else [], 1.75),
-        ([draw_dreams] if films(study) else [], 1.45),
+        ([draw_dreams] if dreams else [], 0.52 + 0.31 * (1 + len(dreams))),
     ]
     rows = [row for row in rows if row[0]]
     picture = io.BytesIO()
@@ -71,7 +72,7 @@ def draw_report(study: StudyRecord, path: Path | str) -> Path:
 
 def _lines(study: StudyRecord) -> int:
     """Return how many names stand below each other in the longer list, of profiles or probabilities."""
-    return max(len(study.conditions), len(study.contrasts))
+    return max(len(study.drawn), len(study.contrasts))
 
 
 def _with_achievements(figure: Figure, study: StudyRecord) -> Any:

@@ -55,10 +55,17 @@ def draw_horizon(part: SubFigure, study: StudyRecord) -> None:
 
 
 def compared(study: StudyRecord) -> list[str]:
-    """Return scratch and the first condition that carries the model, where they exist."""
-    carried = [name for name in CARRIED if name in study.conditions][:1]
+    """Return scratch and the first condition that carries the model, or those of a curve's two ends."""
+    carried = [name for name in CARRIED if name in study.conditions][:1] or _ends(study)
     chosen = [name for name in ("scratch", *carried) if name in study.conditions]
     return chosen or list(study.conditions[:1])
+
+
+def _ends(study: StudyRecord) -> list[str]:
+    """Conditions that carry the model and little else at the first and the last value of a curve."""
+    points = () if study.curve is None else list(study.curve.factorials.values())
+    cells = [[(len(c), name) for c, name in point.cells.items() if "model" in c] for point in points]
+    return [min(found)[1] for found in (cells[0], cells[-1]) if found] if cells else []
 
 
 def errors_ahead(runs: Iterable[RunRecord], moment: str, reader: str) -> np.ndarray:
@@ -75,7 +82,7 @@ def errors_ahead(runs: Iterable[RunRecord], moment: str, reader: str) -> np.ndar
 
 def _ratio(study: StudyRecord) -> str:
     means = [errors_ahead(study.of(name), "start", decoded_by(study)) for name in compared(study)]
-    if len(means) < 2 or not all(lines.size for lines in means) or means[1].mean() <= 0:
+    if len(means) != 2 or not all(lines.size for lines in means) or means[1].mean() <= 0:
         return ""
     ratio = means[0].mean() / means[1].mean()
     return f", {ratio:.3g}x less" if ratio > 1 else ""

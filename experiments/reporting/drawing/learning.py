@@ -25,11 +25,11 @@ def has_curves(study: StudyRecord) -> bool:
 
 
 def draw_curves(part: SubFigure, study: StudyRecord) -> None:
-    """Draw each condition's return over fine-tuning, and the random policy's as a level."""
+    """Draw the return of the `drawn` conditions over fine-tuning, and the random policy's as a level."""
     axes, ends, most = part.subplots(), {}, 0
     drawn_lines: list[np.ndarray] = []
     evaluated = is_evaluated(study)
-    for condition in study.conditions:
+    for condition in study.drawn:
         found = _drawn(study, condition)
         if not found:
             continue
@@ -38,7 +38,7 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
         for steps, values in drawn if evaluated else ():  # single episodes would hide the lines
             axes.plot(steps, values, ".", color=colour, alpha=0.28 / len(drawn) ** 0.5, ms=3, mew=0)
         # Many bands over each other would be a grey cloud.
-        band(axes, grid, lines, colour, alpha=min(0.14, 0.7 / len(study.conditions)))
+        band(axes, grid, lines, colour, alpha=min(0.14, 0.7 / len(study.drawn)))
         drawn_lines.append(lines)
         ends[condition], most = (lines.mean(axis=0)[-1], colour), max(most, len(lines))
     level = study.values("normalised_return" if len(study.tasks) > 1 else "return").get(RANDOM_POLICY)
@@ -50,6 +50,7 @@ def draw_curves(part: SubFigure, study: StudyRecord) -> None:
     label_ends(axes, ends)
     axes.set_title("Return, normalised by task" if len(study.tasks) > 1 else "Return during fine-tuning")
     told = "dots: evaluations" if evaluated else "training episodes, smoothed"
+    told += "; the factorial's conditions alone" if len(study.drawn) < len(study.conditions) else ""
     note(axes, f"environment steps ({told}" + ("; bands: 95 %)" if most >= MIN_SEEDS else ")"))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step else "0")
 

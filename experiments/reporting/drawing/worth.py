@@ -10,6 +10,7 @@ from experiments.reporting.drawing.marks import colour_of, label_ends, name_rows
 from experiments.reporting.metrics import METRICS, RAW, metric_of
 from experiments.reporting.records import StudyRecord
 from experiments.reporting.summary import contrasted, profile
+from experiments.studies.conditions import RANDOM_POLICY
 from transfer.contributions import Effect, contributions
 from transfer.statistics import MIN_SEEDS, MIN_SEEDS_PROBABILITY
 
@@ -116,9 +117,10 @@ def has_odds(study: StudyRecord) -> bool:
 
 
 def draw_profile(part: SubFigure, study: StudyRecord) -> None:
-    """Draw, for each condition, the share of runs whose final return is above a threshold."""
+    """Draw, for each of the `drawn` conditions, the share of runs whose return is above a threshold."""
     axes, ends = part.subplots(), {}
-    shown = profile(study.values(study.score))
+    values_of = study.values(study.score)
+    shown = profile({n: by_seed for n, by_seed in values_of.items() if n in (*study.drawn, RANDOM_POLICY)})
     for condition, shares in shown["conditions"].items():
         colour = colour_of(condition, study)
         values = np.array([[share["value"], share["low"], share["high"]] for share in shares], dtype=float)

@@ -1,6 +1,7 @@
 """Gains over something that was varied: numbers by hand, their rows, and the panel."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from experiments.reporting.drawing.foresight import compared
 from experiments.reporting.drawing.over import curve_lines, draw_curve, has_curve
 from experiments.reporting.page.figures import figures
 from experiments.reporting.page.tables import tables
 from experiments.reporting.records import read_study, told_apart
 from experiments.reporting.report import curve_rows, format_table
 from experiments.reporting.summary import contributions_csv, summarise
+from transfer.contributions import Factorial
 
 PARTS = ("model", "policy", "model+policy")
 GAINS = {1: (1.0, 2.0, 3.0), 3: (2.0, 2.0, 5.0), 0: (4.0, 1.0, 9.0)}
@@ -53,6 +56,19 @@ def told(folder, value):
     result = json.loads((folder / "result.json").read_text())
     result["metrics"] = {"return": value}
     (folder / "result.json").write_text(json.dumps(result))
+
+
+def test_of_a_curve_s_conditions_the_factorial_s_are_drawn(varied):
+    cells = {frozenset(): "scratch", frozenset({"model"}): "model at 3"}
+    study = dataclasses.replace(varied, factorial=Factorial(("model", "policy"), cells))
+    assert set(study.drawn) == {"scratch", "model at 3", "model"}  # `model` is no cell of the curve
+    assert set(dataclasses.replace(study, curve=None).drawn) == set(study.conditions)
+
+
+def test_the_models_of_a_curve_s_ends_are_compared(varied):
+    assert compared(varied) == ["scratch", "model"]  # a condition that is called so goes first
+    runs = tuple(run for run in varied.runs if run.condition != "model")
+    assert compared(dataclasses.replace(varied, runs=runs)) == ["scratch", "model at 1", "model at 0"]
 
 
 def test_each_value_has_its_effects(varied):
