@@ -10,6 +10,8 @@ import importlib.util
 import logging
 import os
 import shutil
+import struct
+import sys
 import sysconfig
 import tempfile
 import time
@@ -69,6 +71,7 @@ def missing(device_type: str) -> str | None:
         if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
             return "Python's headers are missing (on Debian: apt-get install python3-dev)"
     shared = str(cache_folder())
+    remove_torn(Path(shared))
     why = _fails(device_type)
     if why is None or shared == _own_folder():
         return why
@@ -78,6 +81,41 @@ def missing(device_type: str) -> str | None:
         return why
     _log.warning("The compiler's cache %s is broken: delete it, or every run compiles anew.", shared)
     return None
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove libraries that a killed linker left half written: torch would load them, and the run would end.
+
+    What another process is writing is left to it.
+    """
+    if sys.platform != "linux":
+        return
+    torn = [library for library in folder.rglob("*.so") if _is_torn(library)]
+    written = set(_opened()) if torn else set()
+    for library in torn:
+        if str(library.resolve()) not in written:
+            with contextlib.suppress(OSError):  # another has done it, or the folder is not ours to write
+                library.unlink()
+
+
+def _is_torn(library: Path) -> bool:
+    """Whether an ELF file lacks the table of sections at its end, of which its beginning tells."""
+    try:
+        with library.open("rb") as file:
+            head, size = file.read(64), os.fstat(file.fileno()).st_size
+    except OSError:
+        return False
+    if len(head) < 64 or head[:4] != b"\x7fELF":
+        return True
+    (start,), (width, count) = struct.unpack_from("Q", head, 40), struct.unpack_from("HH", head, 58)
+    return start == 0 or start + width * count > size
+
+
+def _opened() -> Iterator[str]:
+    """Paths of the files that processes of this user hold open."""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it ended, or is another user's
+            yield os.readlink(link)
 
 
 def _fails(device_type: str) -> str | None:

@@ -19,7 +19,10 @@ why = missing("cpu")
 print("missing:", why)
 with one_at_a_time("square"):
     function = torch.square if why else compiled(torch.square)
-    print("value:", float(function(torch.full((8,), 3.0)).sum()))
+    x = torch.full((8,), 3.0, requires_grad=True)
+    value = function(x).sum()
+    value.backward()
+    print("value:", value.item(), "gradient:", float(x.grad.sum()))
 """
 
 
@@ -37,7 +40,7 @@ def ended(process):
     """What it said, of a process that must end well and with the right number."""
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said
-    assert "value: 72.0" in said
+    assert "value: 72.0 gradient: 48.0" in said
     return said
 
 
@@ -76,14 +79,32 @@ def test_a_cache_that_cannot_be_written_is_replaced(fresh, tmp_path):
 
 
 @pytest.mark.usefixtures("compiles")
-def test_two_compile_at_once_and_a_third_finds_a_broken_cache(tmp_path):
+def test_two_compile_at_once_and_others_find_a_torn_library_and_a_broken_cache(tmp_path):
     both = [start(tmp_path), start(tmp_path)]
     assert all("missing: None" in ended(process) for process in both)
+    # The gradient's, linked last: what is tried beforehand does not see it.
+    os.truncate(max(tmp_path.rglob("*.so"), key=lambda path: path.stat().st_mtime_ns), 0)
+    assert "missing: None" in ended(start(tmp_path))
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert files
     for path in files:
         os.truncate(path, path.stat().st_size // 2)
     assert "missing: None" in ended(start(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only ELF files are looked into")
+def test_libraries_of_a_killed_linker_are_removed(tmp_path):
+    maps = Path("/proc/self/maps").read_text().split()
+    whole = Path(next(word for word in maps if ".so" in word)).read_bytes()
+    torn = {"empty": b"", "half": whole[: len(whole) // 2], "zeros": bytes(len(whole))}
+    for name, content in {"whole": whole, "written": b"", **torn}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.main.so").write_bytes(content)
+    with (tmp_path / "written" / "written.main.so").open("wb"):  # as a linker at work holds it
+        compiler.remove_torn(tmp_path)
+    assert {path.parent.name for path in tmp_path.rglob("*.so")} == {"whole", "written"}
+    compiler.remove_torn(tmp_path)
+    assert {path.parent.name for path in tmp_path.rglob("*.so")} == {"whole"}
 
 
 def test_a_cache_that_keeps_the_compiler_from_working_is_left_and_named(fresh, tmp_path, caplog):
