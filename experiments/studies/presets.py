@@ -13,7 +13,7 @@ from experiments.settings import agent_preset, finetune_preset, merged, training
 from experiments.studies.conditions import Question
 from experiments.studies.named.bapst2019 import BAPST2019
 from experiments.studies.named.diversity import DIVERSITY
-from experiments.studies.named.language import WORDS
+from experiments.studies.named.du2023 import DU2023
 from experiments.studies.named.planning import PLANNING
 from experiments.studies.named.walker2023 import WALKER2023, carried, curious
 from experiments.studies.overlaying import overlaid, study_file
@@ -91,7 +91,7 @@ def presets() -> Mapping[str, Preset]:
         **{name: Preset(study.description, {"laptop": study}) for name, study in small.items()},
         **{
             name: _preset(make)
-            for name, make in (WALKER2023 | DIVERSITY | PLANNING | BAPST2019 | WORDS).items()
+            for name, make in (WALKER2023 | DIVERSITY | PLANNING | BAPST2019 | DU2023).items()
         },
     }
 

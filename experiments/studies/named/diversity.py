@@ -106,7 +106,7 @@ def _diversity_explorers(budget: str) -> Study:
     return _study(
         budget,
         name="diversity-explorers",
-        description="Model and policy, learned from the replay of one explorer or of three.",
+        description="Model and policy, learned from one explorer or from three.",
         conditions=(
             Condition("scratch", "scratch"),
             while_exploring,

@@ -294,9 +294,11 @@ def test_killed_and_stopped_amid_learning_it_ends_the_same(study, calm, tmp_path
     for run in (learner, tuned):
         shutil.rmtree(folder / run)
 
+    others = set(descendants(os.getpid()))  # what tests before this one left
+
     def disturb():
         wait_for((folder / learner / "status.json").exists)  # it has begun to learn
-        (worker,) = descendants(os.getpid())
+        (worker,) = set(descendants(os.getpid())) - others
         os.kill(worker, signal.SIGKILL)
         (folder / learner / "status.json").unlink()
         wait_for((folder / learner / "status.json").exists)  # it was begun again

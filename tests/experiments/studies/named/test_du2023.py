@@ -6,7 +6,7 @@ import pytest
 
 from expedition import UserError
 from experiments.studies.conditions import Condition
-from experiments.studies.named.language import DISAGREEMENT, EXPLORERS, LANGUAGE, ORACLE
+from experiments.studies.named.du2023 import DISAGREEMENT, EXPLORERS, LANGUAGE, ORACLE
 from experiments.studies.named.walker2023 import RANDOM_MODEL
 from experiments.studies.presets import BUDGETS, find_study
 from experiments.studies.runs import planned_runs
@@ -14,7 +14,7 @@ from experiments.studies.runs import planned_runs
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_explorers_differ_in_reward_and_goals_and_nothing_else(budget):
-    runs = planned_runs(find_study("language", budget, {"seeds": 1}))
+    runs = planned_runs(find_study("du2023", budget, {"seeds": 1}))
     first = {run.kind: run for run in runs if run.config.phase == "pretrain"}
     assert {f"pretrain {name}" for name in ("language (ranked)", "language (oracle)", DISAGREEMENT)} < set(
         first
@@ -38,7 +38,7 @@ def test_explorers_differ_in_reward_and_goals_and_nothing_else(budget):
 
 
 def test_the_oracle_is_told_apart_by_its_run_s_name():
-    runs = planned_runs(find_study("language", None, {"seeds": 1}))
+    runs = planned_runs(find_study("du2023", None, {"seeds": 1}))
     assert [run.id.rpartition("-s0-")[0] for run in runs if run.config.phase == "pretrain"] == [
         "pretrain-ranked",
         "pretrain-oracle",

@@ -36,8 +36,8 @@ CONTRASTS = (
 )
 
 
-def _language(budget: str) -> Study:
-    """Crafter explored for goals in words, by disagreement, at random (docs/plans/language.md)."""
+def _du(budget: str) -> Study:
+    """Crafter explored for goals in words, by disagreement, at random (docs/plans/du2023.md)."""
     env, size, steps, seeds, training = {
         "laptop": ("crafter,observe=symbols", "tiny", (30_000, 20_000), 5, {"train_ratio": 8}),
         "gpu": ("crafter", "1m", (150_000, 50_000), 3, {}),
@@ -56,7 +56,7 @@ def _study(
 ) -> Study:
     preset = dataclasses.replace(training_preset(size), **training)
     return Study(
-        name="language",
+        name="du2023",
         description="Crafter explored for goals in words, by disagreement, at random.",
         env=env,
         intrinsic="language",
@@ -74,5 +74,5 @@ def _study(
     )
 
 
-WORDS: dict[str, Callable[[str], Study]] = {"language": _language}
+DU2023: dict[str, Callable[[str], Study]] = {"du2023": _du}
 """By name, what makes a study at a budget: laptop, gpu or paper."""
