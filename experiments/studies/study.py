@@ -136,6 +136,12 @@ class Study:
                 "set that in `agent`, for both."
             )
         for condition in self.conditions:
+            if condition.suggest is not None and (condition.intrinsic or self.intrinsic) != "language":
+                raise UserError(
+                    f"Condition '{condition.name}' says who suggests goals, and its phase 1 is rewarded for "
+                    f"'{condition.intrinsic or self.intrinsic}': leave suggest out, or set its intrinsic "
+                    "to language."
+                )
             check_thaws(condition.transfer, possible(self.finetune, condition.transfer, self.agent))
             check_predictions(condition.transfer, self.explorer_of(condition), self.learner_of(condition))
 

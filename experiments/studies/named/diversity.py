@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from experiments.settings import agent_preset, finetune_preset, training_preset
+from experiments.settings import agent_preset
 from experiments.studies.conditions import Cell, Condition, Contrast, Gathered, Question
-from experiments.studies.named.walker2023 import curious
+from experiments.studies.named.walker2023 import curious, two_phases
 from experiments.studies.runs import told_replays
 from experiments.studies.study import Study
 
@@ -126,7 +126,7 @@ def _diversity_explorers(budget: str) -> Study:
     )
 
 
-def _study(budget: str, **settings: Any) -> Study:
+def _study(budget: str, name: str, description: str, **settings: Any) -> Study:
     """What both have in common: levels of phase 2, budgets, settings of both phases."""
     budgets: dict[str, tuple[str, tuple[int, int], int, dict[str, Any]]] = {
         "laptop": ("tiny", (32_000, 16_000), 5, {"train_ratio": 8, "evaluation_episodes": 40}),
@@ -134,19 +134,17 @@ def _study(budget: str, **settings: Any) -> Study:
         "paper": ("50m", (50_000_000, 2_000_000), 10, {}),
     }
     size, steps, seeds, training = budgets[budget]
-    preset = dataclasses.replace(training_preset(size), **training)
     agent, family = agent_preset(size), FAMILIES[budget]
-    return Study(
-        env=f"{family},num_levels={MANY}",
+    return two_phases(
+        name,
+        description,
+        f"{family},num_levels={MANY}",
+        size,
         intrinsic="rnd",
-        size=size,
-        pretrain_steps=steps[0],
-        finetune_steps=steps[1],
-        agent=curious(agent) if size == "tiny" else agent,
-        finetune_agent=finetune_preset(size),
-        pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
-        finetune=preset,
+        steps=steps,
         seeds=seeds,
+        agent=curious(agent) if size == "tiny" else agent,
+        training=training,
         tasks=(f"{family},num_levels=5,start_level=100000",),
         **settings,
     )

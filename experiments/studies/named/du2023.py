@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
-from experiments.settings import agent_preset, finetune_preset, training_preset
+from experiments.settings import agent_preset
 from experiments.studies.conditions import EXPLORED, Condition, Contrast, Question
-from experiments.studies.named.walker2023 import RANDOM_MODEL
+from experiments.studies.named.walker2023 import RANDOM_MODEL, two_phases
 from experiments.studies.study import Study
 from world_model import for_size
 
@@ -43,32 +42,19 @@ def _du(budget: str) -> Study:
         "gpu": ("crafter", "1m", (150_000, 50_000), 3, {}),
         "paper": ("crafter", "50m", (5_000_000, 1_000_000), 5, {}),
     }[budget]
-    return _study(env, size, steps, seeds, training, () if budget == "laptop" else (ALIKE,))
-
-
-def _study(
-    env: str,
-    size: str,
-    steps: tuple[int, int],
-    seeds: int,
-    training: dict[str, Any],
-    more: tuple[Condition, ...],
-) -> Study:
-    preset = dataclasses.replace(training_preset(size), **training)
-    return Study(
-        name="du2023",
-        description="Crafter explored for goals in words, by disagreement, at random.",
-        env=env,
+    more = () if budget == "laptop" else (ALIKE,)
+    return two_phases(
+        "du2023",
+        "Crafter explored for goals in words, by disagreement, at random.",
+        env,
+        size,
         intrinsic="language",
-        size=size,
-        pretrain_steps=steps[0],
-        finetune_steps=steps[1],
-        conditions=(Condition("scratch", "scratch"), *EXPLORERS, *more, RANDOM_MODEL),
-        agent=dataclasses.replace(agent_preset(size), model=for_size(size)),
-        finetune_agent=finetune_preset(size),
-        pretrain=dataclasses.replace(preset, evaluation_episodes=16),
-        finetune=preset,
+        steps=steps,
         seeds=seeds,
+        conditions=(Condition("scratch", "scratch"), *EXPLORERS, *more, RANDOM_MODEL),
+        # As `walker2023-crafter` has it.
+        agent=dataclasses.replace(agent_preset(size), model=for_size(size)),
+        training=training,
         contrasts=CONTRASTS,
         question=Question(EXPLORED + LANGUAGE, EXPLORED + DISAGREEMENT, "coverage"),
     )

@@ -81,8 +81,8 @@ def curious(agent: AgentConfig) -> AgentConfig:
     )
 
 
-def _walker(name: str, description: str, env: str, size: str, **settings: Any) -> Study:
-    """A study of Walker et al. 2023 (arXiv 2302.04009) at one budget."""
+def two_phases(name: str, description: str, env: str, size: str, **settings: Any) -> Study:
+    """A study of exploring and fine-tuning at one budget; contrasts are the paper's unless it has its own."""
     steps: tuple[int, int] = settings.pop("steps")
     training: dict[str, Any] = settings.pop("training", {})
     agent: AgentConfig = settings.pop("agent", agent_preset(size))
@@ -120,7 +120,7 @@ OTHERS = FAMILY + ",start_level=1000,loops=0.4,slip=0.2"
 def _laptop_mazes(told: str) -> Study:
     """Phase 2 in the explored mazes and in others (docs/plans/walker2023-mazes.md)."""
     conditions = (*PARTS, *CROSSED, _longer_ppo(60_000))
-    return _walker(
+    return two_phases(
         "walker2023-mazes",
         told,
         FAMILY,
@@ -144,7 +144,7 @@ def _mazes(budget: str) -> Study:
         return _laptop_mazes(told)
     size, steps = ("1m", (200_000, 50_000)) if budget == "gpu" else ("12m", (10_000_000, 1_000_000))
     levels = "size=9,limit=100,num_levels=20" if budget == "gpu" else "size=15,limit=200"
-    return _walker(
+    return two_phases(
         "walker2023-mazes",
         told,
         f"mazes-collect,{levels}",
@@ -164,7 +164,7 @@ def _crafter(budget: str) -> Study:
         "gpu": ("crafter", "1m", (150_000, 50_000), 3, PARTS),
         "paper": ("crafter", "50m", (150_000_000, 1_000_000), 5, WHOLE),
     }[budget]
-    return _walker(
+    return two_phases(
         "walker2023-crafter",
         told,
         env,
@@ -201,7 +201,7 @@ LAPTOP_ROBOTS = ",observe=state,action_repeat=5"
 def _laptop_robodesk(told: str) -> Study:
     """One button of the desk, with what is meant in its states (docs/plans/walker2023-robodesk.md)."""
     task = "robodesk-push_blue,defects=mended" + LAPTOP_ROBOTS
-    return _walker(
+    return two_phases(
         "walker2023-robodesk",
         told,
         task,
@@ -224,7 +224,7 @@ def _robodesk(budget: str) -> Study:
         "gpu": ("1m", (150_000, 30_000), 3, ROBODESK[1:3], PARTS, ",render=fast"),
         "paper": ("50m", (50_000_000, 2_000_000), 3, ROBODESK, WHOLE, ""),
     }[budget]
-    return _walker(
+    return two_phases(
         "walker2023-robodesk",
         told,
         ROBODESK[0] + options,
@@ -263,7 +263,7 @@ def _curious_in_phase_1() -> dict[str, Any]:
 def _laptop_metaworld(told: str) -> Study:
     """Phase 2 on a test task, and on a training scene (docs/plans/walker2023-metaworld.md)."""
     conditions = (*PARTS, _longer_ppo(40_000))
-    return _walker(
+    return two_phases(
         "walker2023-metaworld",
         told,
         "metaworld-ml10-train" + LAPTOP_ROBOTS,
@@ -288,7 +288,7 @@ def _metaworld(budget: str) -> Study:
         "gpu": ("1m", (150_000, 30_000), SCENES[:2], PARTS, ",render=fast"),
         "paper": ("50m", (50_000_000, 2_000_000), SCENES, WHOLE, ""),
     }[budget]
-    return _walker(
+    return two_phases(
         "walker2023-metaworld",
         told,
         "metaworld-ml10-train" + options,

@@ -47,6 +47,12 @@ def test_the_oracle_is_told_apart_by_its_run_s_name():
     ]
 
 
+def test_goals_are_suggested_to_those_who_are_rewarded_for_them():
+    odd = Condition("odd", "model", intrinsic="rnd", suggest="oracle")
+    with pytest.raises(UserError, match="phase 1 is rewarded for 'rnd': leave suggest out"):
+        dataclasses.replace(find_study("du2023", None, {}), conditions=(odd,), contrasts=(), question=None)
+
+
 def test_nobody_else_suggests():
     with pytest.raises(UserError, match="^Unknown source of goals 'orcale': did you mean oracle"):
         Condition("language", "model+policy", intrinsic="language", suggest="orcale")
