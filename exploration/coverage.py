@@ -127,6 +127,7 @@ class Coverage:
         self._points = np.zeros((config.rows, config.features), np.float32)
         self._seen = 0
         self._episodes: Counter[str] | None = None
+        self._ended = 0
         self._rng = np.random.default_rng([seed, 2])
 
     def see(self, rows: Mapping[str, np.ndarray]) -> None:
@@ -152,6 +153,7 @@ class Coverage:
         """Take in what an episode that ended tells to have reached; an empty list tells something too."""
         self._episodes = Counter() if self._episodes is None else self._episodes
         self._episodes.update(set(names))
+        self._ended += 1
 
     def entropy(self) -> float | None:
         """Particle entropy of the rows seen so far, in nats; None while there are too few."""
@@ -161,11 +163,12 @@ class Coverage:
         return particle_entropy(self._points[:count], self.config.neighbours, RESOLUTION)
 
     def metrics(self) -> dict[str, float]:
-        """`reached`, `reached_share` and `particle_entropy`, each where it is known."""
+        """`reached`, `reached_share`, `reached_per_episode`, `particle_entropy`: each where it is known."""
         found: dict[str, float | None] = {"particle_entropy": self.entropy()}
         if self._episodes is not None:
             found["reached"] = float(len(self._episodes))
             found["reached_share"] = len(self._episodes) / self.reachable if self.reachable else None
+            found["reached_per_episode"] = self._episodes.total() / self._ended
         return {name: value for name, value in sorted(found.items()) if value is not None}
 
     def result(self) -> dict[str, Any]:
@@ -192,6 +195,7 @@ class Coverage:
             "points": self._points[: min(self._seen, self.config.rows)],
             "seen": self._seen,
             "episodes": self._counts(),
+            "ended": self._ended,
             "rng": self._rng.bit_generator.state,
         }
 
@@ -201,12 +205,13 @@ class Coverage:
         Raises:
             UserError: it is from a version that did not count episodes.
         """
-        if "episodes" not in state:
+        if not {"episodes", "ended"} <= state.keys():
             raise UserError(
-                "The checkpoint is from a version that did not count which episodes reached what: begin the "
-                "run anew in another folder."
+                "The checkpoint is from a version that did not count which and how many episodes reached what: "
+                "begin the run anew in another folder."
             )
         self._points[: len(state["points"])] = state["points"]
         self._seen = state["seen"]
         self._episodes = None if state["episodes"] is None else Counter(state["episodes"])
+        self._ended = state["ended"]
         self._rng.bit_generator.state = state["rng"]

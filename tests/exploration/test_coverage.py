@@ -163,10 +163,11 @@ def test_things_are_joined_over_episodes():
     it = coverage(reachable=4)
     assert it.result()["reached"] is None  # not told
     it.reach([])
-    assert it.metrics() == {"reached": 0.0, "reached_share": 0.0}
+    assert it.metrics() == {"reached": 0.0, "reached_share": 0.0, "reached_per_episode": 0.0}
     it.reach(["stone", "wood"])
-    it.reach(["wood", "coal"])
-    assert it.metrics() == {"reached": 3.0, "reached_share": 0.75}
+    it.reach(["wood", "coal", "coal"])
+    # 0, 2 and 2 things in three episodes
+    assert it.metrics() == {"reached": 3.0, "reached_share": 0.75, "reached_per_episode": 4 / 3}
     assert it.result() == {
         "reached": ["coal", "stone", "wood"],
         "episodes": {"coal": 1, "stone": 1, "wood": 2},
@@ -179,7 +180,7 @@ def test_things_are_joined_over_episodes():
 def test_no_share_where_nobody_knows_of_how_much():
     it = coverage()
     it.reach(["1:1"])
-    assert it.metrics() == {"reached": 1.0}
+    assert it.metrics() == {"reached": 1.0, "reached_per_episode": 1.0}
 
 
 def test_restored_it_goes_on_as_if_it_had_never_stopped():
@@ -195,6 +196,7 @@ def test_restored_it_goes_on_as_if_it_had_never_stopped():
             it.see(vectors(3, seed))
         it.reach(["b"])
     assert one.result() == other.result()
+    assert one.metrics() == other.metrics()
     assert one.result()["reached"] == ["a", "b"]
 
 
@@ -204,7 +206,8 @@ def test_settings_out_of_range_are_refused(name, value):
         CoverageConfig(**{name: value})
 
 
-def test_a_state_that_did_not_count_is_refused():
-    state = {name: value for name, value in coverage().state_dict().items() if name != "episodes"}
+@pytest.mark.parametrize("missing", ["episodes", "ended"])
+def test_a_state_that_did_not_count_is_refused(missing):
+    state = {name: value for name, value in coverage().state_dict().items() if name != missing}
     with pytest.raises(UserError, match="begin the run anew"):
-        coverage().load_state_dict({**state, "reached": ["a"]})
+        coverage().load_state_dict(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from agents import AgentConfig
 from experiments.settings import agent_preset
 from experiments.studies.conditions import EXPLORED, Condition, Contrast, Question
 from experiments.studies.named.walker2023 import RANDOM_MODEL, two_phases
@@ -35,10 +36,22 @@ CONTRASTS = (
 )
 
 
+def _agent(size: str) -> AgentConfig:
+    """The agent: Crafter's horizon and a model that weighs the reward of goals, which it learns."""
+    agent = agent_preset(size)
+    if size != "tiny":
+        return agent
+    return dataclasses.replace(
+        agent,
+        model=dataclasses.replace(for_size(size), scale_reward=100.0),
+        optimizer=dataclasses.replace(agent.optimizer, actor_scale=0.3),
+    )
+
+
 def _du(budget: str) -> Study:
     """Crafter explored for goals in words, by disagreement, at random (docs/plans/du2023.md)."""
     env, size, steps, seeds, training = {
-        "laptop": ("crafter,observe=symbols", "tiny", (30_000, 20_000), 5, {"train_ratio": 8}),
+        "laptop": ("crafter,observe=symbols", "tiny", (10_000, 5_000), 5, {}),
         "gpu": ("crafter", "1m", (150_000, 50_000), 3, {}),
         "paper": ("crafter", "50m", (5_000_000, 1_000_000), 5, {}),
     }[budget]
@@ -52,11 +65,10 @@ def _du(budget: str) -> Study:
         steps=steps,
         seeds=seeds,
         conditions=(Condition("scratch", "scratch"), *EXPLORERS, *more, RANDOM_MODEL),
-        # As `walker2023-crafter` has it.
-        agent=dataclasses.replace(agent_preset(size), model=for_size(size)),
+        agent=_agent(size),
         training=training,
         contrasts=CONTRASTS,
-        question=Question(EXPLORED + LANGUAGE, EXPLORED + DISAGREEMENT, "coverage"),
+        question=Question(EXPLORED + LANGUAGE, EXPLORED + DISAGREEMENT, "reached_per_episode"),
     )
 
 
