@@ -207,7 +207,7 @@ class Coverage:
         """
         if not {"episodes", "ended"} <= state.keys():
             raise UserError(
-                "The checkpoint is from a version that did not count which and how many episodes reached what: "
+                "The checkpoint is from a version that did not count which episodes reached what, and all: "
                 "begin the run anew in another folder."
             )
         self._points[: len(state["points"])] = state["points"]

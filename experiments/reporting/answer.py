@@ -34,9 +34,10 @@ def answer(study: StudyRecord) -> dict[str, Any]:
     pairs = paired_contrast(rows, names)
     label = _label(study, question)
     if not pairs:
-        sentence = (
-            f"No answer yet: no seed has finished runs of both {better} and {baseline} with {metric.label}."
-        )
+        both = f"both {better} and {baseline}"
+        sentence = f"No answer yet: no seed has finished runs of {both} with {metric.label}."
+        if all(run.finished for run in study.runs):
+            sentence = f"No answer: no seed tells {metric.label} of {both}, and all runs have finished."
         return _answer(sentence, label, metric, None)
     found = estimate(pairs.values())
     return _answer(_sentence(study, question, metric, found, pairs), label, metric, found)

@@ -54,11 +54,15 @@ def parameters(one):
 
 @COMPILES
 @pytest.mark.parametrize(("kind", "intrinsic"), [("model-based", "disagreement"), ("model-free", None)])
-def test_compiled_updates_equal_eager_ones(kind, intrinsic):
+def test_compiled_updates_equal_eager_ones(kind, intrinsic, monkeypatch):
     """And leave no trace where the loss is not finite; an agent is compiled once, for that takes a minute.
 
-    The model-based agent in phase 2 does so below, before and after its actor thaws.
+    The model-based agent in phase 2 does so below, before and after its actor thaws: of phase 1 its reward's
+    regions are left.
     """
+    if intrinsic is not None:
+        monkeypatch.setattr(module, "REGIONS", [path for path in REGIONS if path.startswith("intrinsic.")])
+        assert [name for _, name in regions(agent(kind, intrinsic))] == ["reward", "loss"]
     plain, fast = agent(kind, intrinsic), agent(kind, intrinsic)
     fast.run_as("compiled")
     for i in range(3):

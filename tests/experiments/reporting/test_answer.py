@@ -1,5 +1,6 @@
 """The answer in one sentence, and what the terminal says at the end."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -90,8 +91,13 @@ def test_a_study_of_one_condition_has_no_answer(tmp_path, write_study):
 
 def test_a_measure_that_no_run_has(tmp_path, write_study):
     question = {"better": "model+policy", "baseline": "scratch", "metric": "success_rate"}
-    found = answer(study_of(write_study, tmp_path, [0], [1], question=question))
-    assert found["sentence"].startswith("No answer yet: no seed has finished runs of both")
+    study = study_of(write_study, tmp_path, [0], [1], question=question)
+    both = "both model+policy and scratch"
+    found = answer(study)
+    assert found["sentence"] == f"No answer: no seed tells success of {both}, and all runs have finished."
+    runs = [study.runs[0], dataclasses.replace(study.runs[1], finished=False), *study.runs[2:]]
+    found = answer(dataclasses.replace(study, runs=runs))
+    assert found["sentence"] == f"No answer yet: no seed has finished runs of {both} with success."
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
