@@ -14,8 +14,9 @@ from experiments.studies.conditions import Question
 from experiments.studies.named.bapst2019 import BAPST2019
 from experiments.studies.named.diversity import DIVERSITY
 from experiments.studies.named.du2023 import DU2023
+from experiments.studies.named.forms import carried, curious
 from experiments.studies.named.planning import PLANNING
-from experiments.studies.named.walker2023 import WALKER2023, carried, curious
+from experiments.studies.named.walker2023 import WALKER2023
 from experiments.studies.overlaying import overlaid, study_file
 from experiments.studies.study import Study
 

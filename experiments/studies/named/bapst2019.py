@@ -13,7 +13,7 @@ from typing import Any
 from agents import AgentConfig
 from experiments.settings import agent_preset
 from experiments.studies.conditions import Cell, Condition, Contrast, Question
-from experiments.studies.named.planning import from_scratch
+from experiments.studies.named.forms import from_scratch
 from experiments.studies.study import Study
 
 GRAPH, RELATIVE = "graph", "relative"

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.settings import agent_preset
 from experiments.studies.conditions import Cell, Condition, Contrast, Gathered, Question
-from experiments.studies.named.walker2023 import curious, two_phases
+from experiments.studies.named.forms import curious, two_phases
 from experiments.studies.runs import told_replays
 from experiments.studies.study import Study
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from agents import AgentConfig
 from experiments.settings import agent_preset
 from experiments.studies.conditions import EXPLORED, Condition, Contrast, Question
-from experiments.studies.named.walker2023 import RANDOM_MODEL, two_phases
+from experiments.studies.named.forms import RANDOM_MODEL, two_phases
 from experiments.studies.study import Study
 from world_model import for_size
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
-from agents import AgentConfig
 from agents.search import VARIANTS
-from experiments.settings import agent_preset, finetune_preset, training_preset
+from experiments.settings import agent_preset
 from experiments.studies.conditions import Condition, Contrast, Question
+from experiments.studies.named.forms import from_scratch
 from experiments.studies.study import Study
 from world_model import Predicts, for_size
 
@@ -27,27 +27,6 @@ WHERE_PLANNING_HELPS = (
 )
 """Hamrick et al. 2021 (arXiv 2011.04021), figures 3 and 4, and our own agent beside them."""
 PREDICTING = tuple(Condition(kind, "scratch", predicts=kind) for kind in get_args(Predicts))
-
-
-def from_scratch(name: str, told: str, tasks: tuple[str, ...], size: str, **settings: Any) -> Study:
-    """A study without a first phase: what differs is how the agent learns."""
-    training: dict[str, Any] = settings.pop("training")
-    agent: AgentConfig = settings.pop("agent", agent_preset(size))
-    preset = training_preset(size)
-    return Study(
-        name=name,
-        description=told,
-        env=tasks[0],
-        intrinsic="disagreement",  # nothing is explored
-        size=size,
-        pretrain_steps=1,
-        tasks=tasks,
-        agent=agent,
-        finetune_agent=finetune_preset(size),
-        pretrain=preset,
-        finetune=dataclasses.replace(preset, **training),
-        **settings,
-    )
 
 
 def _hamrick(budget: str) -> Study:

@@ -6,19 +6,12 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from agents import AgentConfig
-from experiments.settings import agent_preset, as_settings, finetune_preset, training_preset
+from experiments.settings import agent_preset, as_settings, finetune_preset
 from experiments.studies.conditions import Condition, Contrast, Question
+from experiments.studies.named.forms import RANDOM_MODEL, carried, curious, two_phases
 from experiments.studies.study import Study
 from world_model import for_size
 
-
-def carried(*plans: str) -> tuple[Condition, ...]:
-    """One condition for each plan, named after it."""
-    return tuple(Condition(plan, plan) for plan in plans)
-
-
-RANDOM_MODEL = Condition("model from random data", "model", intrinsic="random-data")
 CROSSED = (
     Condition("MF scratch", "scratch", learner="model-free"),
     Condition("MF -> MF", "model+policy", explorer="model-free", learner="model-free"),
@@ -66,43 +59,6 @@ def _shifted(conditions: Iterable[Condition], near: str, far: str) -> tuple[Cont
     label = "finding 4: the gain near to what was explored less that far from it"
     fades = Contrast(label, "model+policy", "scratch", near, far)
     return (*_contrasts(conditions, near), outside, fades)
-
-
-def curious(agent: AgentConfig) -> AgentConfig:
-    """The tiny agent for four hundred updates of a small maze: larger steps of the actor, and more curiosity.
-
-    With less entropy its policy grows certain of the reward's noise once the maze holds nothing new. Phase 2
-    has an entropy of its own.
-    """
-    return dataclasses.replace(
-        agent,
-        behaviour=dataclasses.replace(agent.behaviour, entropy=0.05),
-        optimizer=dataclasses.replace(agent.optimizer, actor_scale=0.3),
-    )
-
-
-def two_phases(name: str, description: str, env: str, size: str, **settings: Any) -> Study:
-    """A study of exploring and fine-tuning at one budget; contrasts are the paper's unless it has its own."""
-    steps: tuple[int, int] = settings.pop("steps")
-    training: dict[str, Any] = settings.pop("training", {})
-    agent: AgentConfig = settings.pop("agent", agent_preset(size))
-    conditions: tuple[Condition, ...] = settings.pop("conditions")
-    preset = dataclasses.replace(training_preset(size), **training)
-    return Study(
-        name=name,
-        description=description,
-        env=env,
-        size=size,
-        pretrain_steps=steps[0],
-        finetune_steps=steps[1],
-        conditions=conditions,
-        agent=agent,
-        finetune_agent=settings.pop("finetune_agent", finetune_preset(size)),
-        pretrain=dataclasses.replace(preset, evaluation_episodes=min(16, preset.evaluation_episodes)),
-        finetune=preset,
-        contrasts=settings.pop("contrasts", _contrasts(conditions)),
-        **settings,
-    )
 
 
 CONTROLS = (RANDOM_MODEL, *CROSSED, PPO)
@@ -153,6 +109,7 @@ def _mazes(budget: str) -> Study:
         steps=steps,
         seeds=5 if budget == "gpu" else 10,
         conditions=WHOLE,
+        contrasts=_contrasts(WHOLE),
     )
 
 
@@ -175,6 +132,7 @@ def _crafter(budget: str) -> Study:
         # The horizon of `tiny` gained nothing here (docs/plans/walker2023-crafter.md).
         agent=dataclasses.replace(agent_preset(size), model=for_size(size)),
         conditions=conditions,
+        contrasts=_contrasts(conditions),
         training={"train_ratio": 8, "evaluation_episodes": 32} if budget == "laptop" else {},
         question=Question("model+policy", "scratch", "auc"),
     )
@@ -201,6 +159,7 @@ LAPTOP_ROBOTS = ",observe=state,action_repeat=5"
 def _laptop_robodesk(told: str) -> Study:
     """One button of the desk, with what is meant in its states (docs/plans/walker2023-robodesk.md)."""
     task = "robodesk-push_blue,defects=mended" + LAPTOP_ROBOTS
+    conditions = (*PARTS, _longer_ppo(40_000))
     return two_phases(
         "walker2023-robodesk",
         told,
@@ -209,7 +168,8 @@ def _laptop_robodesk(told: str) -> Study:
         intrinsic="rnd",
         steps=(10_000, 8_000),
         seeds=5,
-        conditions=(*PARTS, _longer_ppo(40_000)),
+        conditions=conditions,
+        contrasts=_contrasts(conditions),
         agent=curious(agent_preset("tiny")),
         question=Question("model+policy", "scratch", "auc"),
     )
@@ -233,6 +193,7 @@ def _robodesk(budget: str) -> Study:
         steps=steps,
         seeds=seeds,
         conditions=conditions,
+        contrasts=_contrasts(conditions),
         tasks=tuple(task + options for task in tasks),
     )
 
@@ -297,6 +258,7 @@ def _metaworld(budget: str) -> Study:
         steps=steps,
         seeds=3,
         conditions=conditions,
+        contrasts=_contrasts(conditions),
         tasks=tuple(task + options for task in tasks),
     )
 

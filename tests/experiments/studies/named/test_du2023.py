@@ -7,7 +7,7 @@ import pytest
 from expedition import UserError
 from experiments.studies.conditions import Condition
 from experiments.studies.named.du2023 import DISAGREEMENT, EXPLORERS, LANGUAGE, ORACLE
-from experiments.studies.named.walker2023 import RANDOM_MODEL
+from experiments.studies.named.forms import RANDOM_MODEL
 from experiments.studies.presets import BUDGETS, find_study
 from experiments.studies.runs import planned_runs
 
