@@ -30,7 +30,7 @@ def components(kind):
     return COMPONENTS if kind == "model-based" else ("encoder", "dynamics", "actor", "critic", "normalizers")
 
 
-def run(directory, env, intrinsic, steps=100, kind="model-based"):
+def run(directory, env, intrinsic, steps=60, kind="model-based"):
     config = RunConfig(
         env=env,
         phase="finetune" if intrinsic is None else "pretrain",
@@ -42,7 +42,7 @@ def run(directory, env, intrinsic, steps=100, kind="model-based"):
         training=TrainingConfig(
             num_envs=2,
             batch=2,
-            length=12,
+            length=6,
             train_ratio=3.0,
             learning_starts=30,
             replay_gib=0.005,
