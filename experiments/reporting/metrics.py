@@ -72,8 +72,8 @@ METRICS: dict[str, Metric] = {
 PRETRAINING: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("reached", "reached", "in the run"),
-        Metric("reached_per_episode", "reached", "in an episode"),
+        Metric("reached", "reached", "in the run", words="things reached in the run"),
+        Metric("reached_per_episode", "reached", "in an episode", words="things reached in an episode"),
         Metric("coverage", "coverage", "an episode"),
         Metric("particle_entropy", "entropy", "of particles"),
         *(METRICS[name] for name in ("return", "success_rate", "crafter_score", "achievements")),

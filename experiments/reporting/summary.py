@@ -158,6 +158,11 @@ def csv_rows(study: StudyRecord, summary: Mapping[str, Any]) -> Iterator[dict[st
             head = {"effect": "contrast", "name": contrast.label, "measure": measure, "better": better}
             if cell:
                 yield head | _csv_cell(cell)
+    for name, cells in summary["pretraining_contrasts"].items():
+        for measure, cell in cells.items():
+            better = "higher" if metric_of(measure).higher_is_better else "lower"
+            head = {"effect": "contrast of phase 1", "name": name, "measure": measure, "better": better}
+            yield head | _csv_cell(cell)
 
 
 def _curve_rows(

@@ -56,7 +56,7 @@ def draw_horizon(part: SubFigure, study: StudyRecord) -> None:
 
 def compared(study: StudyRecord) -> list[str]:
     """Return scratch and the first condition that carries the model, or those of a curve's two ends."""
-    carried = [name for name in CARRIED if name in study.conditions][:1] or _ends(study)
+    carried = [name for name in CARRIED if name in study.conditions][:1] or _ends(study) or _carrying(study)
     chosen = [name for name in ("scratch", *carried) if name in study.conditions]
     return chosen or list(study.conditions[:1])
 
@@ -66,6 +66,12 @@ def _ends(study: StudyRecord) -> list[str]:
     points = () if study.curve is None else list(study.curve.factorials.values())
     cells = [[(len(c), name) for c, name in point.cells.items() if "model" in c] for point in points]
     return [min(found)[1] for found in (cells[0], cells[-1]) if found] if cells else []
+
+
+def _carrying(study: StudyRecord) -> list[str]:
+    """The first condition whose plan is one that carries the model, whatever the condition is called."""
+    plans = {run.condition: (run.plan or "").partition(",")[0] for run in study.finetuning}
+    return [name for name in study.conditions if plans.get(name) in CARRIED][:1]
 
 
 def errors_ahead(runs: Iterable[RunRecord], moment: str, reader: str) -> np.ndarray:

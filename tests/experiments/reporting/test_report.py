@@ -11,7 +11,7 @@ from expedition.errors import UserError
 from experiments.reporting.anchors import CRAFTER_ANCHORS, anchors_for
 from experiments.reporting.records import read_study
 from experiments.reporting.report import WIDTH, duration, format_table, shown_effects, write_report
-from experiments.reporting.summary import COLUMNS, summarise
+from experiments.reporting.summary import COLUMNS, csv_rows, summarise
 
 KEYS = {"mean", "iqm", "low", "high", "iqm_low", "iqm_high", "n"}
 
@@ -120,6 +120,22 @@ def test_the_csv_holds_the_summary_line_by_line(tmp_path, write_study):
     assert len(rows) == len({(row["name"], row["measure"]) for row in rows}) == 7 * (10 + 3)
     shapley = [row for row in rows if row["effect"] == "shapley" and row["measure"] == "auc"]
     assert [row["component"] for row in shapley] == ["model", "policy"]
+
+
+def test_the_csv_has_contrasts_of_phase_1_too(tmp_path, write_study):
+    study = read_study(write_study(tmp_path, seeds=(0, 1, 2)))
+    summary = summarise(study)
+    cell = next(iter(summary["contrasts"].values()))["return"]
+    early = {"pretraining_contrasts": {"exploring": {"open_loop_error_end": cell}}}
+    *rows, row = csv_rows(study, summary | early)
+    assert rows == list(csv_rows(study, summary))
+    assert (row["effect"], row["name"], row["measure"]) == (
+        "contrast of phase 1",
+        "exploring",
+        "open_loop_error_end",
+    )
+    assert row["better"] == "lower"
+    assert row["mean"] == cell["mean"]
 
 
 def test_the_csv_says_what_is_missing_and_what_has_too_few_seeds(tmp_path, write_study):

@@ -71,6 +71,17 @@ def test_the_models_of_a_curve_s_ends_are_compared(varied):
     assert compared(dataclasses.replace(varied, runs=runs)) == ["scratch", "model at 1", "model at 0"]
 
 
+def test_a_model_is_compared_whatever_its_condition_is_called(varied):
+    runs = tuple(
+        dataclasses.replace(run, condition="of words", plan="model+policy,actor=freeze:9")
+        if run.condition == "model"
+        else run
+        for run in varied.runs
+    )
+    study = dataclasses.replace(varied, runs=runs, curve=None)
+    assert compared(study) == ["scratch", "of words"]
+
+
 def test_each_value_has_its_effects(varied):
     points = summarise(varied)["curve"]["points"]
     for at, (model, policy, both) in GAINS.items():
