@@ -50,10 +50,10 @@ def _agent(size: str) -> AgentConfig:
 
 def _du(budget: str) -> Study:
     """Crafter explored for goals in words, by disagreement, at random (docs/plans/du2023.md)."""
-    env, size, steps, seeds, training = {
-        "laptop": ("crafter,observe=symbols", "tiny", (10_000, 5_000), 5, {}),
-        "gpu": ("crafter", "1m", (150_000, 50_000), 3, {}),
-        "paper": ("crafter", "50m", (5_000_000, 1_000_000), 5, {}),
+    env, size, steps, seeds = {
+        "laptop": ("crafter,observe=symbols", "tiny", (10_000, 5_000), 5),
+        "gpu": ("crafter", "1m", (150_000, 50_000), 3),
+        "paper": ("crafter", "50m", (5_000_000, 1_000_000), 5),
     }[budget]
     more = () if budget == "laptop" else (ALIKE,)
     return two_phases(
@@ -66,7 +66,6 @@ def _du(budget: str) -> Study:
         seeds=seeds,
         conditions=(Condition("scratch", "scratch"), *EXPLORERS, *more, RANDOM_MODEL),
         agent=_agent(size),
-        training=training,
         contrasts=CONTRASTS,
         question=Question(EXPLORED + LANGUAGE, EXPLORED + DISAGREEMENT, "reached_per_episode"),
     )

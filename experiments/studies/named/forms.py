@@ -10,7 +10,7 @@ from experiments.settings import agent_preset, finetune_preset, training_preset
 from experiments.studies.conditions import Condition
 from experiments.studies.study import Study
 
-RANDOM_MODEL = Condition("model from random data", "model", intrinsic="random-data")
+RANDOM_MODEL: Condition = Condition("model from random data", "model", intrinsic="random-data")
 
 
 def carried(*plans: str) -> tuple[Condition, ...]:
