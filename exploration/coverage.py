@@ -207,8 +207,8 @@ class Coverage:
         """
         if not {"episodes", "ended"} <= state.keys():
             raise UserError(
-                "The checkpoint is from a version that did not count episodes and what they reached: begin the "
-                "run anew in another folder."
+                "The checkpoint is from a version that did not count episodes and what they reached: begin "
+                "the run anew in another folder."
             )
         self._points[: len(state["points"])] = state["points"]
         self._seen = state["seen"]
