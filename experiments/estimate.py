@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agents import AgentConfig
 from expedition import UserError
+from experiments.launchers.compiling import compile_wishes
 from experiments.launchers.worker import Job, Task
 from experiments.reporting.report import duration
 from experiments.studies.runs import PlannedRun
@@ -56,10 +57,11 @@ def estimate_study(
     seconds: dict[str, float] = {}
     tried: dict[str, Trial] = {}
     lines, memory, disk = [], 0, 0
-    kept = _kept_rows(runs)
+    kept, compiled = _kept_rows(runs), compile_wishes(runs, logistics.compile)
     for kind, members in _kinds(runs).items():
         say(f"  trying {', '.join(kind)} ...")
-        its = dataclasses.replace(logistics, threads=threads[kind[0]])
+        wish = compiled[members[0].id]
+        its = dataclasses.replace(logistics, threads=threads[kind[0]], compile=wish)
         trial = _warm_trial(members[0].config, its, min(jobs, len(members)))
         tried |= {task: trial for run in members if (task := _task(run)) not in tried}
         seconds |= {run.id: run_seconds(run.config, trial) for run in members}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from expedition import UserError, __version__
+from experiments.launchers.compiling import compile_wishes
 from experiments.launchers.graph import Graph, Group
 from experiments.launchers.keeping import Here, Keeper
 from experiments.launchers.places.base import LOST, JobFile, Work
@@ -97,6 +98,8 @@ class Launcher:
             group=folder.name,
             progress=False,
         )
+        alone = [group[0] for group in self.groups if len(group) == 1]  # fused updates are not compiled
+        self.compiled = compile_wishes(alone, logistics.compile)
         self.command = command
         self.wall_seconds = _earlier_seconds(folder, study.name)
         self.retries, self.shared = retries, shared
@@ -214,7 +217,9 @@ class Launcher:
         with disk_errors("the study's logs", file.job.parent, "finished runs are intact"):
             file.job.parent.mkdir(parents=True, exist_ok=True)
             threads = self.place.threads[first.config.phase]
-            Job(tuple(tasks), dataclasses.replace(self.logistics, threads=threads)).save(file.job)
+            wish = self.compiled.get(first.id, self.logistics.compile)
+            its = dataclasses.replace(self.logistics, threads=threads, compile=wish)
+            Job(tuple(tasks), its).save(file.job)
             file.log.touch()
         return file
 

@@ -46,7 +46,14 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
         ]
         names = {str(item.get("name")) for item in values["conditions"] if isinstance(item, Mapping)}
         base = _fitting(base, names)
-    return overlay(base, values)
+    study = overlay(base, values)
+    unused = study.tasks and study.env not in study.tasks
+    if "env" in values and unused and not any(c.transfer.carries for c in study.conditions):
+        raise UserError(
+            f"Nothing explores '{study.env}': study '{study.name}' has no phase 1 and learns its tasks alone. "
+            f"Name them in a file, as in `tasks: [{study.env}]`, in place of env."
+        )
+    return study
 
 
 def _own(base: Study, values: Any) -> list[Setting]:

@@ -152,6 +152,15 @@ def test_a_study_made_from_another_says_in_what_it_differs(tmp_path):
     assert named.description == "Like quickstart, but with env catch-vector."
 
 
+def test_an_environment_that_no_run_would_use_is_refused(tmp_path):
+    with pytest.raises(UserError, match="Nothing explores 'catch-vector'.*`tasks: \\[catch-vector\\]`"):
+        find_study("hamrick2021", None, {"env": "catch-vector"})
+    assert find_study("walker2023-metaworld", None, {"env": "catch-vector"}).env == "catch-vector"
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: hamrick2021\nenv: catch-vector\ntasks: [catch-vector]\n")
+    assert find_study(str(path), None, {}).finetune_envs == ("catch-vector",)
+
+
 def test_another_size_brings_its_own_settings():
     study = find_study("quickstart", None, {"size": "1m"})
     assert study.agent == agent_preset("1m")
