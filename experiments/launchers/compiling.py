@@ -11,7 +11,7 @@ from training import RunConfig, fingerprint, to_dict
 from training.budget import planned_updates
 
 PAYS_WARM = 500
-"""Updates from which a run saves more than it takes to read what another has compiled (docs/performance.md)."""
+"""Updates from which a run saves more than reading what another has compiled takes (docs/performance.md)."""
 
 
 def compile_wishes(runs: Sequence[PlannedRun], wish: Wish) -> dict[str, Wish]:

@@ -50,8 +50,8 @@ def overlaid(base: Study, values: Mapping[str, Any]) -> Study:
     unused = study.tasks and study.env not in study.tasks
     if "env" in values and unused and not any(c.transfer.carries for c in study.conditions):
         raise UserError(
-            f"Nothing explores '{study.env}': study '{study.name}' has no phase 1 and learns its tasks alone. "
-            f"Name them in a file, as in `tasks: [{study.env}]`, in place of env."
+            f"Nothing explores '{study.env}': study '{study.name}' has no phase 1 and learns its tasks "
+            f"alone. Name them in a file, as in `tasks: [{study.env}]`, in place of env."
         )
     return study
 

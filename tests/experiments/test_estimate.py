@@ -63,7 +63,7 @@ def test_a_run_is_its_start_its_learning_and_its_judging():
     )
     phase_1, phase_2 = RUNS[0].config, next(run.config for run in RUNS if run.condition == "model")
     once = 3.0 + 4.0 + 0.2 + 2 * 0.7 + 6.0
-    for config, judged in ((phase_1, 1), (phase_2, 1 + 5 + 1)):
+    for config, judged in ((phase_1, 1), (phase_2, 1 + 2 + 1)):
         learning = config.steps * 0.001 + planned_updates(config) * 0.1
         assert run_seconds(config, trial) == pytest.approx(once + learning + judged * 0.5)
     by_chance = next(run.config for run in RUNS if run.config.agent.kind == "random")
@@ -83,6 +83,6 @@ def test_as_many_are_tried_at_once_as_will_run_and_all_evaluations_are_told(monk
     monkeypatch.setattr(module, "_tried", trial)
     said = estimate_study(RUNS, 2, {"pretrain": 1, "finetune": 1}, Logistics(), lambda _: None)
     assert at_once == [1, 2]
-    assert "28 evaluations at 60.0 s" in said  # of each of four runs: first, at 500 to 2,500, last
-    # Scratch beside phase 1, the random policy and one that follows; two more of 7 minutes.
-    assert "About 16 min 0 s with 2 at a time (evaluation counted" in said
+    assert "16 evaluations at 60.0 s" in said  # of each of four runs: first, at 1,000 and 2,000, last
+    # Scratch beside phase 1, the random policy and one that follows; two more of 4 minutes.
+    assert "About 10 min 0 s with 2 at a time (evaluation counted" in said
