@@ -57,7 +57,7 @@ def _in_minutes(name: str, description: str, env: str, steps: tuple[int, int], *
 def _quickstart() -> Study:
     """A question that minutes can decide (docs/plans/quickstart.md)."""
     agent = curious(agent_preset("tiny"))
-    # An update takes two thirds of the time in twice as many sequences of half the length.
+    # Sequences and dreams half as long, twice as many of them: an update takes two thirds of the time.
     rows = dataclasses.replace(training_preset("tiny"), batch=32, length=8)
     return _in_minutes(
         "quickstart",
