@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agents import AgentConfig
+from agents.programs.program import Wish
 from expedition import UserError
-from experiments.launchers.compiling import compile_wishes
 from experiments.launchers.worker import Job, Task
 from experiments.reporting.report import duration
 from experiments.studies.runs import PlannedRun
@@ -36,6 +36,7 @@ def estimate_study(
     jobs: int,
     threads: Mapping[str, int],
     logistics: Logistics,
+    compiled: Mapping[str, Wish],
     say: Callable[[str], None],
 ) -> str:
     """Try each kind of run once, in a process of its own, and return a table of what the study will take.
@@ -49,6 +50,8 @@ def estimate_study(
         jobs: runs at a time.
         threads: of a run, by its phase, as the launcher gives them.
         logistics: how the runs are carried out.
+        compiled: of a run by itself, whether its updates are; those that are fused are not, and are reckoned
+            one by one.
         say: told one line at a time what a person wants to know.
 
     Raises:
@@ -57,10 +60,10 @@ def estimate_study(
     seconds: dict[str, float] = {}
     tried: dict[str, Trial] = {}
     lines, memory, disk = [], 0, 0
-    kept, compiled = _kept_rows(runs), compile_wishes(runs, logistics.compile)
+    kept = _kept_rows(runs)
     for kind, members in _kinds(runs).items():
         say(f"  trying {', '.join(kind)} ...")
-        wish = compiled[members[0].id]
+        wish = compiled.get(members[0].id, "off")
         its = dataclasses.replace(logistics, threads=threads[kind[0]], compile=wish)
         trial = _warm_trial(members[0].config, its, min(jobs, len(members)))
         tried |= {task: trial for run in members if (task := _task(run)) not in tried}
@@ -71,9 +74,10 @@ def estimate_study(
         lines.append(f"{len(members):>4} x {', '.join(kind[:3])}: {_told(members, trial)}: {duration(spent)}")
     seconds |= {run.id: run_seconds(run.config, tried[_task(run)]) for run in runs if _is_random(run)}
     whole = duration(until_all_end(runs, seconds, jobs))
+    fused = "" if len(compiled) == len(runs) else " What --fused joins is reckoned one by one."
     total = (
         f"About {whole} with {jobs} at a time (evaluation counted, with episodes as long as a new policy's; "
-        f"W&B not), {memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk."
+        f"W&B not), {memory * jobs / 2**30:.1f} GiB of memory, {disk / 2**30:.1f} GiB of disk.{fused}"
     )
     return "\n".join([*lines, total])
 

@@ -274,9 +274,8 @@ def _estimate(launcher: Launcher) -> int:
     """Print what a study will take, by short trials of its kinds of runs on this machine."""
     from experiments.estimate import estimate_study
 
-    print(
-        estimate_study(launcher.runs, launcher.place.jobs, launcher.place.threads, launcher.logistics, _say)
-    )
+    place, its = launcher.place, launcher.logistics
+    print(estimate_study(launcher.runs, place.jobs, place.threads, its, launcher.compiled, _say))
     return 0
 
 

@@ -16,6 +16,7 @@ from training.budget import planned_updates
 
 QUICK = find_study("quickstart", None, {"seeds": 1})
 RUNS = planned_runs(QUICK)
+WISHES = {run.id: "off" for run in RUNS}
 
 
 @pytest.mark.parametrize(
@@ -44,9 +45,27 @@ def test_each_phase_is_tried_with_the_threads_that_it_will_have(monkeypatch, tmp
         return Trial(0.0, 0.001, 0.1, 0, 1, 1)
 
     monkeypatch.setattr(module, "_tried", trial)
-    said = estimate_study(launcher.runs, 4, launcher.place.threads, launcher.logistics, lambda _: None)
+    its = launcher.logistics
+    said = estimate_study(launcher.runs, 4, launcher.place.threads, its, launcher.compiled, lambda _: None)
     assert tried == {"pretrain": 8, "finetune": 2}
     assert re.search(r"updates at 100 ms", said)
+
+
+def test_what_is_fused_is_tried_as_it_will_run_and_told(monkeypatch, tmp_path):
+    study = dataclasses.replace(QUICK, seeds=2)
+    logistics = Logistics(wandb="off", device="cpu", compile="on")
+    launcher = Launcher(study, tmp_path / "none", 2, logistics, "", print, fused=True)
+    wished = set()
+
+    def trial(config, logistics, at_once):
+        wished.add(logistics.compile)
+        return Trial(0.0, 0.001, 0.1, 0, 1, 1)
+
+    monkeypatch.setattr(module, "_tried", trial)
+    place, its = launcher.place, launcher.logistics
+    said = estimate_study(launcher.runs, place.jobs, place.threads, its, launcher.compiled, lambda _: None)
+    assert wished == {"off"}
+    assert said.endswith("What --fused joins is reckoned one by one.")
 
 
 def test_what_was_compiled_anew_is_tried_again(monkeypatch):
@@ -81,7 +100,7 @@ def test_as_many_are_tried_at_once_as_will_run_and_all_evaluations_are_told(monk
         return Trial(0.0, 0.0, 0.0, 0, 1, 1, evaluation=60.0)
 
     monkeypatch.setattr(module, "_tried", trial)
-    said = estimate_study(RUNS, 2, {"pretrain": 1, "finetune": 1}, Logistics(), lambda _: None)
+    said = estimate_study(RUNS, 2, {"pretrain": 1, "finetune": 1}, Logistics(), WISHES, lambda _: None)
     assert at_once == [1, 2]
     assert "16 evaluations at 60.0 s" in said  # of each of four runs: first, at 1,000 and 2,000, last
     # Scratch beside phase 1, the random policy and one that follows; two more of 4 minutes.
