@@ -159,7 +159,9 @@ class ActorCritic(nn.Module):
         }
         return losses, returns, metrics
 
-    def plan_loss(self, features: Tensor, candidates: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    def plan_loss(
+        self, features: Tensor, candidates: Tensor, targets: Tensor, weights: Tensor, entropy: float
+    ) -> Tensor:
         """Loss (N,) of the actor: the cross-entropy towards a plan, less the entropy bonus.
 
         Danihelka et al. 2022 ('Policy improvement by planning with Gumbel'), eq. 12.
@@ -169,10 +171,11 @@ class ActorCritic(nn.Module):
             candidates: actions, (N, K, A), clipped where they are a Box's.
             targets: the plan's probabilities of the candidates, (N, K).
             weights: of the states, (N,).
+            entropy: weight of the bonus.
         """
         policy = self.policy(features[:, None])  # (N, 1) beside candidates (N, K)
         likely = (targets * policy.log_prob_clipped(candidates)).sum(-1)
-        return -weights * (likely + self.config.entropy * policy.entropy()[:, 0])
+        return -weights * (likely + entropy * policy.entropy()[:, 0])
 
     def replay_loss(
         self,

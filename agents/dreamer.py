@@ -202,7 +202,8 @@ class DreamerAgent(Agent):
         """Loss (N,) of the actor towards plans from latents (N, ...), and the plans' values (N,)."""
         plan = teacher.plan(first, noise.plan)
         goes_on = (~rows["is_terminal"]).float().flatten()
-        loss = self.behaviour.plan_loss(first.features, plan.candidates, plan.weights, goes_on)
+        entropy = self.config.behaviour.entropy + self.config.search.entropy
+        loss = self.behaviour.plan_loss(first.features, plan.candidates, plan.weights, goes_on, entropy)
         improved = torch.special.entr(plan.weights) + torch.special.xlogy(plan.weights, plan.prior)
         metrics["plan/value"] = plan.value.mean()
         metrics["plan/improvement"] = -improved.sum(-1).mean()  # KL(plan || prior) in nats

@@ -88,6 +88,9 @@ class SearchConfig:
     """What teaches the actor: imagination (returns of imagined rows, DreamerV3), one-step (a tree of depth 1
     that tries every action, or each of `sampled_actions`), or search. By the latter two the critic learns on
     replayed rows alone, as MuZero's does."""
+    entropy: float = 0.0
+    """Weight of the actor's entropy, beside `behaviour.entropy`, where plans teach it: targets over sampled
+    actions are narrower than the policy that drew them, however little they tell."""
     act: bool = False
     """Plan while acting to collect."""
     evaluate: bool = False
@@ -100,6 +103,7 @@ class SearchConfig:
             raise unknown_name("kind of search", self.kind, get_args(Kind))
         if self.update not in get_args(Update):
             raise unknown_name("agent.search.update", self.update, get_args(Update))
+        within(self, "agent.search", "entropy", least=0)
 
     @property
     def used(self) -> bool:

@@ -99,17 +99,41 @@ def test_the_actors_loss_is_the_cross_entropy_less_the_bonus():
             parameter.zero_()  # a uniform policy
     candidates = torch.eye(3).expand(2, 3, 3)
     targets = torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
-    loss = agent.behaviour.plan_loss(features, candidates, targets, torch.tensor([1.0, 0.0]))
-    bonus = agent.config.behaviour.entropy * np.log(3)
+    loss = agent.behaviour.plan_loss(features, candidates, targets, torch.tensor([1.0, 0.0]), 0.3)
+    bonus = 0.3 * np.log(3)
     assert loss.tolist() == pytest.approx([np.log(3) - bonus, 0.0], abs=1e-6)
     with torch.no_grad():
         agent.behaviour.actor[-1].bias.copy_(torch.log(torch.tensor([0.6, 0.2, 0.2])))
-    loss = agent.behaviour.plan_loss(features, candidates, targets, torch.ones(2))
+    loss = agent.behaviour.plan_loss(features, candidates, targets, torch.ones(2), 0.3)
     likely = np.log(0.99 * np.array([0.6, 0.2, 0.2]) + 0.01 / 3)  # with the unimix
     entropy = -(np.exp(likely) * likely).sum()
     expected = [-(0.5 * likely[0] + 0.5 * likely[1]), -likely[0]]
-    bonus = agent.config.behaviour.entropy * entropy
+    bonus = 0.3 * entropy
     assert loss.tolist() == pytest.approx([x - bonus for x in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
+def test_the_searchs_entropy_counts_beside_the_actors_own_where_plans_teach_it(actions, monkeypatch):
+    losses, entropies = [], []
+    for entropy in (0.0, 0.5):
+        agent = make(actions=actions, config=planning(update="search", entropy=entropy))
+        watch = _watching(agent.behaviour, entropies)
+        monkeypatch.setattr(agent.behaviour, "plan_loss", watch)
+        data = rows_on(agent.device, rows(actions=actions))
+        found, _ = agent._losses(data, agent.draw_noise(data), torch.tensor(0.0))
+        losses.append(found["actor"].sum().item())
+    assert losses[0] - losses[1] == pytest.approx(0.5 * entropies[0], rel=1e-4)
+
+
+def _watching(behaviour, entropies):
+    """The actor's loss, which also notes the policy's entropy, weighted as the loss is."""
+    loss = behaviour.plan_loss
+
+    def watched(features, candidates, targets, weights, entropy):
+        entropies.append((weights * behaviour.policy(features).entropy()).sum().item())
+        return loss(features, candidates, targets, weights, entropy)
+
+    return watched
 
 
 @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])

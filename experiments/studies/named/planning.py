@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import get_args
 
-from agents.search import VARIANTS
+from agents.search import VARIANTS, SearchConfig
 from experiments.settings import agent_preset
 from experiments.studies.conditions import Condition, Contrast, Question
 from experiments.studies.named.forms import from_scratch
@@ -65,10 +65,14 @@ CONTROL = ("acrobot-swingup_sparse", "cheetah-run", "humanoid-stand")
 def _hamrick_control(budget: str) -> Study:
     """The same on control, whose actions are sampled."""
     tasks, size, steps, seeds = {
-        "laptop": (("dmc-cartpole-swingup,observe=state",), "tiny", 10_000, 5),
+        "laptop": (("dmc-cartpole-swingup,observe=state,action_repeat=8",), "tiny", 10_000, 5),
         "gpu": (tuple(f"dmc-{task},observe=state" for task in CONTROL[1:]), "1m", 200_000, 5),
         "paper": (tuple(f"dmc-{task}" for task in CONTROL), "50m", 10_000_000, 10),
     }[budget]
+    agent, training = agent_preset(size), {"evaluation_episodes": 16, "searches": (4, 16, 50)}
+    if budget == "laptop":  # half the rows in as many updates, and actors that stay wide (docs/plans)
+        training |= {"length": 8, "train_ratio": 16}
+        agent = dataclasses.replace(agent, search=SearchConfig(entropy=1.0))
     return from_scratch(
         "hamrick2021-control",
         "Planning while learning, or in the moment? On control.",
@@ -79,7 +83,8 @@ def _hamrick_control(budget: str) -> Study:
         conditions=SEARCHING,
         contrasts=WHERE_PLANNING_HELPS,
         question=Question("learn", "one-step", "auc"),
-        training={"evaluation_episodes": 16, "searches": (4, 16, 50)},
+        agent=agent,
+        training=training,
     )
 
 
