@@ -17,8 +17,8 @@ from agents.search import (
     SearchConfig,
     SearchModel,
     make_planner,
-    one_step,
     reward_of_rows,
+    teaching,
 )
 from world_model import Latent, WorldModel
 
@@ -46,8 +46,7 @@ class DreamerAgent(Agent):
         }
         self.teacher: Planner | None = None
         if search.update != "imagination":
-            shallow = search.update == "one-step"
-            self.teacher = self.planner(one_step(search, self.action_space) if shallow else search)
+            self.teacher = self.planner(teaching(search, self.action_space))
 
     def planner(self, search: SearchConfig, model: SearchModel | None = None) -> Planner:
         """Make a planner that asks actor and critic, in the world model or in what stands for it."""

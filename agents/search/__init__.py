@@ -4,7 +4,7 @@ from agents.search.config import VARIANTS, GumbelConfig, MPPIConfig, SearchConfi
 from agents.search.gumbel import GumbelPlanner
 from agents.search.model import Evaluation, ImaginedModel, SearchModel, Step, reward_of_rows
 from agents.search.plan import Plan, Planner
-from agents.search.registry import make_planner, one_step
+from agents.search.registry import make_planner, one_step, teaching
 from agents.search.shooting import ShootingPlanner
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "make_planner",
     "one_step",
     "reward_of_rows",
+    "teaching",
 ]

@@ -16,14 +16,15 @@ Variant = Literal["dreamer", "one-step", "learn", "data", "learn+data", "learn+d
 
 @dataclasses.dataclass(frozen=True)
 class GumbelConfig:
-    """Settings of the tree search; defaults are those of the paper (Danihelka et al. 2022) and of mctx."""
+    """Settings of the tree search: mctx's (Danihelka et al. 2022) but for `depth` and `considered`."""
 
     simulations: int = 16
     """Simulations S: steps of the model for each plan."""
     depth: int = 5
     """Most steps from the root to a leaf; 0 sets no limit."""
-    considered: int = 16
-    """Most actions that are tried at the root, before halving."""
+    considered: int = 8
+    """Most actions that are tried at the root, before halving. With no more simulations than these, each is
+    tried once and nothing lies deeper (mctx has 16)."""
     gumbel_scale: float = 1.0
     """Scale of the noise by which actions are drawn at the root; 0 tries the likeliest."""
     value_scale: float = 0.1

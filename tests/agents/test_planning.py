@@ -136,6 +136,27 @@ def _watching(behaviour, entropies):
     return watched
 
 
+@pytest.mark.parametrize(
+    ("actions", "simulations", "considered", "tried"),
+    [(DISCRETE, 3, 8, 3), (BOX, 4, 8, 4), (FACTORED, 2, 3, 3), (BOX, 4, 4, 4)],
+)
+def test_a_search_that_looks_no_further_than_one_step_is_refused_as_a_teacher(
+    actions, simulations, considered, tried
+):
+    gumbel = GumbelConfig(simulations=simulations, considered=considered, sampled_actions=4)
+    with pytest.raises(UserError, match=f"is {simulations}, by which each of {tried} considered actions"):
+        make(actions=actions, config=planning(update="search", gumbel=gumbel))
+    make(actions=actions, config=planning(act=True, gumbel=gumbel))  # to act it may be as short as one likes
+    deeper = dataclasses.replace(gumbel, simulations=tried + 1)
+    assert make(actions=actions, config=planning(update="search", gumbel=deeper)).teacher.depth > 1
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, BOX, FACTORED], ids=["discrete", "box", "factored"])
+def test_the_default_search_looks_further_than_one_step(actions):
+    agent = make(actions=actions, config=planning(update="search", gumbel=GumbelConfig()))
+    assert agent.teacher.depth > 1
+
+
 @pytest.mark.parametrize("actions", [DISCRETE, BOX], ids=["discrete", "box"])
 def test_ends_teach_the_actor_nothing(actions):
     agent = make(actions=actions, config=planning(update="search"))

@@ -28,7 +28,9 @@ CONFIG = AgentConfig(
     behaviour=ActorCriticConfig(imagination=3, layers=1, starts=2),
     optimizer=OptimizerConfig(lr=1e-3, warmup=2),
 )
-SEARCH = SearchConfig(update="search", act=True, gumbel=GumbelConfig(simulations=4, sampled_actions=4))
+SEARCH = SearchConfig(
+    update="search", act=True, gumbel=GumbelConfig(simulations=4, considered=2, sampled_actions=4)
+)
 BATCH, TIME = 3, 4
 
 

@@ -44,7 +44,7 @@ def test_it_learns(kind, tmp_path):
 
 def test_it_learns_from_sampled_plans(tmp_path):
     search = SearchConfig(
-        update="search", act=True, gumbel=GumbelConfig(simulations=4, considered=4, sampled_actions=4)
+        update="search", act=True, gumbel=GumbelConfig(simulations=4, considered=2, sampled_actions=4)
     )
     short = dataclasses.replace(TRAINING, evaluation_episodes=2, train_ratio=4.0)
     result = execute(config("Pair-v0", 100, training=short, search=search), tmp_path / "run", QUIET).result

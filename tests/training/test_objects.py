@@ -40,7 +40,9 @@ def config(steps=120, intrinsic=None, training=TRAINING, kind="graph", **changes
     return RunConfig("tests.blocks:Blocks-v0", phase, intrinsic, "tiny", steps, 0, agent, training)
 
 
-PLANS = SearchConfig(update="search", act=True, gumbel=GumbelConfig(simulations=4, sampled_actions=4))
+PLANS = SearchConfig(
+    update="search", act=True, gumbel=GumbelConfig(simulations=4, considered=2, sampled_actions=4)
+)
 PPO = {"kind": "ppo", "ppo": PPOConfig(rollout=60, batch=20, epochs=1)}
 
 
@@ -88,7 +90,7 @@ def test_it_builds_and_searches_in_its_model_and_in_the_true_scene(actions, kind
         simulator=True,
         open_loop=2,
     )
-    plans = dataclasses.replace(PLANS, gumbel=GumbelConfig(simulations=2, sampled_actions=2))
+    plans = dataclasses.replace(PLANS, gumbel=GumbelConfig(simulations=3, sampled_actions=2))
     made = config(20, training=few, kind=kind, search=plans)
     made = dataclasses.replace(made, env=f"construction-silhouette,actions={actions}")
     ended = execute(made, tmp_path / "run", QUIET)

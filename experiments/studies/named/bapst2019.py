@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from agents import AgentConfig
+from agents.search import GumbelConfig, SearchConfig
 from experiments.settings import agent_preset
 from experiments.studies.conditions import Cell, Condition, Contrast, Question
 from experiments.studies.named.forms import from_scratch
@@ -67,7 +68,8 @@ def _agent(size: str) -> AgentConfig:
     """The agent of a size.
 
     Tiny's graphs are half as wide, for an update of theirs costs the most by far; it imagines no further than
-    an episode goes, and its actor takes larger steps.
+    an episode goes, and its actor takes larger steps. When judged, it considers as many actions as in the run
+    that docs/results.md shows.
     """
     agent = agent_preset(size)
     if size != "tiny":
@@ -78,6 +80,7 @@ def _agent(size: str) -> AgentConfig:
         model=dataclasses.replace(agent.model, objects=objects),
         behaviour=dataclasses.replace(agent.behaviour, imagination=5),
         optimizer=dataclasses.replace(agent.optimizer, actor_scale=0.3),
+        search=SearchConfig(gumbel=GumbelConfig(considered=16)),
     )
 
 
