@@ -26,7 +26,6 @@ WHERE_PLANNING_HELPS = (
     Contrast("plans or imagination: learn over dreamer", "learn", "dreamer"),
 )
 """Hamrick et al. 2021 (arXiv 2011.04021), figures 3 and 4, and our own agent beside them."""
-PREDICTING = tuple(Condition(kind, "scratch", predicts=kind) for kind in get_args(Predicts))
 
 
 def _hamrick(budget: str) -> Study:
@@ -88,22 +87,26 @@ def _hamrick_control(budget: str) -> Study:
     )
 
 
-LEVELS = (10, 100, 500, 0)
-"""Levels that are trained on; 0 for all (Anand et al. 2022, figure 3)."""
-
-
 def _anand(budget: str) -> Study:
-    """How many levels are trained on, times what is predicted; judged on those and on unseen ones."""
+    """How many levels are trained on, times what is predicted; judged on those and on unseen ones.
+
+    Levels are those of Anand et al. 2022, figure 3; 0 stands for all.
+    """
+    laptop = budget == "laptop"
     family, size, steps, seeds = {
-        "laptop": ("mazes-collect,size=7,limit=50,observe=symbols", "tiny", 6_000, 5),
+        "laptop": ("mazes-collect,size=7,limit=50,observe=symbols,view=local", "tiny", 72_000, 5),
         "gpu": ("procgen-heist", "1m", 200_000, 5),
         "paper": ("procgen-heist", "50m", 30_000_000, 5),
     }[budget]
-    tasks = tuple(f"{family},num_levels={levels}" for levels in LEVELS)
+    levels = (10, 100, 0) if laptop else (10, 100, 500, 0)
+    kinds = ("reconstruction", "spr", "contrastive", "none") if laptop else get_args(Predicts)
+    tasks = tuple(f"{family},num_levels={count}" for count in levels)
     few, most = tasks[0], tasks[-1]
-    kinds = [kind for kind in get_args(Predicts) if kind != "none"]
-    overall = [Contrast(f"{kind} over none", kind, "none") for kind in kinds]
-    gains = [Contrast(f"{kind} over none, all levels less ten", kind, "none", most, few) for kind in kinds]
+    helped = [kind for kind in kinds if kind != "none"]
+    overall = [Contrast(f"{kind} over none", kind, "none") for kind in helped]
+    with_most = [Contrast(f"{kind} over none, all levels", kind, "none", most) for kind in helped]
+    gains = [Contrast(f"{kind} over none, all levels less ten", kind, "none", most, few) for kind in helped]
+    training = {"evaluation_episodes": 40, "unseen": f"{family},num_levels=1000,start_level=100000"}
     return from_scratch(
         "anand2022",
         "What should a model predict, and from how many levels?",
@@ -111,10 +114,10 @@ def _anand(budget: str) -> Study:
         size,
         finetune_steps=steps,
         seeds=seeds,
-        conditions=PREDICTING,
-        contrasts=(*overall, *gains),
-        question=Question("spr", "none", "return_unseen"),
-        training={"evaluation_episodes": 40, "unseen": f"{family},num_levels=1000,start_level=100000"},
+        conditions=tuple(Condition(kind, "scratch", predicts=kind) for kind in kinds),
+        contrasts=(*overall, *with_most, *gains),
+        question=Question("reconstruction" if laptop else "spr", "none", "return_unseen", most),
+        training=training | ({"train_ratio": 8, "evaluation_episodes": 64} if laptop else {}),
     )
 
 
