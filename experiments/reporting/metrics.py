@@ -134,8 +134,8 @@ def metric_of(name: str) -> Metric:
 
 
 def searches(names: Iterable[str]) -> list[str]:
-    """Return the names among them that tell of a search, by place, kind, simulations and depth."""
-    found = [match for match in map(SEARCHED.fullmatch, names) if match is not None]
+    """Return the names among them that tell of a search, each once, by place, kind, simulations and depth."""
+    found = [match for match in map(SEARCHED.fullmatch, dict.fromkeys(names)) if match is not None]
     return [m[0] for m in sorted(found, key=lambda m: (m[1] or "", m[2], int(m[3]), int(m[4] or 0)))]
 
 

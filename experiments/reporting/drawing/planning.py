@@ -26,9 +26,13 @@ def judged_with_search(study: StudyRecord) -> list[str]:
 
 
 def lines(study: StudyRecord, names: Sequence[str]) -> np.ndarray:
-    """Measures (seeds, names), each the mean over the conditions that have them, of seeds with all."""
+    """Measures (seeds, names): means over the conditions that were judged with search, of seeds with all.
+
+    A condition that never searches, as the random policy, stays out: lines are of the same policies.
+    """
     tables = [study.values(name) for name in names]
-    every = [c for c in study.conditions if all(c in table for table in tables)]
+    searched = {c for name in judged_with_search(study) for c in study.values(name)}
+    every = [c for c in study.conditions if c in searched and all(c in table for table in tables)]
     shared = [set(table[c]) for table in tables for c in every]
     seeds = sorted(set.intersection(*shared)) if shared else []
     return np.array([[np.mean([np.mean(t[c][seed]) for c in every]) for t in tables] for seed in seeds])

@@ -61,6 +61,11 @@ def test_the_report_shows_them(searched):
     assert "search 4 over usual" in told
 
 
+def test_each_comparison_is_one_column_however_often_its_measures_are_named():
+    twice = ["return", *JUDGED, "return", *JUDGED]
+    assert list(comparisons(twice)) == list(comparisons(["return", *JUDGED]))
+
+
 def test_nothing_is_shown_where_nothing_was_searched(tmp_path, write_study):
     found = summarise(read_study(write_study(tmp_path, seeds=(0, 1))))
     assert found["planning"] == {}

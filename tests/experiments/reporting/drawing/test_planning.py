@@ -28,6 +28,14 @@ def test_a_line_is_the_mean_over_conditions_by_seed(searched):
     assert not lines(searched, ["return_unseen"]).size
 
 
+def test_conditions_that_never_search_are_in_no_line(tmp_path, write_study, add_metrics):
+    def metrics(condition, seed):
+        return {"return": -100.0} if condition == "scratch" else {"return": 7.0, "return_search4": 9.0}
+
+    study = read_study(add_metrics(write_study(tmp_path, seeds=(0, 1)), metrics))
+    np.testing.assert_allclose(lines(study, ["return"]), [[7.0], [7.0]])
+
+
 def test_a_panel_for_each_place_and_axis(searched):
     assert has_searches(searched)
     figure = Figure()
