@@ -144,7 +144,15 @@ def by_mctx(config: GumbelConfig, state: Tensor) -> Callable[[], Any]:
     @jax.jit
     def search(key: Any, rows: Any) -> Any:
         root = mctx.RootFnOutput(prior_logits=rows, value=rows.mean(-1), embedding=rows)
-        output = mctx.gumbel_muzero_policy((), key, root, step, config.simulations, max_depth=config.depth)
+        output = mctx.gumbel_muzero_policy(
+            (),
+            key,
+            root,
+            step,
+            config.simulations,
+            max_depth=config.depth,
+            max_num_considered_actions=config.considered,
+        )
         return output.action, output.action_weights
 
     key, rows = jax.random.PRNGKey(0), jax.numpy.asarray(state.numpy())

@@ -89,6 +89,11 @@ def halving(considered: int, simulations: int) -> list[int]:
     return wanted[:simulations]
 
 
+def candidates(config: GumbelConfig, action_space: gymnasium.Space) -> int:
+    """Actions K of a node: all, or as many as are sampled; of several factors there are too many."""
+    return action_width(action_space) if len(action_factors(action_space)) == 1 else config.sampled_actions
+
+
 class GumbelPlanner:
     """Searches from every state of a batch at once.
 
@@ -102,8 +107,8 @@ class GumbelPlanner:
         self.config = config
         self.model = model
         self.action_space = action_space
-        self.every = len(action_factors(action_space)) == 1  # of a product there are too many
-        self.width = action_width(action_space) if self.every else config.sampled_actions  # K
+        self.every = len(action_factors(action_space)) == 1
+        self.width = candidates(config, action_space)  # K
         self.wanted = halving(min(config.considered, self.width), config.simulations)
         self.first = self.wanted.count(0)
         deepest = config.simulations - self.first + 1  # each later simulation adds a level at most

@@ -6,13 +6,12 @@ import dataclasses
 
 import gymnasium
 
-from agents.search.config import GumbelConfig, SearchConfig
-from agents.search.gumbel import GumbelPlanner
+from agents.search.config import SearchConfig
+from agents.search.gumbel import GumbelPlanner, candidates
 from agents.search.model import SearchModel
 from agents.search.plan import Planner
 from agents.search.shooting import ShootingPlanner
 from expedition.errors import UserError
-from world_model import action_factors, action_width
 
 
 def make_planner(config: SearchConfig, model: SearchModel, action_space: gymnasium.Space) -> Planner:
@@ -40,7 +39,7 @@ def teaching(config: SearchConfig, action_space: gymnasium.Space) -> SearchConfi
     if config.update == "one-step":
         return one_step(config, action_space)
     gumbel = config.gumbel
-    count, tried = gumbel.simulations, min(gumbel.considered, _candidates(gumbel, action_space))
+    count, tried = gumbel.simulations, min(gumbel.considered, candidates(gumbel, action_space))
     if config.kind == "gumbel" and count <= tried:
         raise UserError(
             f"agent.search.gumbel.simulations is {count}, by which each of {tried} considered actions is "
@@ -53,12 +52,6 @@ def teaching(config: SearchConfig, action_space: gymnasium.Space) -> SearchConfi
 def one_step(config: SearchConfig, action_space: gymnasium.Space) -> SearchConfig:
     """A tree of depth 1 in which every action is tried once, or each of those sampled."""
     gumbel = config.gumbel
-    actions = _candidates(gumbel, action_space)
+    actions = candidates(gumbel, action_space)
     shallow = dataclasses.replace(gumbel, simulations=actions, considered=max(2, actions), depth=1)
     return dataclasses.replace(config, kind="gumbel", gumbel=shallow)
-
-
-def _candidates(gumbel: GumbelConfig, action_space: gymnasium.Space) -> int:
-    """Actions of a node: all, or as many as are sampled."""
-    every = len(action_factors(action_space)) == 1
-    return action_width(action_space) if every else gumbel.sampled_actions
