@@ -102,6 +102,30 @@ def check_predictions(plan: TransferPlan, there: AgentConfig, here: AgentConfig)
         )
 
 
+def check_kinds(plan: TransferPlan, there: AgentConfig | None, here: AgentConfig) -> None:
+    """Refuse what means nothing to, or from, a model-free agent, and anything to a baseline.
+
+    Raises:
+        UserError: naming what is carried, and what to do.
+    """
+    baselines = {"ppo": "PPO", "random": "the random policy"}
+    if plan.carries and here.kind in baselines:
+        raise UserError(
+            f"Plan '{plan.name}' carries components, and {baselines[here.kind]} has no place for them: use "
+            "the plan scratch."
+        )
+    if here.kind == "model-free" and plan["replay"] in ("copy", "retrieve"):
+        raise UserError(
+            f"Plan '{plan.name}' carries the replay without its rewards, from which a model-free agent "
+            "learns nothing: leave the replay out, or fine-tune with --agent.kind model-based."
+        )
+    if there is not None and there.kind == "model-free" != here.kind and plan["dynamics"] == "freeze":
+        raise UserError(
+            f"Plan '{plan.name}' freezes the dynamics of a model-free source, which never learned to "
+            "predict: copy them."
+        )
+
+
 def check_thaws(plan: TransferPlan, training: TrainingConfig) -> None:
     """Refuse a `freeze:N` that ends before anything learns.
 

@@ -35,7 +35,7 @@ from training.storage.shared import origin
 from transfer.cloning import clone
 from transfer.data.pretraining import laid_rows
 from transfer.data.sources import RunData
-from transfer.fitting import check_predictions, check_spaces, check_thaws, misfits
+from transfer.fitting import check_kinds, check_predictions, check_spaces, check_thaws, misfits
 from transfer.plan import CARRIED, COMPONENTS, TAUGHT, TransferPlan
 from transfer.relabel import recorded_reward
 from transfer.retrieval import Retrieved, embedding, first_observations, lay_beside, retrieve
@@ -122,7 +122,7 @@ class Transfer:
                 "the first step: use replay=relabel, or leave out offline_updates."
             )
         self._check_weights()
-        self._check_kinds()
+        check_kinds(plan, None if source is None else source.config.agent, config.agent)
         self._check_replay()
         check_thaws(plan, config.training)
 
@@ -141,26 +141,6 @@ class Transfer:
                 "fine-tune with the source's settings."
             )
         check_predictions(self.plan, self.source.config.agent, self.config.agent)
-
-    def _check_kinds(self) -> None:
-        """Refuse what means nothing to, or from, a model-free agent, and anything to a baseline."""
-        source = None if self.source is None else self.source.config.agent.kind
-        baselines = {"ppo": "PPO", "random": "the random policy"}
-        if self.plan.carries and self.config.agent.kind in baselines:
-            raise UserError(
-                f"Plan '{self.plan.name}' carries components, and {baselines[self.config.agent.kind]} has no "
-                "place for them: use the plan scratch."
-            )
-        if self.config.agent.kind == "model-free" and self.plan["replay"] in ("copy", "retrieve"):
-            raise UserError(
-                f"Plan '{self.plan.name}' carries the replay without its rewards, from which a model-free "
-                "agent learns nothing: leave the replay out, or fine-tune with --agent.kind model-based."
-            )
-        if source == "model-free" != self.config.agent.kind and self.plan["dynamics"] == "freeze":
-            raise UserError(
-                f"Plan '{self.plan.name}' freezes the dynamics of a model-free source, which never learned "
-                "to predict: copy them."
-            )
 
     def _check_replay(self) -> None:
         """Refuse to retrieve from a source that has no replay."""

@@ -261,6 +261,7 @@ def _study(command: StudyCommand, groups: dict[str, Any], typed: str) -> int:
         command.launcher,
     )
     launcher.announce()
+    launcher.preflight()
     if command.plan_only:
         return _estimate(launcher)
     code = launcher.run()

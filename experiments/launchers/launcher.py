@@ -15,6 +15,7 @@ from experiments.launchers.graph import Graph, Group
 from experiments.launchers.keeping import Here, Keeper
 from experiments.launchers.places.base import LOST, JobFile, Work
 from experiments.launchers.places.registry import make_place
+from experiments.launchers.preflight import preflight
 from experiments.launchers.progress import Bar
 from experiments.launchers.sharing import is_done, take_over
 from experiments.launchers.worker import Job, Task
@@ -124,6 +125,18 @@ class Launcher:
             f"{room:g} GiB a run; W&B {self.logistics.wandb}; folder {self.folder}"
             f"{self.keeper.where}"
         )
+
+    def preflight(self) -> None:
+        """Refuse what the runs that are not done would refuse as they begin.
+
+        On a cluster each tells by itself: who sends it may not be able to make its environment.
+
+        Raises:
+            UserError: as `preflight`.
+        """
+        if not self.place.where:
+            left = [run for run in self.runs if not is_done(run, self.folder / run.id)]
+            preflight(left, self.runs, self.logistics, self.say)
 
     def _fusion(self) -> str:
         return f" in {len(self.groups)} processes" if len(self.groups) < len(self.runs) else ""

@@ -25,7 +25,7 @@ from experiments.studies.conditions import (
 from exploration import Suggest, check_intrinsic
 from training import TrainingConfig
 from transfer.contributions import Curve, Factorial
-from transfer.fitting import check_predictions, check_thaws, misfits
+from transfer.fitting import check_kinds, check_predictions, check_thaws, misfits
 from world_model import SIZES, WorldModelConfig
 
 MAX_SEEDS = 1000
@@ -143,7 +143,9 @@ class Study:
                     "to language."
                 )
             check_thaws(condition.transfer, possible(self.finetune, condition.transfer, self.agent))
-            check_predictions(condition.transfer, self.explorer_of(condition), self.learner_of(condition))
+            there, here = self.explorer_of(condition), self.learner_of(condition)
+            check_kinds(condition.transfer, there, here)
+            check_predictions(condition.transfer, there, here)
 
     @property
     def measured(self) -> tuple[Condition, ...]:

@@ -47,7 +47,7 @@ def execute_ppo(
     """
     if config.phase != "finetune":
         raise UserError("PPO learns from the task's reward alone: ask for it in phase 2.")
-    _need_baselines()
+    need_baselines()
     new = claim_folder(run_dir, {**to_dict(config), **(record or {})})
     finished = read_result(run_dir)
     if finished is not None:
@@ -62,7 +62,7 @@ def execute_ppo(
 
 def load_policy(config: RunConfig, envs: VectorEnv, checkpoint: Checkpoint, device: torch.device) -> Policy:
     """The policy of a run's checkpoint, for `evaluate_policy`."""
-    _need_baselines()
+    need_baselines()
     from training.baselines.sb3 import SECTIONS, Learner
 
     learner = Learner(config, envs, device)
@@ -70,7 +70,12 @@ def load_policy(config: RunConfig, envs: VectorEnv, checkpoint: Checkpoint, devi
     return learner.actor()
 
 
-def _need_baselines() -> None:
+def need_baselines() -> None:
+    """Refuse to go on without Stable-Baselines3.
+
+    Raises:
+        UserError: it is missing.
+    """
     try:
         import stable_baselines3  # noqa: F401
     except ImportError as error:

@@ -22,7 +22,7 @@ class Ended:
 class InThisProcess:
     """Carries jobs out at once, without a process of their own."""
 
-    where, jobs, preempts = "", 1, False
+    where, jobs, preempts = " in this process", 1, False
     threads = {"pretrain": 1, "finetune": 1}  # noqa: RUF012
 
     def __init__(self):
