@@ -21,6 +21,7 @@ from experiments.trial import Trial
 from training import Logistics
 from training.budget import evaluations, most_rows, planned_updates
 from training.config import RunConfig
+from transfer.plan import parse_plan
 
 MOMENTS = 3
 """Numbers that a checkpoint holds for each parameter: its value and two moments."""
@@ -158,12 +159,18 @@ def until_all_end(runs: Sequence[PlannedRun], seconds: Mapping[str, float], jobs
 
 
 def _kept_rows(runs: Sequence[PlannedRun]) -> dict[str, int]:
-    """Most rows that the replay of each run may hold: its own, or those of all that it learns from."""
+    """Most rows that the replay of each run may hold: its own or all that it learns from, and what it carries."""
     own = {
         run.id: most_rows(run.config.steps, run.config.training.num_envs) * run.config.training.num_envs
         for run in runs
     }
-    return {run.id: sum(own[source] for source in run.data) or own[run.id] for run in runs}
+    learned = {run.id: sum(own[source] for source in run.data) or own[run.id] for run in runs}
+    carried = {
+        run.id: learned[run.needs]
+        for run in runs
+        if run.needs is not None and parse_plan(run.plan or "scratch")["replay"] != "fresh"
+    }
+    return {run: rows + carried.get(run, 0) for run, rows in learned.items()}
 
 
 def _replay_bytes(run: PlannedRun, rows: Mapping[str, int], trial: Trial) -> int:

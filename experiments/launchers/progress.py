@@ -10,9 +10,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from experiments.reporting.report import duration
 from experiments.studies.runs import PlannedRun
 
 LOOK_SECONDS, TELL_SECONDS = 0.5, 20.0
+TELLING = 0.005
+"""Share of the steps from which on their speed says how long the rest takes: compiling is over by then."""
 
 
 class Bar:
@@ -50,9 +53,15 @@ class Bar:
         now = time.monotonic()
         if not self.terminal and active and now - self.told > TELL_SECONDS:
             self.told = now
-            speed = (done - self.first) / (now - self.began)
-            left = f"{(self.total - done) / speed / 60:.1f} min left" if speed > 0 else "starting"
-            self.say(f"  {done:,} of {self.total:,} steps, {speed:.0f} steps/s, {left}: {names}")
+            self.say(f"  {done:,} of {self.total:,} steps, {self._pace(done, now)}: {names}")
+
+    def _pace(self, done: int, now: float) -> str:
+        """How fast this sitting is, and when it would end."""
+        made = done - self.first
+        if not made or made < TELLING * (self.total - self.first):
+            return "starting"
+        speed = made / (now - self.began)
+        return f"{speed:.0f} steps/s, {duration((self.total - done) / speed)} left"
 
     def close(self) -> None:
         """Finish the bar."""

@@ -8,6 +8,7 @@ import pytest
 from experiments import estimate as module
 from experiments.estimate import estimate_study, run_seconds, until_all_end
 from experiments.launchers.launcher import Launcher
+from experiments.studies.conditions import Condition, Question
 from experiments.studies.presets import find_study
 from experiments.studies.runs import planned_runs
 from experiments.trial import Trial
@@ -105,3 +106,23 @@ def test_as_many_are_tried_at_once_as_will_run_and_all_evaluations_are_told(monk
     assert "16 evaluations at 60.0 s" in said  # of each of four runs: first, at 1,000 and 2,000, last
     # Scratch beside phase 1, the random policy and one that follows; two more of 4 minutes.
     assert "About 10 min 0 s with 2 at a time (evaluation counted" in said
+
+
+@pytest.mark.parametrize(
+    ("plan", "carries"), [("model", False), ("replay", True), ("model+relabel", True), ("rehearsal", True)]
+)
+def test_a_carried_replay_takes_room_beside_ones_own(plan, carries):
+    study = dataclasses.replace(
+        QUICK,
+        pretrain_steps=2000,
+        finetune_steps=1000,
+        conditions=(Condition("scratch", "scratch"), Condition("carried", plan)),
+        contrasts=(),
+        factorial=(),
+        question=Question("carried", "scratch"),
+    )
+    runs = planned_runs(study)
+    rows = module._kept_rows(runs)
+    explored, scratch, carried = (rows[run.id] for run in runs[:3])
+    assert explored > scratch >= 1000
+    assert carried == scratch + (explored if carries else 0)
