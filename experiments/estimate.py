@@ -159,7 +159,7 @@ def until_all_end(runs: Sequence[PlannedRun], seconds: Mapping[str, float], jobs
 
 
 def _kept_rows(runs: Sequence[PlannedRun]) -> dict[str, int]:
-    """Most rows that the replay of each run may hold: its own or all that it learns from, and what it carries."""
+    """Most rows in the replay of each run: its own or all that it learns from, and those that it carries."""
     own = {
         run.id: most_rows(run.config.steps, run.config.training.num_envs) * run.config.training.num_envs
         for run in runs
