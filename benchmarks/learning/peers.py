@@ -16,7 +16,7 @@ training.length=32`; what the peer shares it takes over), `--peer-setting` the p
 
 Returns are of training episodes, by tenths of the run; `learned` is a seed's best tenth, `kept` its worst one
 after that, `last` its last. CPU-seconds are of one thread from the first environment step on, each run by
-itself. Written: `learn-TASK.json`, `.txt` (the table) and `.png` (the curves).
+itself. Written after each run: `learn-TASK.json`, `.txt` (the table) and `.png` (the curves).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -153,15 +153,29 @@ def carry_out(run: Run, limit: float) -> dict[str, Any]:
     return {"seed": run.seed, "finished": code == 0, "arguments": run.command[3:], "episodes": lines}
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Carry all runs out; returns them by side."""
+Sides = dict[str, list[dict[str, Any]]]
+"""Runs that ended, by side."""
+
+
+def measure(arguments: argparse.Namespace, write: Callable[[Sides], None]) -> Sides:
+    """Carry all runs out; returns them by side. What has ended is written each time, for this takes hours."""
+    sides: Sides = {}
     runs = planned(arguments)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        found = list(pool.map(lambda run: carry_out(run, arguments.limit), runs))
-    return {
-        side: [one for run, one in zip(runs, found, strict=True) if run.side == side]
-        for side in dict.fromkeys(run.side for run in runs)
-    }
+        for run, found in zip(runs, pool.map(lambda run: carry_out(run, arguments.limit), runs), strict=True):
+            sides.setdefault(run.side, []).append(found)
+            write(sides)
+    return sides
+
+
+def write_all(arguments: argparse.Namespace, sides: Sides) -> None:
+    """Write episodes, table and curves."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    stem = arguments.out / f"learn-{arguments.task}"
+    given = {"env": TASKS[arguments.task], "steps": arguments.steps, "sides": sides}
+    stem.with_suffix(".json").write_text(json.dumps(given, indent=1) + "\n")
+    stem.with_suffix(".txt").write_text(table(sides, arguments.steps) + "\n")
+    draw(sides, arguments.steps, TASKS[arguments.task], stem.with_suffix(".png"))
 
 
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -188,17 +202,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments = parsed(parser)
     try:
-        sides = measure(arguments)
+        sides = measure(arguments, lambda sides: write_all(arguments, sides))
     except UserError as error:
         parser.error(str(error))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    stem = arguments.out / f"learn-{arguments.task}"
-    text = table(sides, arguments.steps)
-    given = {"env": TASKS[arguments.task], "steps": arguments.steps, "sides": sides}
-    stem.with_suffix(".json").write_text(json.dumps(given, indent=1) + "\n")
-    stem.with_suffix(".txt").write_text(text + "\n")
-    draw(sides, arguments.steps, TASKS[arguments.task], stem.with_suffix(".png"))
-    print(text)
+    print(table(sides, arguments.steps))
     return 0
 
 

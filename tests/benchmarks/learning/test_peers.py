@@ -1,6 +1,7 @@
 """What both sides of `benchmarks.learning.peers` are told, before anything runs."""
 
 import argparse
+import copy
 import json
 import sys
 
@@ -93,9 +94,10 @@ def test_a_run_that_fails_ends_the_measurement(capsys):
     assert "why" in capsys.readouterr().err
 
 
-def test_runs_are_gathered_by_side(monkeypatch):
+def test_runs_are_gathered_by_side_and_written_as_they_end(monkeypatch):
     monkeypatch.setattr("benchmarks.learning.peers.carry_out", lambda run, limit: {"seed": run.seed})
-    assert measure(arguments()) == {
-        "expedition": [{"seed": 5}, {"seed": 6}],
-        "sheeprl 0.8.4": [{"seed": 5}, {"seed": 6}],
-    }
+    written = []
+    ours, peers = "expedition", "sheeprl 0.8.4"
+    found = measure(arguments(), lambda sides: written.append(copy.deepcopy(sides)))
+    assert found == written[-1] == {ours: [{"seed": 5}, {"seed": 6}], peers: [{"seed": 5}, {"seed": 6}]}
+    assert written[:2] == [{ours: [{"seed": 5}]}, {ours: [{"seed": 5}], peers: [{"seed": 5}]}]
