@@ -33,7 +33,7 @@ from training.storage.checkpointer import Checkpointer
 from training.storage.folder import (
     read_json,
 )
-from training.storage.replay import Replay
+from training.storage.replay import Replay, RowSpec
 from training.storage.state_tree import publish_json
 from training.trainer import Trainer
 
@@ -112,15 +112,9 @@ class Session:
             initialiser.prepare(self.agent)
         self.agent.run_as(program)
         task_reward = config.phase == "finetune"
-        self.replay = Replay(
-            training.num_envs,
-            row_spec(self.envs, self.agent, task_reward),
-            int(training.replay_gib * 2**30),
-            max_rows=most_rows(config.steps, training.num_envs)
-            + (initialiser.carried_rows if initialiser is not None else 0),
-            sequence_length=training.length,
-            folder=run_dir if logistics.replay_store == "disk" else None,
-        )
+        carried = initialiser.carried_rows if initialiser is not None else 0
+        folder = run_dir if logistics.replay_store == "disk" else None
+        self.replay = build_replay(config, row_spec(self.envs, self.agent, task_reward), carried, folder)
         collector = Collector(self.envs, self.agent, self.replay, task_reward, config.seed, goals)
         self.sink = open_sinks(config, run_dir, logistics)
         self.status = Status(run_dir, config, logistics.progress)
@@ -327,6 +321,23 @@ def choose_program(
     if why is not None:
         say(why)
     return recorded or mode, mode
+
+
+def build_replay(config: RunConfig, spec: RowSpec, carried: int = 0, folder: Path | None = None) -> Replay:
+    """Make the empty replay of a run, with room for so many carried rows beside its own, or less by its cap.
+
+    Raises:
+        UserError: the cap leaves no room for a sequence.
+    """
+    training = config.training
+    return Replay(
+        training.num_envs,
+        spec,
+        int(training.replay_gib * 2**30),
+        max_rows=most_rows(config.steps, training.num_envs) + carried,
+        sequence_length=training.length,
+        folder=folder,
+    )
 
 
 def build_agent(config: RunConfig, envs: Any, device: torch.device) -> Agent:

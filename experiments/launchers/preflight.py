@@ -13,20 +13,20 @@ import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import gymnasium
 import torch
 
-from agents import AgentConfig, make_agent
 from envs import make_vector
 from expedition import UserError
 from experiments.studies.runs import PlannedRun
 from training import Logistics, RunConfig, from_dict, prepare_process, to_dict
 from training.baselines.ppo import need_baselines
-from training.collecting.collector import goals_of
+from training.collecting.collector import goals_of, row_spec
 from training.judging.beyond import check_beyond
+from training.session import build_agent, build_replay
 from training.spaces import SPACES, describe_spaces
 from training.storage.state_tree import publish_json
 from transfer.data.pretraining import check_same_spaces
@@ -113,44 +113,35 @@ def _entries(begun: Sequence[PlannedRun], configs: dict[str, RunConfig]) -> tupl
 
 
 def look(entry: Entry, logistics: Logistics) -> None:
-    """Make a run's environments and agent as it would, and ask what it would.
+    """Make what a run makes before its first step, and ask what it would ask.
 
     Raises:
         UserError: it would refuse to begin.
     """
-    config = entry.config
-    if config.agent.kind == "ppo":
-        need_baselines()
-    elif config.agent.kind != "random":
-        _build(config.env, config.training.image_size, config.agent, config.intrinsic)
+    config, source = entry.config, entry.source
+    here = _begin(config)
     check_beyond(config, logistics)
     goals_of(config)
-    here = _described(config)
-    if entry.source is not None and entry.plan is not None:
-        source = entry.source
-        told, objects = {SPACES: _described(source)}, source.agent.model.objects.kind
-        check_spaces(parse_plan(entry.plan), source.env, told, here, objects)
+    if source is not None and entry.plan is not None:
+        objects = source.agent.model.objects.kind
+        check_spaces(parse_plan(entry.plan), source.env, {SPACES: _begin(source)}, here, objects)
     for each in entry.data:
-        check_same_spaces(f"of {each.env}", _described(each), config.env, here)
-
-
-def _described(config: RunConfig) -> dict[str, object]:
-    return describe_spaces(*_spaces(config.env, config.training.image_size))
+        check_same_spaces(f"of {each.env}", _begin(each), config.env, here)
 
 
 @functools.cache
-def _spaces(env: str, image_size: int) -> tuple[gymnasium.spaces.Dict, gymnasium.Space]:
-    envs = make_vector(env, 1, image_size=image_size)
+def _begin(config: RunConfig) -> Mapping[str, Any]:
+    """Make a run's environment, and a learner's agent and replay; returns the spaces."""
+    envs = make_vector(config.env, 1, image_size=config.training.image_size)
     try:
-        return envs.observation_space, envs.action_space
+        if config.agent.kind == "ppo":
+            need_baselines()
+        elif config.agent.kind != "random":
+            agent = build_agent(config, envs, torch.device("cpu"))
+            build_replay(config, row_spec(envs, agent, config.phase == "finetune"))
+        return describe_spaces(envs.observation_space, envs.action_space)
     finally:
         envs.close()
-
-
-@functools.cache
-def _build(env: str, image_size: int, agent: AgentConfig, intrinsic: str | None) -> None:
-    """Make an agent, which refuses spaces that it cannot act in or settings that mean nothing there."""
-    make_agent(*_spaces(env, image_size), agent, intrinsic, 0, torch.device("cpu"))
 
 
 def main() -> int:

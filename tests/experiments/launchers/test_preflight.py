@@ -80,6 +80,7 @@ def test_every_run_of_our_studies_could_begin(name):
             {"finetune": {"simulator": True, "searches": [4]}, "env": "CartPole-v1"},
             "'CartPole-v1' has no true simulator",
         ),
+        ({"finetune": {"replay_gib": 1e-7}}, "A replay of 107 bytes is too small"),
         ({"intrinsic": "language"}, "catch-vector"),
         (
             SPARE
@@ -91,7 +92,7 @@ def test_every_run_of_our_studies_could_begin(name):
             r"The data 'of CartPole-v1' act by Discrete\(2\)",
         ),
     ],
-    ids=["actions", "observations", "teacher", "unseen", "simulator", "captions", "data"],
+    ids=["actions", "observations", "teacher", "unseen", "simulator", "replay", "captions", "data"],
 )
 def test_what_a_later_run_would_refuse(runs, changes, sentence):
     with pytest.raises(UserError, match=sentence):
