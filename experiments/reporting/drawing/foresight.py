@@ -35,10 +35,13 @@ def draw_horizon(part: SubFigure, study: StudyRecord) -> None:
     """Draw the open-loop error of the compared conditions by steps ahead, before and after fine-tuning."""
     axes, reader = part.subplots(), decoded_by(study)
     scale = METRICS["open_loop_error_start"].scale
+    moments = {"start": "-", "end": (0, (3, 1.5))}
+    if len(compared(study)) > 2 and not has_phase_1(study):
+        moments = {"end": "-"}  # many fresh models begin alike
     ends = {}
     for condition in compared(study):
         colour = colour_of(condition, study)
-        for moment, dashes in zip(MOMENTS, ("-", (0, (3, 1.5))), strict=True):
+        for moment, dashes in moments.items():
             lines = errors_ahead(study.of(condition), moment, reader) * scale
             if lines.size:
                 band(axes, np.arange(1, lines.shape[1] + 1), lines, colour, dashes)
@@ -55,10 +58,13 @@ def draw_horizon(part: SubFigure, study: StudyRecord) -> None:
 
 
 def compared(study: StudyRecord) -> list[str]:
-    """Return scratch and the first condition that carries the model, or those of a curve's two ends."""
+    """Return scratch and the first condition that carries the model, or those of a curve's two ends.
+
+    Where nothing is carried: the first condition of each kind of model, by what it predicts.
+    """
     carried = [name for name in CARRIED if name in study.conditions][:1] or _ends(study) or _carrying(study)
     chosen = [name for name in ("scratch", *carried) if name in study.conditions]
-    return chosen or list(study.conditions[:1])
+    return chosen or _predicting(study)
 
 
 def _ends(study: StudyRecord) -> list[str]:
@@ -72,6 +78,16 @@ def _carrying(study: StudyRecord) -> list[str]:
     """The first condition whose plan is one that carries the model, whatever the condition is called."""
     plans = {run.condition: (run.plan or "").partition(",")[0] for run in study.finetuning}
     return [name for name in study.conditions if plans.get(name) in CARRIED][:1]
+
+
+def _predicting(study: StudyRecord) -> list[str]:
+    """The first condition of each thing that models predict, or the first of all."""
+    first: dict[str | None, str] = {}
+    for name in study.conditions:
+        for run in study.of(name):
+            if run.kind == "model-based":
+                first.setdefault(run.predicts, name)
+    return list(first.values()) or list(study.conditions[:1])
 
 
 def errors_ahead(runs: Iterable[RunRecord], moment: str, reader: str) -> np.ndarray:
@@ -97,7 +113,7 @@ def _ratio(study: StudyRecord) -> str:
 def films(study: StudyRecord) -> dict[str, np.ndarray]:
     """Return the strips of the compared conditions, one seed each; without a phase 1 those of the end."""
     strips, reader, moment = {}, decoded_by(study), "start" if has_phase_1(study) else "end"
-    for condition in compared(study)[::-1]:
+    for condition in sorted(compared(study), key=lambda name: name == "scratch"):
         path = next((path for run in study.of(condition) if (path := run.film(moment, reader))), None)
         if path is not None:
             with Image.open(path) as image:

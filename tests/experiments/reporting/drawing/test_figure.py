@@ -11,7 +11,7 @@ from PIL import Image
 
 from expedition.errors import UserError
 from experiments.reporting.drawing.figure import draw_report
-from experiments.reporting.drawing.foresight import TILES, decoded_by, film_rows, films, thin
+from experiments.reporting.drawing.foresight import TILES, compared, decoded_by, film_rows, films, thin
 from experiments.reporting.drawing.spectrum import success_table
 from experiments.reporting.records import read_study
 
@@ -144,6 +144,24 @@ def test_without_a_phase_1_the_films_are_those_of_the_end(tmp_path, write_study)
     head["runs"] = [run for run in head["runs"] if run["phase"] == "finetune"]
     (folder / "study.json").write_text(json.dumps(head))
     assert {strip.max() for strip in films(read_study(folder)).values()} == {77}
+
+
+def test_where_nothing_is_carried_each_kind_of_model_is_shown(tmp_path, write_study):
+    folder = write_study(tmp_path, conditions=("scratch", "policy", "model", "model+policy"))
+    kinds = {"scratch": "reconstruction", "policy": "spr", "model": "none", "model+policy": "none"}
+    names = {"scratch": "pixels", "policy": "latents", "model": "reward", "model+policy": "reward again"}
+    head = json.loads((folder / "study.json").read_text())
+    head["runs"] = [run for run in head["runs"] if run["phase"] == "finetune"]
+    for run in head["runs"]:
+        run |= {"kind": "model-based", "predicts": kinds[run["condition"]]}
+        run["condition"] = names[run["condition"]]
+    (folder / "study.json").write_text(json.dumps(head))
+    for run in ("scratch-s0", "policy-s0", "model-s0"):
+        probe(folder, run, 30, instead=run != "scratch-s0")
+        (folder / run / "media" / "probe_start.png").rename(folder / run / "media" / "probe_end.png")
+    study = read_study(folder)
+    assert compared(study) == list(films(study)) == ["pixels", "latents", "reward"]
+    assert drawn(folder).std() > 10
 
 
 def test_a_shared_truth_is_shown_once():
