@@ -35,11 +35,21 @@ class Bar:
         return sum(min(self._step(run), run.config.steps) for run in self.runs)
 
     def _step(self, run: PlannedRun) -> int:
+        return self._said(run, "env_step")
+
+    def _said(self, run: PlannedRun, count: str) -> int:
         path = self.folder / run.id / "status.json"
         try:  # it only moves a bar: a broken one is no reason to stop
-            return int(json.loads(path.read_text())["env_step"])
+            return int(json.loads(path.read_text())[count])
         except (OSError, ValueError, KeyError, TypeError):
             return 0
+
+    def _name(self, run: PlannedRun) -> str:
+        """The run, and how much it has learned from data, which no step tells."""
+        whole = run.config.training.offline_updates
+        if not whole or self._step(run):
+            return run.label
+        return f"{run.label} ({self._said(run, 'updates'):,} of {whole:,} updates on data)"
 
     def update(self, active: list[PlannedRun]) -> None:
         """Show how far the runs are."""
@@ -47,7 +57,7 @@ class Bar:
             return
         self.looked = time.monotonic()
         done = self._done()
-        names = ", ".join(run.label for run in active)
+        names = ", ".join(map(self._name, active))
         self.bar.set_description_str(names or "waiting", refresh=False)
         self.bar.update(done - self.bar.n)
         now = time.monotonic()

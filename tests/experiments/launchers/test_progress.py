@@ -1,5 +1,6 @@
 """What a study tells of itself where nobody watches a terminal."""
 
+import dataclasses
 import json
 
 import pytest
@@ -50,4 +51,21 @@ def test_a_sitting_counts_its_own_steps_and_a_broken_status_none(clock, tmp_path
     assert told == [
         f"  {whole - 40:,} of {whole:,} steps, 2 steps/s, 20 s left: {run.label}",
         f"  0 of {whole:,} steps, starting: {run.label}",
+    ]
+
+
+def test_a_run_on_data_tells_its_updates_until_it_steps(clock, tmp_path):
+    planned = planned_runs(find_study("quickstart", None, {"seeds": 1}))[0]
+    training = dataclasses.replace(planned.config.training, offline_updates=2000)
+    config = dataclasses.replace(planned.config, training=training)
+    run, told = dataclasses.replace(planned, config=config), []
+    bar, status = Bar([run], tmp_path, told.append), tmp_path / run.id / "status.json"
+    status.parent.mkdir()
+    for seconds, steps, updates in ((30.0, 0, 1200), (60.0, 8, 2001)):
+        clock[0] = seconds
+        status.write_text(json.dumps({"env_step": steps, "updates": updates}))
+        bar.update([run])
+    assert [line.partition("starting: ")[2] for line in told] == [
+        f"{run.label} (1,200 of 2,000 updates on data)",
+        run.label,
     ]
