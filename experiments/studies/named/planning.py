@@ -87,6 +87,27 @@ def _hamrick_control(budget: str) -> Study:
     )
 
 
+def _hamrick_games(budget: str) -> Study:
+    """The same on the paper's other games, whose levels nobody holds out."""
+    tasks, size, steps, seeds = {
+        "laptop": (("minipacman,limit=200,observe=symbols",), "tiny", 10_000, 5),
+        "gpu": (("sokoban", "atari-ms_pacman", "atari-hero", "go-9x9"), "1m", 200_000, 5),
+        "paper": (("sokoban", "atari-ms_pacman", "atari-hero", "go-9x9"), "50m", 10_000_000, 10),
+    }[budget]
+    return from_scratch(
+        "hamrick2021-games",
+        "Planning while learning, or in the moment? In games.",
+        tasks,
+        size,
+        finetune_steps=steps,
+        seeds=seeds,
+        conditions=SEARCHING,
+        contrasts=WHERE_PLANNING_HELPS,
+        question=Question("learn", "one-step", "auc"),
+        training={"evaluation_episodes": 16, "searches": (4, 16, 50)},
+    )
+
+
 def _anand(budget: str) -> Study:
     """How many levels are trained on, times what is predicted; judged on those and on unseen ones.
 
@@ -124,6 +145,7 @@ def _anand(budget: str) -> Study:
 PLANNING: dict[str, Callable[[str], Study]] = {
     "hamrick2021": _hamrick,
     "hamrick2021-control": _hamrick_control,
+    "hamrick2021-games": _hamrick_games,
     "anand2022": _anand,
 }
 """By name, what makes a study at a budget: laptop, gpu or paper."""

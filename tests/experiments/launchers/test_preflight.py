@@ -13,7 +13,15 @@ from experiments.studies.presets import find_study
 from experiments.studies.runs import planned_runs
 from tests.experiments.launchers.alike import QUIET, InThisProcess
 
-STUDIES = ("quickstart", "walker2023-mazes", "hamrick2021", "hamrick2021-control", "anand2022", "bapst2019")
+STUDIES = (
+    "quickstart",
+    "walker2023-mazes",
+    "hamrick2021",
+    "hamrick2021-control",
+    "hamrick2021-games",
+    "anand2022",
+    "bapst2019",
+)
 SPARE = {"contrasts": [], "factorial": []}
 
 
